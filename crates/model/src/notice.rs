@@ -1,0 +1,89 @@
+//! What translation changed or dropped.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The caller asked for something that the target cannot do. With `drop_params`
+    /// off the call is refused with a 400 that names the field.
+    Dropped,
+    /// Carried in another form or left out without changing what the caller gets
+    /// (a cache hint, bookkeeping metadata, a schema keyword). Never refused.
+    Changed,
+}
+
+/// One thing translation changed or dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The field in the caller's dialect, as a path: `logit_bias`, `messages[2].content[0]`.
+    pub field: Cow<'static, str>,
+    /// What happened and why, lower case, no full stop.
+    pub message: Cow<'static, str>,
+}
+
+/// Collects notices while a request or an answer is translated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notices {
+    list: Vec<Notice>,
+}
+
+impl Notices {
+    /// None yet.
+    pub fn new() -> Notices {
+        Notices::default()
+    }
+
+    /// The target cannot do what `field` asks for.
+    pub fn dropped(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
+        self.push(Severity::Dropped, field.into(), message.into());
+    }
+
+    /// `field` was carried in another form, or left out harmlessly.
+    pub fn changed(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
+        self.push(Severity::Changed, field.into(), message.into());
+    }
+
+    fn push(&mut self, severity: Severity, field: Cow<'static, str>, message: Cow<'static, str>) {
+        let notice = Notice { severity, field, message };
+        if !self.list.contains(&notice) {
+            self.list.push(notice);
+        }
+    }
+
+    /// In the order they arose.
+    pub fn iter(&self) -> std::slice::Iter<'_, Notice> {
+        self.list.iter()
+    }
+
+    /// Nothing was changed or dropped.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The first field that was dropped, if any: what a strict call is refused for.
+    pub fn first_dropped(&self) -> Option<&Notice> {
+        self.list.iter().find(|notice| notice.severity == Severity::Dropped)
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Notices) {
+        for notice in other.list {
+            self.push(notice.severity, notice.field, notice.message);
+        }
+    }
+}
+
+impl IntoIterator for Notices {
+    type Item = Notice;
+    type IntoIter = std::vec::IntoIter<Notice>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}

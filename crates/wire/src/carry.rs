@@ -1,0 +1,82 @@
+//! Carrying provider state through dialects that have no field for it.
+//!
+//! Gemini rejects a tool call that comes back without its thought signature, and Anthropic a thinking block whose
+//! signature changed. Clients of other dialects keep ids and signatures as opaque text, so the state travels there:
+//! in a tool call's id after `__thought__` (the mark LiteLLM's users already have in their histories), and in a
+//! thinking block's signature after `tollway.<origin>.`.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use tollway_model::{Dialect, Signature};
+
+const MARK: &str = "__thought__";
+const TAG: &str = "tollway.";
+
+/// A tool call's id with `signature` inside. Uses only letters, digits, `_` and `-` beyond those of `id`.
+pub fn pack_id(id: &str, signature: &Signature) -> String {
+    format!("{id}{MARK}{}_{}", signature.origin.name(), URL_SAFE_NO_PAD.encode(&signature.value))
+}
+
+/// Splits an id made by [`pack_id`]; any other id comes back whole.
+///
+/// LiteLLM writes the bare Gemini signature after the mark; that is read too.
+pub fn unpack_id(id: &str) -> (&str, Option<Signature>) {
+    let Some((plain, packed)) = id.split_once(MARK) else { return (id, None) };
+    let ours = packed.split_once('_').and_then(|(origin, value)| {
+        let origin = Dialect::from_name(origin)?;
+        let value = String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok()?;
+        Some(Signature { origin, value })
+    });
+    let signature = ours.or_else(|| {
+        let is_base64 = !packed.is_empty() && STANDARD.decode(packed).is_ok();
+        is_base64.then(|| Signature { origin: Dialect::Gemini, value: packed.to_owned() })
+    });
+    match signature {
+        Some(signature) => (plain, Some(signature)),
+        None => (id, None),
+    }
+}
+
+/// The text that stands for `signature` in a signature field of `surface`.
+pub fn tag(signature: &Signature, surface: Dialect) -> String {
+    if signature.origin == surface {
+        return signature.value.clone();
+    }
+    format!("{TAG}{}.{}", signature.origin.name(), signature.value)
+}
+
+/// Reads a signature field of `surface`: text made by [`tag`], or the surface's own.
+pub fn untag(value: &str, surface: Dialect) -> Signature {
+    let foreign = value.strip_prefix(TAG).and_then(|rest| {
+        let (origin, value) = rest.split_once('.')?;
+        Some(Signature { origin: Dialect::from_name(origin)?, value: value.to_owned() })
+    });
+    foreign.unwrap_or_else(|| Signature { origin: surface, value: value.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gemini(value: &str) -> Signature {
+        Signature { origin: Dialect::Gemini, value: value.to_owned() }
+    }
+
+    #[test]
+    fn an_id_carries_a_signature_and_gives_it_back() {
+        let packed = pack_id("call_1", &gemini("CpMB+/0="));
+        assert!(packed.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'));
+        assert_eq!(unpack_id(&packed), ("call_1", Some(gemini("CpMB+/0="))));
+        assert_eq!(unpack_id("call_1__thought__CpMB+/0="), ("call_1", Some(gemini("CpMB+/0="))));
+        assert_eq!(unpack_id("toolu_01"), ("toolu_01", None));
+        assert_eq!(unpack_id("x__thought__!!"), ("x__thought__!!", None));
+    }
+
+    #[test]
+    fn a_signature_field_remembers_a_foreign_origin() {
+        let tagged = tag(&gemini("abc"), Dialect::Anthropic);
+        assert_eq!(untag(&tagged, Dialect::Anthropic), gemini("abc"));
+        assert_eq!(tag(&gemini("abc"), Dialect::Gemini), "abc");
+        assert_eq!(untag("ErUB", Dialect::Anthropic).origin, Dialect::Anthropic);
+    }
+}
