@@ -800,9 +800,10 @@ mod tests {
             bytes[at] = byte;
             let theirs = serde_json::from_slice::<serde_json::Value>(&bytes);
             let ours = Envelope::parse(Bytes::from(bytes.clone()), MAX_DEPTH);
-            // Numbers beyond a double are valid JSON that serde_json's Value refuses.
+            // Numbers beyond a double are valid JSON that serde_json's Value refuses before it reads on.
             let out_of_range = theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
-            let object = theirs.as_ref().is_ok_and(serde_json::Value::is_object) || out_of_range;
+            let readable = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+            let object = theirs.as_ref().is_ok_and(serde_json::Value::is_object) || (out_of_range && readable);
             prop_assert_eq!(ours.is_ok(), object, "{}", String::from_utf8_lossy(&bytes));
             if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
                 prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(ours.body()).unwrap(), theirs);
