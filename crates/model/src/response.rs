@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Extras, Part, RawJson, Usage};
+use crate::{Content, Delta, Event, Extras, Part, PartKind, RawJson, Usage};
 
 /// A complete answer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,4 +62,120 @@ pub enum FinishReason {
     ContextWindow,
     /// The provider reported a failed generation.
     Error,
+}
+
+impl Response {
+    /// The events a stream of this answer would have brought, one delta per part.
+    ///
+    /// Folding them gives the answer back. Serves cached answers, and answers of providers that cannot stream,
+    /// to clients that asked for a stream.
+    pub fn into_events(self) -> Vec<Event> {
+        let mut events = vec![Event::Start { id: self.id, model: self.model, created: self.created }];
+        for choice in self.choices {
+            let index = choice.index;
+            for (number, part) in (0..).zip(choice.parts) {
+                part_events(index, number, part, &mut events);
+            }
+            if let Some(logprobs) = choice.logprobs {
+                events.push(Event::Logprobs { choice: index, logprobs });
+            }
+            if let Some(reason) = choice.finish {
+                let (native, stop_sequence) = (choice.native_finish, choice.stop_sequence);
+                events.push(Event::Finish { choice: index, reason, native, stop_sequence });
+            }
+        }
+        if self.service_tier.is_some() || self.extras.dialect.is_some() {
+            events.push(Event::Meta { service_tier: self.service_tier, extras: self.extras });
+        }
+        events.extend(self.usage.map(Event::Usage));
+        events.push(Event::End);
+        events
+    }
+}
+
+fn part_events(choice: u32, number: u32, part: Part, events: &mut Vec<Event>) {
+    let mut deltas = Vec::new();
+    let kind = match part.content {
+        Content::Text { text, citations, signature } => {
+            deltas.extend((!text.is_empty()).then_some(Delta::Text(text)));
+            deltas.extend(citations.into_iter().map(Delta::Citation));
+            deltas.extend(signature.map(Delta::Signature));
+            PartKind::Text
+        }
+        Content::Reasoning { text, signature, redacted } => {
+            deltas.extend((!text.is_empty()).then_some(Delta::Text(text)));
+            deltas.extend(signature.map(Delta::Signature));
+            if redacted { PartKind::Redacted } else { PartKind::Reasoning }
+        }
+        Content::Refusal(text) => {
+            deltas.push(Delta::Text(text));
+            PartKind::Refusal
+        }
+        Content::ToolCall(call) => {
+            deltas.push(Delta::Arguments(call.arguments));
+            deltas.extend(call.signature.map(Delta::Signature));
+            PartKind::ToolCall { id: call.id, name: call.name, kind: call.kind }
+        }
+        Content::Image(media) => {
+            deltas.push(Delta::Media(media));
+            PartKind::Image
+        }
+        Content::Audio(media) => {
+            deltas.push(Delta::Media(media));
+            PartKind::Audio
+        }
+        Content::Native { dialect, json } => PartKind::Native { dialect, json },
+        // Answers never hold what only requests hold.
+        Content::Video(_) | Content::File(_) | Content::ToolResult(_) => return,
+    };
+    events.push(Event::PartStart { choice, part: number, kind });
+    events.extend(deltas.into_iter().map(|delta| Event::Delta { choice, part: number, delta }));
+    events.push(Event::PartEnd { choice, part: number });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dialect, Fold, Laws, Signature, ToolCall, ToolKind};
+
+    #[test]
+    fn the_events_of_an_answer_obey_the_laws_and_fold_back_into_it() {
+        let signature = Signature { origin: Dialect::Gemini, value: "s".into() };
+        let call = ToolCall {
+            id: "c".into(),
+            name: "f".into(),
+            arguments: "{}".into(),
+            kind: ToolKind::Function,
+            signature: Some(signature.clone()),
+        };
+        let answer = Response {
+            id: "r".into(),
+            model: "m".into(),
+            created: Some(1),
+            choices: vec![Choice {
+                parts: vec![
+                    Part::new(Content::Reasoning {
+                        text: "hm".into(),
+                        signature: Some(signature),
+                        redacted: false,
+                    }),
+                    Part::text("hello"),
+                    Part::new(Content::ToolCall(call)),
+                ],
+                finish: Some(FinishReason::ToolCalls),
+                native_finish: Some("STOP".into()),
+                ..Choice::default()
+            }],
+            usage: Some(Usage { input: 3, output: 4, ..Usage::default() }),
+            service_tier: Some("flex".into()),
+            extras: Extras::default(),
+        };
+        let (mut laws, mut fold) = (Laws::new(), Fold::new());
+        for event in answer.clone().into_events() {
+            laws.check(&event).unwrap();
+            fold.push(event);
+        }
+        assert!(fold.ended());
+        assert_eq!(fold.finish().unwrap(), answer);
+    }
 }
