@@ -18,6 +18,7 @@ mod notice;
 mod raw;
 mod request;
 mod response;
+mod secret;
 mod tool;
 mod usage;
 
@@ -34,5 +35,6 @@ pub use notice::{Notice, Notices, Severity};
 pub use raw::RawJson;
 pub use request::{Effort, Extras, OutputFormat, Reasoning, Request, WebSearch};
 pub use response::{Choice, FinishReason, Response};
+pub use secret::Secret;
 pub use tool::{Tool, ToolCall, ToolChoice, ToolKind, ToolResult};
 pub use usage::Usage;
