@@ -31,6 +31,9 @@ impl Base {
         if text.contains('#') {
             return Err("it has a `#` part".to_owned());
         }
+        if !text.contains("://") {
+            return Err("it is not a URL that starts with http:// or https://".to_owned());
+        }
         let uri: Uri = text.parse().map_err(|error| format!("it is not a URL: {error}"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err("it must start with http:// or https://".to_owned());

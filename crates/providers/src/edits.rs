@@ -49,6 +49,12 @@ impl Endpoint {
             self.ask_usage(body, stream, &mut edits, notices)?;
         }
         for (field, raw) in &self.extra_body {
+            // A caller's field that a rule renames to this one would make it appear twice.
+            for ModelRules { rules, .. } in &self.rules {
+                let sources =
+                    rules.rename.iter().filter(|(from, to)| *to == field && body.get(from).is_some());
+                sources.for_each(|(from, _)| edits.remove(from.clone()));
+            }
             edits.set_raw(field.clone(), raw.clone());
         }
         Ok(edits)

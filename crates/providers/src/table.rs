@@ -167,7 +167,7 @@ fn check(id: &str, row: &Provider) -> Result<(), TableError> {
     if row.title.is_empty() {
         return fault("`title` is missing".to_owned());
     }
-    if row.carried() == !row.protocol.is_empty() {
+    if row.carried() != row.protocol.is_empty() {
         return fault("give `dialect` for a provider we carry, `protocol` for one we do not".to_owned());
     }
     if row.carried() && (row.source.is_empty() || row.checked.is_empty()) {
