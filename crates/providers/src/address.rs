@@ -130,6 +130,7 @@ pub(crate) fn segment(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(base: &str, path: &str, expected: &str) {
         let uri = Base::parse(base).and_then(|base| base.join(path).uri());
@@ -205,5 +206,20 @@ mod tests {
         assert!(refused("https://x test").contains("not a URL"));
         assert!(refused("").contains("URL"));
         assert_eq!(Base::parse("https://x.test/v1?key=secret").unwrap().shown(), "https://x.test/v1");
+    }
+
+    proptest! {
+        #[test]
+        fn the_url_of_an_operation_is_itself_a_base_that_leads_to_the_same_url(
+            host in "[a-z]{1,8}(:[1-9][0-9]{1,3})?",
+            path in "(/[a-z0-9-]{1,6}){0,3}/?",
+            operation in prop::sample::select(vec!["/chat/completions", "/embeddings", "/v1/messages", "/v1/chat/completions"]),
+        ) {
+            let base = format!("https://{host}{path}");
+            let once = Base::parse(&base).unwrap().join(operation).uri().unwrap();
+            let twice = Base::parse(&once.to_string()).unwrap().join(operation).uri().unwrap();
+            prop_assert_eq!(&once, &twice);
+            prop_assert!(once.path().ends_with(operation) && once.path().starts_with(path.trim_end_matches('/')));
+        }
     }
 }

@@ -151,10 +151,8 @@ impl Endpoint {
     ///
     /// `None`: the endpoint cannot do it.
     pub fn lane(&self, operation: Operation, surface: Dialect) -> Option<(Operation, Dialect)> {
-        let mut lanes = vec![(operation, surface), (operation, self.dialect)];
-        if operation == Operation::Completion {
-            lanes.push((Operation::Chat, self.dialect));
-        }
+        let instead = if operation == Operation::Completion { Operation::Chat } else { operation };
+        let lanes = [(operation, surface), (operation, self.dialect), (instead, self.dialect)];
         lanes.into_iter().find(|(operation, dialect)| self.speaks(*operation, *dialect))
     }
 
@@ -176,7 +174,7 @@ impl Endpoint {
         *request.uri_mut() = self.uri(operation, dialect, stream)?.clone();
         *request.headers_mut() = self.headers(dialect).clone();
         for (name, value) in extra {
-            headers::set(request.headers_mut(), name, value, false).map_err(Error::invalid)?;
+            headers::set(request.headers_mut(), name, value, true).map_err(Error::invalid)?;
         }
         Ok(request)
     }

@@ -62,6 +62,8 @@ pub struct Provider {
     pub anthropic: Option<Native>,
     /// More rules for some models, applied in order after the row's own.
     pub models: Vec<ModelRules>,
+    /// What is particular about answers, for readers: decoders recognise it by its shape.
+    pub reply: Option<String>,
     /// What else a user should know.
     pub note: Option<String>,
     /// The provider's documentation.
