@@ -37,12 +37,9 @@ impl Endpoint {
         if !self.is_main(dialect) {
             return Ok(edits);
         }
-        for ModelRules { when, rules, .. } in &self.rules {
-            let holds = |(field, values): (&String, &Vec<String>)| {
-                body.str(field).is_some_and(|v| values.iter().any(|o| *o == v))
-            };
-            if when.is_empty() || when.iter().all(holds) {
-                rules.apply(body, generates, &mut edits, notices);
+        for own in &self.rules {
+            if holds(own, body) {
+                own.rules.apply(body, generates, &mut edits, notices);
             }
         }
         if generates && openai {
@@ -110,6 +107,15 @@ impl Endpoint {
         }
         Ok(())
     }
+}
+
+/// Do the conditions of `own` hold for this request?
+fn holds(own: &ModelRules, body: &Envelope) -> bool {
+    own.when.iter().all(|(field, values)| {
+        let Some(raw) = body.get(field).filter(|raw| !matches!(*raw, "null" | "[]")) else { return false };
+        let value = body.str(field);
+        values.iter().any(|wanted| wanted == "*" || wanted == value.as_deref().unwrap_or(raw))
+    })
 }
 
 /// Makes the body say what the transport will do.

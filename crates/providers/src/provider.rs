@@ -203,7 +203,7 @@ pub struct ModelRules {
     pub patterns: Vec<String>,
     /// Patterns of models that are left out.
     pub except: Vec<String>,
-    /// Applies only to requests whose field has one of these values.
+    /// Applies only to requests whose field has one of these values; `*` is any but null and an empty list.
     pub when: BTreeMap<String, Vec<String>>,
     /// Changes to top-level fields.
     pub rules: Rules,

@@ -62,6 +62,9 @@ fn section(table: &Table, provider: &Provider, page: &mut String) {
         let when = model.when.iter().map(|(field, values)| format!(" with `{field}` {}", values.join("/")));
         rules(&model.rules, &format!(" ({}{})", code(&model.patterns), when.collect::<String>()), page);
     }
+    if !provider.quirk_names.is_empty() {
+        line(page, format_args!("- inside messages: {}", code(&provider.quirk_names)));
+    }
     if let Some(reply) = &provider.reply {
         line(page, format_args!("- answers: {reply}"));
     }

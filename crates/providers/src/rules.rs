@@ -184,7 +184,7 @@ fn replace(
         Some(Replacement::Value(other)) if *other == value => {}
         Some(Replacement::Value(other)) => {
             edits.set_str(field.to_owned(), other);
-            notices.changed(field.to_owned(), format!("`{value}` is called `{other}` there"));
+            notices.changed(field.to_owned(), format!("`{value}` was sent as `{other}`"));
         }
         Some(Replacement::Fields(others)) => {
             edits.remove(field.to_owned());

@@ -106,6 +106,7 @@ fn reasoning_models_of_openai_take_the_new_limit_and_no_sampling() {
         assert!(dropped(model, sampling).is_empty(), "{model}");
     }
     assert!(dropped("openai/o3", r#"{"temperature":1,"top_p":1.0,"frequency_penalty":0}"#).is_empty());
+    assert_eq!(dropped("openai/gpt-6-astra", sampling), ["logprobs", "temperature", "top_p"]);
     assert_eq!(dropped("openai/o1", r#"{"parallel_tool_calls":true}"#), ["parallel_tool_calls"]);
 }
 
@@ -116,11 +117,30 @@ fn newer_reasoning_models_refuse_sampling_only_while_they_think() {
 }
 
 #[test]
+fn tools_and_thinking_do_not_meet_where_chat_completions_cannot_do_both() {
+    let tools = r#""tools":[{"type":"function"}]"#;
+    let with = |effort: &str| format!(r#"{{"model":"M",{tools}{effort}}}"#);
+    let sent = |model: &str, effort: &str| {
+        let (_, name) = model.split_once('/').unwrap();
+        let body = with(effort).replace('M', name);
+        edited(&endpoint(model, &[]), CHAT, false, &body).0.replace(name, "M")
+    };
+    let (high, none) = (r#","reasoning_effort":"high""#, r#","reasoning_effort":"none""#);
+    assert_eq!(sent("openai/gpt-5.6", high), with(none));
+    assert_eq!(sent("openai/gpt-5.6", ""), with(""));
+    assert_eq!(sent("openai/gpt-6-sol", ""), with(none));
+    assert_eq!(sent("openai/gpt-5.2", high), with(high));
+    let empty = r#"{"model":"gpt-6-sol","tools":[],"reasoning_effort":"high"}"#;
+    check("openai/gpt-6-sol", false, empty, empty);
+}
+
+#[test]
 fn model_patterns_add_to_the_rules_of_the_row() {
     assert_eq!(
         dropped("xai/grok-4-fast", r#"{"stop":"x","web_search_options":{"a":1}}"#),
         ["web_search_options", "stop"]
     );
+    assert_eq!(dropped("xai/grok-4.20-non-reasoning", r#"{"stop":"x"}"#), [""; 0]);
     assert_eq!(dropped("xai/grok-3", r#"{"stop":"x"}"#), [""; 0]);
     assert!(endpoint("openrouter/anthropic/claude-opus-5", &[]).quirks().cache_control);
     assert!(!endpoint("openrouter/openai/gpt-5", &[]).quirks().cache_control);
