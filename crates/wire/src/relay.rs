@@ -55,7 +55,10 @@ pub struct Seen {
 
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relay").field("dialect", &self.dialect).field("seen", &self.seen).finish_non_exhaustive()
+        f.debug_struct("Relay")
+            .field("dialect", &self.dialect)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
     }
 }
 
@@ -198,7 +201,10 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
             }
         }
         Dialect::Gemini => {
-            if contains(event, b"\"finishReason\"") || contains(event, b"\"error\"") || contains(event, b"blockReason") {
+            if contains(event, b"\"finishReason\"")
+                || contains(event, b"\"error\"")
+                || contains(event, b"blockReason")
+            {
                 Interest::Decode
             } else if contains(event, b"\"usageMetadata\"") {
                 Interest::Usage
@@ -238,7 +244,8 @@ fn first_byte_after(event: &[u8], key: &[u8]) -> Option<u8> {
 fn is_usage_only(event: &[u8]) -> bool {
     has_object(event, b"\"usage\"") && {
         memmem::find(event, b"\"choices\"").is_some_and(|at| {
-            let mut rest = event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
+            let mut rest =
+                event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
             rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() == Some(&b']')
         })
     }
