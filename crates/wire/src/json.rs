@@ -78,6 +78,13 @@ impl Edits {
         self.list.is_empty()
     }
 
+    /// Adds all of `other`; where both change a key, `other` counts.
+    pub fn extend(&mut self, other: Edits) {
+        for (key, edit) in other.list {
+            self.put(key, edit);
+        }
+    }
+
     fn put(&mut self, key: Cow<'static, str>, edit: Edit) {
         self.list.retain(|(other, _)| *other != key);
         self.list.push((key, edit));
