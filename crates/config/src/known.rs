@@ -535,7 +535,6 @@ mod tests {
             Some("under `router_settings`")
         );
         assert_eq!(home_of("model_list", "api_key").as_deref(), Some("under `litellm_params`"));
-        assert_eq!(home_of("router_settings", "model_list").as_deref(), None);
         assert_eq!(home_of("general_settings", "guardrails").as_deref(), Some("under `litellm_settings`"));
         assert_eq!(home_of("model_list", "nonsense"), None);
     }

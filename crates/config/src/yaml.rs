@@ -27,8 +27,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    fn new(code: &'static str, mark: Mark, message: impl Into<String>) -> Fault {
-        Fault { code, mark, message: message.into(), also: None, help: None }
+    fn new(code: &'static str, mark: Mark, message: impl Into<String>) -> Box<Fault> {
+        Box::new(Fault { code, mark, message: message.into(), also: None, help: None })
     }
 }
 
@@ -36,7 +36,7 @@ impl Fault {
 ///
 /// Returns the tree when the syntax holds, none for an empty file, and every fault found. A fault with the code
 /// `duplicate-key` leaves a tree in which the last of the equal keys counts, as in LiteLLM.
-pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>, Vec<Fault>) {
+pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>, Vec<Box<Fault>>) {
     let mut builder =
         Builder { file, nodes, open: Vec::new(), anchors: HashMap::new(), root: None, faults: Vec::new() };
     let mut documents = 0;
@@ -62,7 +62,7 @@ pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>
 }
 
 /// The parser's complaint, at its place.
-fn syntax(file: usize, error: &granit_parser::ScanError) -> Fault {
+fn syntax(file: usize, error: &granit_parser::ScanError) -> Box<Fault> {
     let at = error.marker();
     let byte = at.byte_offset().unwrap_or(0);
     let mark = Mark { file, line: at.line().max(1), column: at.col() + 1, length: 1, bytes: (byte, byte) };
@@ -107,11 +107,11 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
-    faults: Vec<Fault>,
+    faults: Vec<Box<Fault>>,
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Fault>> {
         let mark = mark(self.file, span);
         if let Some(tag) = event.tag().filter(|tag| !tag.is_yaml_core_schema() && tag.original() != "!") {
             let fault = Fault::new("yaml", mark, format!("the tag `{}` means nothing here", tag.original()));
@@ -135,7 +135,7 @@ impl Builder<'_> {
         }
     }
 
-    fn start(&mut self, mark: Mark, anchor: usize, content: Content) -> Result<(), Fault> {
+    fn start(&mut self, mark: Mark, anchor: usize, content: Content) -> Result<(), Box<Fault>> {
         if self.open.len() >= DEPTH {
             return Err(Fault::new("too-large", mark, format!("lists and maps nest deeper than {DEPTH}")));
         }
@@ -143,7 +143,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
+    fn end(&mut self) -> Result<(), Box<Fault>> {
         let Some(Open { mark, anchor, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items),
@@ -153,7 +153,7 @@ impl Builder<'_> {
     }
 
     /// Spends `count` of the nodes that may be made.
-    fn spend(&mut self, mark: Mark, count: usize) -> Result<(), Fault> {
+    fn spend(&mut self, mark: Mark, count: usize) -> Result<(), Box<Fault>> {
         match self.nodes.checked_sub(count) {
             Some(left) => {
                 *self.nodes = left;
@@ -163,7 +163,7 @@ impl Builder<'_> {
         }
     }
 
-    fn alias(&mut self, mark: Mark, anchor: usize) -> Result<(), Fault> {
+    fn alias(&mut self, mark: Mark, anchor: usize) -> Result<(), Box<Fault>> {
         let Some(target) = self.anchors.get(&anchor) else {
             return Err(Fault::new("yaml", mark, "this alias stands inside what it names"));
         };
@@ -177,7 +177,7 @@ impl Builder<'_> {
     }
 
     /// Places a complete node, and remembers it under its anchor.
-    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Box<Fault>> {
         self.spend(node.mark, 1)?;
         if anchor != 0 {
             let (nodes, _) = node.weight(*self.nodes);
@@ -187,7 +187,7 @@ impl Builder<'_> {
         self.place(node)
     }
 
-    fn place(&mut self, node: Node) -> Result<(), Fault> {
+    fn place(&mut self, node: Node) -> Result<(), Box<Fault>> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open { content: Content::List(items), .. }) => items.push(node),
@@ -208,7 +208,7 @@ impl Builder<'_> {
     }
 
     /// The entries of a map with what it merges: its own keys count most, then earlier sources.
-    fn merge(&mut self, mut map: Map) -> Result<Vec<Entry>, Fault> {
+    fn merge(&mut self, mut map: Map) -> Result<Vec<Entry>, Box<Fault>> {
         for source in std::mem::take(&mut map.merged) {
             let Value::Map(entries) = source.value else { continue };
             for entry in entries {
@@ -223,7 +223,7 @@ impl Builder<'_> {
 }
 
 /// Keeps what `<<` names, to be merged when the map is complete.
-fn merge_source(map: &mut Map, mark: Mark, node: Node) -> Result<(), Fault> {
+fn merge_source(map: &mut Map, mark: Mark, node: Node) -> Result<(), Box<Fault>> {
     match node.value {
         Value::Map(_) => map.merged.push(node),
         Value::List(items) if items.iter().all(|item| matches!(item.value, Value::Map(_))) => {
@@ -235,7 +235,7 @@ fn merge_source(map: &mut Map, mark: Mark, node: Node) -> Result<(), Fault> {
 }
 
 /// Adds an entry; the last of equal keys counts, and is a fault.
-fn insert(map: &mut Map, key: String, key_mark: Mark, value: Node) -> Option<Fault> {
+fn insert(map: &mut Map, key: String, key_mark: Mark, value: Node) -> Option<Box<Fault>> {
     let Some(first) = map.places.get(&key).and_then(|&at| map.entries.get_mut(at)) else {
         map.places.insert(key.clone(), map.entries.len());
         map.entries.push(Entry { key, key_mark, value });
