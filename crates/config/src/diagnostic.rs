@@ -77,6 +77,22 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// The further places: `line 7` in the same file, `other.yaml:7` in another.
+    fn elsewhere(&self) -> String {
+        let here = self.place.as_ref().map(|place| place.file.as_str());
+        let listed = self.also.iter().take(LISTED).map(|place| match here {
+            Some(here) if here == place.file => format!("line {}", place.line),
+            _ => format!("{}:{}", place.file, place.line),
+        });
+        let listed = listed.collect::<Vec<_>>().join(", ");
+        match self.also.len().saturating_sub(LISTED) {
+            0 => listed,
+            more => format!("{listed} and {more} more"),
+        }
+    }
+}
+
 /// Longest stretch of a source line that is shown.
 const SHOWN: usize = 120;
 /// Characters shown before the column pointed at when a long line is cut.
@@ -93,13 +109,7 @@ impl fmt::Display for Diagnostic {
             excerpt(f, place, width)?;
         }
         if !self.also.is_empty() {
-            let listed: Vec<String> =
-                self.also.iter().take(LISTED).map(|place| format!("{}:{}", place.file, place.line)).collect();
-            write!(f, "\n{:width$} = also at {}", "", printable(&listed.join(", ")))?;
-            match self.also.len().saturating_sub(LISTED) {
-                0 => {}
-                more => write!(f, " and {more} more")?,
-            }
+            write!(f, "\n{:width$} = also at {}", "", printable(&self.elsewhere()))?;
         }
         for note in &self.notes {
             write!(f, "\n{:width$} = note: {}", "", printable(note))?;

@@ -79,6 +79,11 @@ pub(crate) fn home_of(section: &str, key: &str) -> Option<String> {
     })
 }
 
+/// Every section of LiteLLM's keys.
+pub(crate) fn sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.into_iter()
+}
+
 /// Does this value ask for nothing: null, empty, or off where off is the default?
 pub(crate) fn is_inert(key: &str, value: &Node) -> bool {
     match &value.value {
@@ -121,7 +126,24 @@ impl Group {
 }
 
 /// The group of a key that is not built, as an index in [`GROUPS`].
-pub(crate) fn group(section: &str, key: &str) -> usize {
+pub(crate) fn group(section: &str, key: &str, value: &Node) -> usize {
+    if key == "optional_pre_call_checks" && !limits(value) {
+        return GROUPS.len() - 1;
+    }
+    group_of_key(section, key)
+}
+
+/// Does a list of checks before a call hold one that limits what is spent?
+fn limits(value: &Node) -> bool {
+    let Value::List(items) = &value.value else { return true };
+    items.iter().any(|item| {
+        matches!(&item.value, Value::Scalar(scalar)
+            if matches!(scalar.text.as_str(), "enforce_model_rate_limits" | "router_budget_limiting"))
+    })
+}
+
+/// The group of a key, whatever its value.
+pub(crate) fn group_of_key(section: &str, key: &str) -> usize {
     let path = format!("{section}.{key}");
     let found = GROUPS.iter().position(|group| group.has(key) || group.has(&path));
     found.unwrap_or(GROUPS.len() - 1)
@@ -490,7 +512,7 @@ mod tests {
 
     fn check(section: &str, key: &str, expected: &str) {
         assert!(contains(section, key), "{section}.{key}");
-        assert_eq!(GROUPS[group(section, key)].what, expected, "{section}.{key}");
+        assert_eq!(GROUPS[group_of_key(section, key)].what, expected, "{section}.{key}");
     }
 
     #[test]
@@ -524,7 +546,7 @@ mod tests {
             ("model_info", "team_id"),
             ("model_info", "access_windows"),
         ] {
-            assert_eq!(GROUPS[group(section, key)].severity, Danger, "{section}.{key}");
+            assert_eq!(GROUPS[group_of_key(section, key)].severity, Danger, "{section}.{key}");
         }
     }
 

@@ -6,35 +6,29 @@
 
 /// Does a key of this name hold a secret?
 pub(crate) fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 9] = [
-        "api_key",
-        "secret",
-        "password",
+    const PARTS: [&str; 7] =
+        ["api_key", "api-key", "secret", "password", "authorization", "private_key", "connection_string"];
+    const NAMES: [&str; 11] = [
         "token",
-        "credential",
-        "authorization",
-        "private_key",
-        "salt",
+        "database_url",
+        "redis_url",
+        "cookie",
         "headers",
+        "extra_headers",
+        "static_headers",
+        "generic_logger_headers",
+        "credential_values",
+        "vertex_credentials",
+        "auth_value",
     ];
-    const NOT: [&str; 10] = [
-        "cost",
-        "max_tokens",
-        "tokens",
-        "token_rate",
-        "credential_name",
-        "credential_list",
-        "token_counter",
-        "per_token",
-        "key_header",
-        "headers_to",
-    ];
+    // `max_input_tokens` and `input_cost_per_token` count tokens; `client_ids` and `key_name` only name things.
+    const NOT: [&str; 4] = ["max_", "cost", "_name", "default_api_key_"];
+    const ENDS: [&str; 5] = ["_key", "-key", "_token", "-token", "_credentials"];
     let key = key.to_ascii_lowercase();
     let named = PARTS.iter().any(|part| key.contains(part))
-        || matches!(key.as_str(), "master_key" | "database_url" | "redis_url" | "x-api-key" | "cookie")
-        || key.ends_with("_key")
-        || key.ends_with("-key");
-    named && !NOT.iter().any(|part| key.contains(part)) && key != "api_key_header"
+        || NAMES.contains(&key.as_str())
+        || ENDS.iter().any(|end| key.ends_with(end));
+    named && !NOT.iter().any(|part| key.contains(part))
 }
 
 /// `line` with the byte ranges of `hidden`, and whatever looks secret, replaced by asterisks.
@@ -123,6 +117,9 @@ mod tests {
         check("target: postgres://u:p@h/db", "target: postgres://***@h/db");
         check("model_name: sk-abcdefghijkl", "model_name: ***************");
         check("max_tokens: 400", "max_tokens: 400");
+        check("max_headers: 400", "max_headers: 400");
+        check("max_input_token: 400", "max_input_token: 400");
+        check("litellm_credential_name: eu", "litellm_credential_name: eu");
         check("input_cost_per_token: 0.1", "input_cost_per_token: 0.1");
         check("routing_strategy: least-busy", "routing_strategy: least-busy");
         check("model: ü\u{1b}[31m", "model: ü [31m");

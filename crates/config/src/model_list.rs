@@ -29,28 +29,24 @@ settings! {
 
 impl Section for Deployment {
     fn settle(&mut self, fields: &mut Fields<'_>, reader: &mut Reader<'_>) {
-        let missing = [
-            (
-                "model_name",
-                self.model_name.is_empty(),
-                "the name clients ask for, such as `model_name: gpt-4o`",
-            ),
-            (
-                "litellm_params.model",
-                self.litellm_params.model.is_empty(),
-                "the provider and its name for the model, such as `model: openai/gpt-4o`",
-            ),
-        ];
-        for (key, is_missing, help) in missing {
-            if is_missing {
-                let message = format!("this deployment has no `{key}`");
-                reader
-                    .report(Severity::Error, "missing-key", fields.mark, message)
-                    .help
-                    .push(format!("add {help}"));
-            }
+        let name = fields.entry("model_name").map(|entry| &entry.value);
+        let params = fields.entry("litellm_params").map(|entry| entry.value.entries()).unwrap_or_default();
+        let model = params.iter().find(|entry| entry.key == "model").map(|entry| &entry.value);
+        // A value of the wrong type has been reported as that.
+        let is_missing = |node: Option<&Node>| node.is_none_or(|node| node.is_null() || is_reference(node));
+        if self.model_name.is_empty() && is_missing(name) {
+            missing("model_name", "the name clients ask for, such as `model_name: gpt-4o`", fields, reader);
+        }
+        if self.litellm_params.model.is_empty() && is_missing(model) {
+            let help = "the provider and its name for the model, such as `model: openai/gpt-4o`";
+            missing("litellm_params.model", help, fields, reader);
         }
     }
+}
+
+fn missing(key: &str, help: &str, fields: &Fields<'_>, reader: &mut Reader<'_>) {
+    let message = format!("this deployment has no `{key}`");
+    reader.report(Severity::Error, "missing-key", fields.mark, message).help.push(format!("add {help}"));
 }
 
 settings! {
@@ -188,7 +184,7 @@ fn check_url(url: Option<&str>, node: &Node, reader: &mut Reader<'_>) {
     let Some(url) = url else { return };
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || url.contains(char::is_whitespace)) {
-        let from = if node_is_reference(node) { "the variable's value" } else { "the value" };
+        let from = if is_reference(node) { "the variable's value" } else { "the value" };
         reader
             .report(
                 Severity::Error,
@@ -201,7 +197,7 @@ fn check_url(url: Option<&str>, node: &Node, reader: &mut Reader<'_>) {
     }
 }
 
-fn node_is_reference(node: &Node) -> bool {
+fn is_reference(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar(scalar) if crate::environment::reference(&scalar.text).is_some())
 }
 

@@ -3,7 +3,7 @@
 /// The nearest of `words` to `wrong`, when it is near enough to be meant: about one slip in three letters.
 pub(crate) fn nearest<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let folded = fold(wrong);
-    let allowed = (folded.len() / 3).clamp(1, 4);
+    let allowed = (folded.len() / 3).clamp(1, 5);
     words
         .into_iter()
         .map(|word| (distance(&folded, &fold(word), allowed + 1), word))

@@ -100,6 +100,7 @@ impl<'a> Reader<'a> {
     /// Reports a value that is not what belongs here. Shows the value unless it may be secret.
     pub(crate) fn wrong(&mut self, node: &Node, expected: &str) -> &mut Diagnostic {
         let found = self.describe(node);
+        let expected = expected.trim_end_matches(',');
         let key = self.path.clone();
         self.report(
             Severity::Error,
@@ -310,7 +311,7 @@ impl<'n> Fields<'n> {
         for entry in self.rest(|_| true) {
             if known::contains(self.section, &entry.key) {
                 if !known::is_inert(&entry.key, &entry.value) {
-                    reader.not_built(known::group(self.section, &entry.key), entry);
+                    reader.not_built(known::group(self.section, &entry.key, &entry.value), entry);
                 }
             } else {
                 self.unknown(entry, reader);

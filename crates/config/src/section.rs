@@ -65,6 +65,7 @@ macro_rules! choice {
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, schemars::JsonSchema)]
+        #[schemars(extend("aliases" = [$($($alias,)*)*]))]
         pub enum $name {
             $( $(#[$variant_meta])* #[schemars(rename = $word)] $variant, )*
         }
@@ -77,7 +78,7 @@ macro_rules! choice {
         }
 
         impl $crate::read::FromNode for $name {
-            const EXPECTED: &'static str = concat!("one of" $(, " `", $word, "`")*);
+            const EXPECTED: &'static str = concat!("one of" $(, " `", $word, "`,")*);
 
             fn from_node(node: &$crate::tree::Node, reader: &mut $crate::read::Reader<'_>) -> Option<Self> {
                 const WORDS: &[&str] = &[$($word),*];
