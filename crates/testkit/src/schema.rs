@@ -46,7 +46,7 @@ impl Sampler<'_> {
                 let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).clamp(1, 8);
                 (0..least).map(|_| self.value(item, name, depth + 1)).collect()
             }
-            "integer" => self.number(schema, name).map_or(json!(0), |number| json!(number.round() as i64)),
+            "integer" => self.number(schema, name).map_or(json!(0), whole),
             "number" => self.number(schema, name).map_or(json!(0), |number| json!(number)),
             "boolean" => json!(self.hint(name) != Some("false")),
             "null" => Value::Null,
@@ -97,6 +97,11 @@ impl Sampler<'_> {
         let end = rest.find(|c: char| c.is_whitespace() || ",;!?\"".contains(c)).unwrap_or(rest.len());
         rest.get(..end).filter(|hint| !hint.is_empty()).map(|hint| hint.trim_end_matches('.'))
     }
+}
+
+/// The nearest whole number.
+fn whole(number: f64) -> Value {
+    format!("{number:.0}").parse::<i64>().map_or(json!(0), Value::from)
 }
 
 /// The schema's type in lower case; the first that is not null when there are several.

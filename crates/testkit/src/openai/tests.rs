@@ -153,12 +153,7 @@ fn embeddings_agree_in_both_encodings() {
         .decode(ask("base64")["data"][1]["embedding"].as_str().unwrap());
     let unpacked: Vec<f32> =
         packed.unwrap().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    let direct: Vec<f32> = floats["data"][1]["embedding"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|x| x.as_f64().unwrap() as f32)
-        .collect();
+    let direct: Vec<f32> = serde_json::from_value(floats["data"][1]["embedding"].clone()).unwrap();
     assert_eq!(unpacked, direct);
     assert_eq!(post("/v1/embeddings", &json!({"model": "e", "input": []})).status, 400);
 }
