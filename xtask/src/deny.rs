@@ -12,6 +12,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     shell::step(
         "licences, banned crates, sources",
-        shell::cargo().args(["deny", "--all-features", "check", "licenses", "bans", "sources"]),
+        shell::cargo().args(["deny", "check", "licenses", "bans", "sources"]),
     )
 }

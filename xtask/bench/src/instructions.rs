@@ -74,6 +74,7 @@ fn by_valgrind(stage: &Stage, target: Target) -> anyhow::Result<f64> {
     const MANY: u32 = 1_200;
     let few = under_valgrind(stage, target, FEW)?;
     let many = under_valgrind(stage, target, MANY)?;
+    ensure!(many > few, "valgrind saw no calls; is the program a script that starts another?");
     Ok((many - few) / f64::from(MANY - FEW))
 }
 

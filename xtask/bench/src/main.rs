@@ -98,6 +98,12 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         quick: options.quick,
     };
     let cores = Cores::claim()?;
+    let foreign = foreign_load()?;
+    if foreign > 5.0 {
+        eprintln!(
+            "warning: other programs use {foreign:.0} % of this machine; rates and latencies will suffer"
+        );
+    }
     let mut stage = Stage::set_up(cores, gateway(options)?)?;
     let mut report = Report::default();
     if options.only.iter().any(|name| name == "soak") {
@@ -113,7 +119,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     }
     println!("{}", report.table());
     if let Some(path) = &options.json {
-        std::fs::write(path, report.json(&machine()))
+        std::fs::write(path, report.json(&machine(), foreign))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(!options.strict || report.missed() == 0)
@@ -141,6 +147,21 @@ fn chosen(options: &Options) -> anyhow::Result<Vec<&'static scenarios::Scenario>
             .with_context(|| format!("no scenario is called `{name}`; `--only list` prints them"))
     };
     options.only.iter().filter(|name| *name != "soak").map(find).collect()
+}
+
+/// How busy the machine is before anything was started, in percent of all cores.
+fn foreign_load() -> anyhow::Result<f64> {
+    let read = || -> anyhow::Result<(f64, f64)> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        let numbers = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        let times: Vec<f64> = numbers.filter_map(|word| word.parse().ok()).collect();
+        // The fourth and fifth are idle and waiting for a disk.
+        Ok((times.iter().take(8).sum(), times.iter().skip(3).take(2).sum()))
+    };
+    let (total, idle) = read()?;
+    std::thread::sleep(Duration::from_millis(500));
+    let (total_after, idle_after) = read()?;
+    Ok((1.0 - (idle_after - idle) / (total_after - total).max(1.0)) * 100.0)
 }
 
 /// What the numbers were measured on.

@@ -18,8 +18,10 @@ pub(crate) enum Aim {
     TimesAtMost(f64),
     /// At least this many times the bare proxy's number.
     TimesAtLeast(f64),
+    /// At most this much more than the bare proxy's number.
+    OverBareAtMost(f64),
     /// At most this much more than without any proxy.
-    AddedAtMost(f64),
+    OverDirectAtMost(f64),
     /// At most this.
     AtMost(f64),
     /// Shown for the reader; nothing is promised.
@@ -68,7 +70,8 @@ impl Measure {
         };
         match self.aim {
             Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) => pairs(&self.bare, |ours, base| ours / base),
-            Aim::AddedAtMost(_) => pairs(&self.direct, |ours, base| ours - base),
+            Aim::OverBareAtMost(_) => pairs(&self.bare, |ours, base| ours - base),
+            Aim::OverDirectAtMost(_) => pairs(&self.direct, |ours, base| ours - base),
             Aim::AtMost(_) => median(&self.tollway),
             Aim::Shown => None,
         }
@@ -78,7 +81,10 @@ impl Measure {
     fn reached(&self) -> Option<bool> {
         let value = self.compared()?;
         match self.aim {
-            Aim::TimesAtMost(most) | Aim::AddedAtMost(most) | Aim::AtMost(most) => Some(value <= most),
+            Aim::TimesAtMost(most)
+            | Aim::OverBareAtMost(most)
+            | Aim::OverDirectAtMost(most)
+            | Aim::AtMost(most) => Some(value <= most),
             Aim::TimesAtLeast(least) => Some(value >= least),
             Aim::Shown => None,
         }
@@ -88,7 +94,8 @@ impl Measure {
         match (self.aim, self.compared()) {
             (_, None) => String::new(),
             (Aim::TimesAtMost(_) | Aim::TimesAtLeast(_), Some(value)) => format!("{value:.2} x bare"),
-            (Aim::AddedAtMost(_), Some(value)) => format!("{value:+.1} {}", self.unit),
+            (Aim::OverBareAtMost(_), Some(value)) => format!("{value:+.1} {} over bare", self.unit),
+            (Aim::OverDirectAtMost(_), Some(value)) => format!("{value:+.1} {} over direct", self.unit),
             (_, Some(value)) => format!("{} {}", number(value), self.unit),
         }
     }
@@ -97,7 +104,7 @@ impl Measure {
         match self.aim {
             Aim::TimesAtMost(most) => format!("<= {most}"),
             Aim::TimesAtLeast(least) => format!(">= {least}"),
-            Aim::AddedAtMost(most) => format!("<= +{most} {}", self.unit),
+            Aim::OverBareAtMost(most) | Aim::OverDirectAtMost(most) => format!("<= +{most} {}", self.unit),
             Aim::AtMost(most) => format!("<= {most} {}", self.unit),
             Aim::Shown => String::new(),
         }
@@ -181,9 +188,12 @@ impl Report {
     }
 
     /// The results for programs, every sample included.
-    pub(crate) fn json(&self, machine: &str) -> String {
+    pub(crate) fn json(&self, machine: &str, foreign_load: f64) -> String {
         let measures: Vec<Value> = self.measures.iter().map(Measure::json).collect();
-        format!("{:#}\n", json!({ "machine": machine, "measures": measures }))
+        format!(
+            "{:#}\n",
+            json!({ "machine": machine, "foreign_load_percent": foreign_load, "measures": measures })
+        )
     }
 }
 

@@ -114,8 +114,8 @@ fn chat(stage: &mut Stage, effort: Effort, report: &mut Report) -> anyhow::Resul
 }
 
 fn latency(stage: &mut Stage, effort: Effort, report: &mut Report) -> anyhow::Result<()> {
-    let mut median = Measure::new("latency p50 at 500/s", "us", Better::Less, Aim::AddedAtMost(100.0));
-    let mut tail = Measure::new("latency p99 at 500/s", "us", Better::Less, Aim::AddedAtMost(500.0));
+    let mut median = Measure::new("latency p50 at 500/s", "us", Better::Less, Aim::OverBareAtMost(100.0));
+    let mut tail = Measure::new("latency p99 at 500/s", "us", Better::Less, Aim::OverDirectAtMost(500.0));
     let call = Call::openai("chat", None, SHORT);
     in_rounds(stage, effort.rounds, &ALL, |target, server| {
         let latencies = load::pace(server, &call, 500, 16, effort.sample * 2)?;
@@ -140,8 +140,8 @@ fn stream(stage: &mut Stage, effort: Effort, report: &mut Report) -> anyhow::Res
 }
 
 fn first_token(stage: &mut Stage, effort: Effort, report: &mut Report) -> anyhow::Result<()> {
-    let mut median = Measure::new("first token p50 at 100/s", "us", Better::Less, Aim::AddedAtMost(100.0));
-    let mut tail = Measure::new("first token p99 at 100/s", "us", Better::Less, Aim::AddedAtMost(500.0));
+    let mut median = Measure::new("first token p50 at 100/s", "us", Better::Less, Aim::OverBareAtMost(100.0));
+    let mut tail = Measure::new("first token p99 at 100/s", "us", Better::Less, Aim::OverDirectAtMost(500.0));
     let call = Call::openai("stream5-pause2", Some(5), SHORT);
     in_rounds(stage, effort.rounds, &ALL, |target, server| {
         let latencies = load::pace(server, &call, 100, 8, effort.sample * 2)?;

