@@ -62,7 +62,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Options::parse().task {
-        Task::Test(options) => test::run(&options),
+        Task::Test(options) => return test::run(&options),
         Task::Generate(options) => generate::run(&options),
         Task::Deny => deny::run(),
         Task::Ci => ci::run(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -36,12 +36,16 @@ pub(crate) enum Suite {
 }
 
 /// Runs what was asked for and ends with `N passed, N failed` on a line of its own.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options) -> ExitCode {
     let start = Instant::now();
     let mut tally = Tally::default();
     let result = suites(options, &mut tally);
     if result.is_err() && tally.count.failed == 0 {
         // Something broke before any test could fail: a build, an installation, a crash of the runner.
+        tally.count.failed = 1;
+    }
+    if result.is_ok() && tally.count == Count::default() {
+        println!("FAILED: no test ran; does any name contain the filter's text?");
         tally.count.failed = 1;
     }
     let Count { passed, failed } = tally.count;
@@ -50,20 +54,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!("{:.0} s in all", start.elapsed().as_secs_f64());
     println!("{passed} passed, {failed} failed");
-    if failed > 0 {
-        bail!("tests failed");
-    }
-    result
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn suites(options: &Options, tally: &mut Tally) -> anyhow::Result<()> {
     let wanted = |suite| options.only.is_empty() || options.only.contains(&suite);
     let filter = options.filter.as_deref();
     tally.keep_going = options.keep_going;
+    tally.filtered = filter.is_some();
     services::for_rust()?;
     if wanted(Suite::Rust) {
         rust(filter, tally)?;
     }
+    let mut programs = None;
     let end_to_end = [(Suite::Python, "tests/python"), (Suite::Node, "tests/node")];
     for (suite, folder) in end_to_end.into_iter().filter(|(suite, _)| wanted(*suite)) {
         let folder = shell::root().join(folder);
@@ -71,10 +74,13 @@ fn suites(options: &Options, tally: &mut Tally) -> anyhow::Result<()> {
             println!("==> {} is not in this checkout: no {suite:?} tests to run", folder.display());
             continue;
         }
-        let programs = Programs::build()?;
+        let programs = match &programs {
+            Some(built) => built,
+            None => programs.insert(Programs::build()?),
+        };
         match suite {
-            Suite::Python => python(&folder, &programs, filter, tally)?,
-            _ => node(&folder, &programs, filter, tally)?,
+            Suite::Python => python(&folder, programs, filter, tally)?,
+            _ => node(&folder, programs, filter, tally)?,
         }
     }
     Ok(())
@@ -85,6 +91,7 @@ fn suites(options: &Options, tally: &mut Tally) -> anyhow::Result<()> {
 struct Tally {
     count: Count,
     keep_going: bool,
+    filtered: bool,
 }
 
 impl Tally {
@@ -102,6 +109,10 @@ impl Tally {
         let failed = !status.success() && !nothing_matched;
         if failed && count.failed == 0 {
             count.failed = 1;
+        }
+        // Documentation examples, cargo's, may be none; a whole suite without tests is a suite that was not found.
+        if status.success() && count == Count::default() && !self.filtered && runner != Runner::Cargo {
+            bail!("{title}: the runner succeeded without running a test");
         }
         self.count += count;
         if failed && !self.keep_going {
@@ -208,6 +219,9 @@ fn once(stamp: &Path, wanted: &str, work: impl FnOnce() -> anyhow::Result<()>) -
         return Ok(());
     }
     work()?;
+    if let Some(folder) = stamp.parent() {
+        fs::create_dir_all(folder)?;
+    }
     fs::write(stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
