@@ -42,6 +42,13 @@ impl Endpoint {
                 own.rules.apply(body, generates, &mut edits, notices);
             }
         }
+        for field in &self.dropped_fields {
+            // The model and the stream flag are not the caller's to keep or the operator's to drop.
+            if body.get(field).is_some() && field != "model" && field != "stream" {
+                edits.remove(field.clone());
+                notices.changed(field.clone(), "left out: the deployment is configured so");
+            }
+        }
         if generates && openai {
             self.ask_usage(body, stream, &mut edits, notices)?;
         }

@@ -39,6 +39,10 @@ pub struct EndpointSpec {
     pub extra_headers: Vec<(String, String)>,
     /// More top-level fields of request bodies; they win over the caller's.
     pub extra_body: IndexMap<String, RawJson>,
+    /// Top-level fields never sent, whatever the caller asks.
+    pub dropped_fields: Vec<String>,
+    /// Top-level fields sent although the provider's rules refuse them.
+    pub allowed_fields: Vec<String>,
     /// Values of the variables of the provider's base, such as `region`.
     pub variables: BTreeMap<String, String>,
     /// What the model can do.
@@ -58,6 +62,8 @@ impl EndpointSpec {
             api_version: None,
             extra_headers: Vec::new(),
             extra_body: IndexMap::new(),
+            dropped_fields: Vec::new(),
+            allowed_fields: Vec::new(),
             variables: BTreeMap::new(),
             capabilities: Capabilities::default(),
         }
@@ -76,6 +82,8 @@ pub struct Endpoint {
     pub(crate) model_json: String,
     /// Rules of the row and of the patterns that concern the model, in order.
     pub(crate) rules: Vec<ModelRules>,
+    /// Fields never sent.
+    pub(crate) dropped_fields: Vec<String>,
     /// JSON text by field.
     pub(crate) extra_body: Vec<(String, String)>,
     base: String,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tollway_model::{Dialect, Operation};
 use tollway_wire::openai_chat::Quirks;
 
-use crate::rules::Rules;
+use crate::rules::{Replacement, Rules};
 
 /// Who serves models, where, and how it departs from its dialect.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -252,10 +252,11 @@ impl Provider {
 
     /// The row's quirks, and those that follow from its rules, so that each fact is written once.
     pub(crate) fn all_quirk_names(&self) -> impl Iterator<Item = &str> {
-        let limit = self.rules.rename.get("max_completion_tokens").map(String::as_str);
-        let any = self.rules.map.get("tool_choice").and_then(|values| values.get("required"));
-        let any = matches!(any, Some(crate::Replacement::Value(value)) if value == "any");
-        let follows = [(limit == Some("max_tokens"), "max_tokens_only"), (any, "required_as_any")];
+        let value = |field: &str, value: &str| self.rules.map.get(field).and_then(|values| values.get(value));
+        let limit = self.rules.rename.get("max_completion_tokens").is_some_and(|name| name == "max_tokens");
+        let any = matches!(value("tool_choice", "required"), Some(Replacement::Value(word)) if word == "any");
+        let switch = matches!(value("reasoning_effort", "*"), Some(Replacement::Fields(fields)) if fields.contains_key("thinking"));
+        let follows = [(limit, "max_tokens_only"), (any, "required_as_any"), (switch, "thinking_switch")];
         let follows = follows.into_iter().filter_map(|(holds, name)| holds.then_some(name));
         self.quirk_names.iter().map(String::as_str).chain(follows)
     }

@@ -82,6 +82,13 @@ impl Rules {
         *self == Rules::default()
     }
 
+    /// Sends `fields` on instead of refusing or leaving them out.
+    pub(crate) fn allow(&mut self, fields: &[String]) {
+        self.unsupported.retain(|refused| !fields.contains(&refused.field));
+        self.ignored.retain(|field| !fields.contains(field));
+        self.only.retain(|field, _| !fields.contains(field));
+    }
+
     /// Writes the changes that `envelope` needs. `generates`: a chat or a completion.
     pub(crate) fn apply(
         &self,

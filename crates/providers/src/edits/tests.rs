@@ -154,6 +154,33 @@ fn extra_body_wins_and_no_field_appears_twice() {
 }
 
 #[test]
+fn an_operator_may_drop_fields_and_allow_refused_ones() {
+    let (provider, model) = Table::builtin().split_model("groq/m").unwrap();
+    let mut spec = EndpointSpec::new(provider, model);
+    spec.api_key = Some("sk-test".into());
+    spec.dropped_fields = vec!["seed".to_owned(), "model".to_owned()];
+    spec.allowed_fields = vec!["logprobs".to_owned(), "n".to_owned()];
+    let endpoint = Endpoint::build(spec, &|_| None).unwrap();
+    let (body, notices) = edited(
+        &endpoint,
+        CHAT,
+        false,
+        r#"{"model":"x","seed":1,"logprobs":true,"n":2,"logit_bias":{"1":2}}"#,
+    );
+    assert_eq!(body, r#"{"model":"m","logprobs":true,"n":2}"#);
+    let told = [(Severity::Dropped, "logit_bias".to_owned()), (Severity::Changed, "seed".to_owned())];
+    assert_eq!(notices, told);
+}
+
+#[test]
+fn quirks_that_follow_from_rules_are_set_once() {
+    let quirks = |model| endpoint(model, &[]).quirks().clone();
+    assert!(quirks("deepseek/m").thinking_switch && !quirks("deepseek/m").max_tokens_only);
+    assert!(quirks("mistral/m").required_as_any && quirks("mistral/m").max_tokens_only);
+    assert_eq!(quirks("openai/gpt-5"), Default::default());
+}
+
+#[test]
 fn rules_of_the_row_do_not_reach_its_anthropic_base() {
     let endpoint = endpoint("deepseek/deepseek-v4", &[]);
     let body = r#"{"model":"x","reasoning_effort":"high","max_tokens":5,"stream":true}"#;

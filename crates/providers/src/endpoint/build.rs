@@ -57,7 +57,7 @@ pub(super) fn build(spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         dialect,
         model_json: json(&model),
         model,
-        rules: rules(provider, &own),
+        rules: rules(&spec, &own),
         extra_body: extra_body(&spec)?,
         base: base.shown(),
         routes,
@@ -65,6 +65,7 @@ pub(super) fn build(spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         anthropic_headers,
         quirks,
         provider: spec.provider,
+        dropped_fields: spec.dropped_fields,
         capabilities: spec.capabilities,
     })
 }
@@ -162,7 +163,8 @@ fn brings_its_own_key(spec: &EndpointSpec) -> bool {
 
 /// The second base of a provider that speaks Anthropic too.
 ///
-/// Offered only where the verbatim lane loses no setting: `extra_body` is written in the provider's main dialect.
+/// Offered only where the verbatim lane loses no setting: `extra_body` and the fields to drop are named in the
+/// provider's main dialect.
 fn anthropic(
     spec: &EndpointSpec,
     dialect: Dialect,
@@ -170,7 +172,7 @@ fn anthropic(
     own_host: bool,
     env: Env<'_>,
 ) -> Result<Option<(Native, Base)>> {
-    if dialect == Dialect::Anthropic || !spec.extra_body.is_empty() {
+    if dialect == Dialect::Anthropic || !spec.extra_body.is_empty() || !spec.dropped_fields.is_empty() {
         return Ok(None);
     }
     let read =
@@ -370,10 +372,14 @@ fn header_value(template: &str, key: Option<&str>, env: Env<'_>) -> Option<Strin
     names.split('|').find_map(env)
 }
 
-fn rules(provider: &Provider, own: &[&ModelRules]) -> Vec<ModelRules> {
-    let row = ModelRules { rules: provider.rules.clone(), ..ModelRules::default() };
-    let all = std::iter::once(row).chain(own.iter().map(|rules| (*rules).clone()));
-    all.filter(|rules| !rules.rules.is_empty()).collect()
+fn rules(spec: &EndpointSpec, own: &[&ModelRules]) -> Vec<ModelRules> {
+    let row = ModelRules { rules: spec.provider.rules.clone(), ..ModelRules::default() };
+    let mut all: Vec<_> = std::iter::once(row).chain(own.iter().map(|rules| (*rules).clone())).collect();
+    for one in &mut all {
+        one.rules.allow(&spec.allowed_fields);
+    }
+    all.retain(|one| !one.rules.is_empty());
+    all
 }
 
 fn extra_body(spec: &EndpointSpec) -> Result<Vec<(String, String)>> {
