@@ -36,7 +36,7 @@ pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
 }
 
 /// Reads an error that arrived inside a 200: a frame of a stream, or a whole body.
-pub(super) fn embedded(raw: Raw<'_>) -> Error {
+pub(crate) fn embedded(raw: Raw<'_>) -> Error {
     let fault = Fault::of(raw);
     let status = fault.status().unwrap_or(502);
     let error = fault.into_error(status, None);

@@ -9,7 +9,7 @@ use super::write::Map;
 ///
 /// OpenAI counts cached and cache-written tokens in `prompt_tokens` and thinking in `completion_tokens`. Some hosts
 /// leave thinking out of `completion_tokens` and show it by the total: prompt + completion + reasoning.
-pub(super) fn decode(mut usage: Object<'_>) -> Usage {
+pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
     let mut input_details = usage.object("prompt_tokens_details").or_else(|| usage.object("input_tokens_details"));
     let mut output_details =
         usage.object("completion_tokens_details").or_else(|| usage.object("output_tokens_details"));
