@@ -14,6 +14,7 @@ use crate::read::{Fields, FromNode, Reader, list};
 use crate::router::{Fallbacks, RouterSettings};
 use crate::section::{Section, settings};
 use crate::tollway::Tollway;
+use crate::tree::{Node, Value};
 use crate::values::ByteSize;
 
 settings! {
@@ -38,26 +39,29 @@ settings! {
         pub environment_variables: IndexMap<String, Secret>;
         /// Further files, relative to this one. Their lists are added to those here; of anything else theirs counts.
         /// Example: `[models.yaml]`.
-        #[schemars(with = "Vec<String>")]
-        pub include: Included;
+        pub include: Vec<String>;
     }
 }
-
-/// Marker for `include`, whose files are already merged when a configuration is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Included;
 
 impl Section for Config {
     fn settle(&mut self, fields: &mut Fields<'_>, _reader: &mut Reader<'_>) {
         // Read before the rest, because the rest refers to them.
-        for name in ["credential_list", "environment_variables", "include"] {
+        for name in ["credential_list", "environment_variables"] {
             fields.entry(name);
+        }
+        // Merged when the files were read; wrong paths have been reported there.
+        if let Some(Value::List(paths)) = fields.entry("include").map(|entry| &entry.value.value) {
+            let text = |node: &Node| match &node.value {
+                Value::Scalar(scalar) => Some(scalar.text.clone()),
+                _ => None,
+            };
+            self.include = paths.iter().filter_map(text).collect();
         }
     }
 }
 
 /// Reads the credentials, so that deployments can refer to them.
-pub(crate) fn credentials(root: &crate::tree::Node, reader: &mut Reader<'_>) -> Vec<Credential> {
+pub(crate) fn credentials(root: &Node, reader: &mut Reader<'_>) -> Vec<Credential> {
     let mut all: Vec<Credential> = Vec::new();
     for entry in root.entries() {
         // LiteLLM takes the list under `litellm_settings` too.
@@ -78,10 +82,7 @@ pub(crate) fn credentials(root: &crate::tree::Node, reader: &mut Reader<'_>) -> 
 }
 
 /// Reads `environment_variables`; refused ones are left out and reported.
-pub(crate) fn environment_variables(
-    root: &crate::tree::Node,
-    reader: &mut Reader<'_>,
-) -> IndexMap<String, Secret> {
+pub(crate) fn environment_variables(root: &Node, reader: &mut Reader<'_>) -> IndexMap<String, Secret> {
     let mut variables = IndexMap::new();
     let Some(entry) = root.entries().iter().find(|entry| entry.key == "environment_variables") else {
         return variables;

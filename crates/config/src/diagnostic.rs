@@ -93,10 +93,6 @@ impl Diagnostic {
     }
 }
 
-/// Longest stretch of a source line that is shown.
-const SHOWN: usize = 120;
-/// Characters shown before the column pointed at when a long line is cut.
-const BEFORE: usize = 40;
 /// Places listed by number before the rest is counted.
 const LISTED: usize = 6;
 
@@ -123,15 +119,13 @@ impl fmt::Display for Diagnostic {
 
 /// The source line with a row of carets under what is meant.
 fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, width: usize) -> fmt::Result {
-    let column = place.column.saturating_sub(1);
-    let long = place.text.chars().count() > SHOWN;
-    let cut = if long { column.saturating_sub(BEFORE) } else { 0 };
-    let shown: String = place.text.chars().skip(cut).take(SHOWN).collect();
-    let room = (shown.chars().count() + cut).saturating_sub(column).max(1);
-    let (lead, column) = if cut > 0 { ("…", column - cut + 1) } else { ("", column) };
+    let lead = if place.text_column > 1 { "…" } else { "" };
+    let column = place.column.saturating_sub(place.text_column);
+    let room = place.text.chars().count().saturating_sub(column).max(1);
     let carets = "^".repeat(place.length.clamp(1, room));
-    write!(f, "\n{:width$} |\n{:>width$} | {lead}{}", "", place.line, shown.trim_end())?;
-    write!(f, "\n{:width$} | {:column$}{carets}", "", "")
+    let indent = column + lead.chars().count();
+    write!(f, "\n{:width$} |\n{:>width$} | {lead}{}", "", place.line, place.text.trim_end())?;
+    write!(f, "\n{:width$} | {:indent$}{carets}", "", "")
 }
 
 /// Control characters, which a terminal might obey, as spaces.

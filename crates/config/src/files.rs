@@ -18,33 +18,30 @@ const SIZE: u64 = 8 << 20;
 /// Most files, included ones counted.
 const COUNT: usize = 100;
 
-/// What the bytes of every file amount to: equal for equal files. Not for keeping secrets.
+/// What the bytes of every file amount to: equal for equal files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// The fingerprint of files as they are now; a file that cannot be read counts as different from any text.
+    /// The fingerprint of files as they are now.
     ///
     /// Equal to that of a load of the same files, so a watcher can tell whether loading again would change anything.
     pub fn of_files(paths: &[PathBuf]) -> Fingerprint {
-        let contents = paths.iter().map(|path| std::fs::read(path).ok());
-        Fingerprint::of(contents.map(|bytes| bytes.map(|bytes| Fingerprint::of_text(&bytes))))
+        Fingerprint::of(paths.iter().map(|path| bytes(path).map_or(0, |bytes| hash(&bytes))))
     }
 
-    /// The fingerprint of one text, without its byte order mark.
-    fn of_text(bytes: &[u8]) -> u64 {
+    fn of(contents: impl Iterator<Item = u64>) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
-        bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn of(texts: impl Iterator<Item = Option<u64>>) -> Fingerprint {
-        let mut hasher = DefaultHasher::new();
-        for text in texts {
-            text.hash(&mut hasher);
-        }
+        contents.for_each(|content| hasher.write_u64(content));
         Fingerprint(hasher.finish())
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    // Zero stands for a file that cannot be read.
+    hasher.finish().max(1)
 }
 
 /// The merged tree, and everything read on the way.
@@ -53,7 +50,8 @@ pub(crate) struct Gathered {
     pub files: Files,
     pub root: Option<Node>,
     pub diagnostics: Vec<Diagnostic>,
-    seen: Vec<PathBuf>,
+    /// Every file looked for, as named and as the file system knows it, with the hash of its bytes.
+    seen: Vec<(PathBuf, PathBuf, u64)>,
     nodes: usize,
     lenient: bool,
 }
@@ -70,17 +68,19 @@ impl Gathered {
 
     /// Reads text as if it were a file called `name`; it cannot include others.
     pub(crate) fn text(&mut self, name: &str, text: &str) {
+        self.seen.push((PathBuf::new(), PathBuf::new(), hash(text.as_bytes())));
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        self.root = self.parse(File { name: name.to_owned(), path: None, text, secrets: Vec::new() });
+        self.root = self.parse(File::new(name.to_owned(), None, text));
     }
 
-    /// Where the files are that were read.
+    /// The files that were looked for, also those that could not be read.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().filter_map(|file| file.path.clone()).collect()
+        let paths = self.seen.iter().map(|(path, ..)| path);
+        paths.filter(|path| !path.as_os_str().is_empty()).cloned().collect()
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self.files.iter().map(|file| Some(Fingerprint::of_text(file.text.as_bytes()))))
+        Fingerprint::of(self.seen.iter().map(|(_, _, hash)| *hash))
     }
 
     fn fail(&mut self, mark: Option<Mark>, code: &'static str, message: String) -> &mut Diagnostic {
@@ -98,13 +98,14 @@ impl Gathered {
             return None;
         }
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if self.seen.contains(&identity) {
+        if self.seen.iter().any(|(_, seen, _)| *seen == identity) {
             return None;
         }
-        self.seen.push(identity);
+        let bytes = bytes(path);
+        self.seen.push((path.to_owned(), identity, bytes.as_ref().map_or(0, |bytes| hash(bytes))));
         let name = path.display().to_string();
-        match contents(path) {
-            Ok(text) => self.parse(File { name, path: Some(path.to_owned()), text, secrets: Vec::new() }),
+        match bytes.and_then(text_of) {
+            Ok(text) => self.parse(File::new(name, Some(path.to_owned()), text)),
             Err(problem) => {
                 let diagnostic = self.fail(mark, "unreadable", format!("cannot read `{name}`: {problem}"));
                 if mark.is_some() {
@@ -122,8 +123,10 @@ impl Gathered {
         let text = file.text.clone();
         let index = self.files.add(file);
         let (root, faults) = yaml::parse(&text, index, &mut self.nodes);
-        if let (Some(root), Some(file)) = (&root, self.files.get_mut(index)) {
-            secrets(root, index, &mut file.secrets);
+        if let Some(root) = &root {
+            let mut found = Vec::new();
+            secrets(root, index, &mut found);
+            self.files.hide(index, found);
         }
         for fault in faults {
             let mut diagnostic = Diagnostic::new(Severity::Error, fault.code, fault.message);
@@ -221,8 +224,8 @@ impl Gathered {
     }
 }
 
-/// The text of a file that is not too large, without a byte order mark.
-fn contents(path: &Path) -> Result<String, String> {
+/// The bytes of a file that is not too large.
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if metadata.is_dir() {
@@ -233,6 +236,11 @@ fn contents(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > SIZE {
         return Err(format!("it is larger than {} MiB", SIZE >> 20));
     }
+    Ok(bytes)
+}
+
+/// Their text, without a byte order mark.
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|error| format!("{error}; it must be UTF-8"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

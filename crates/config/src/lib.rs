@@ -33,7 +33,7 @@ mod tree;
 mod values;
 mod yaml;
 
-pub use config::{Config, Included};
+pub use config::Config;
 pub use diagnostic::{Diagnostic, Severity};
 pub use environment::{Environment, process_env};
 pub use files::Fingerprint;

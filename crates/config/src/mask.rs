@@ -35,15 +35,21 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
 pub(crate) fn line(line: &str, mut hidden: Vec<(usize, usize)>) -> String {
     hidden.extend(values_of_secret_keys(line));
     hidden.extend(secret_looking(line));
-    let masked = |at: usize| hidden.iter().any(|&(from, to)| at >= from && at < to);
-    line.char_indices()
-        .map(|(at, character)| match character {
-            _ if masked(at) => '*',
+    hidden.sort_unstable();
+    let mut hidden = hidden.into_iter().peekable();
+    let mut until = 0;
+    let show = |(at, character): (usize, char)| {
+        while let Some((_, to)) = hidden.next_if(|(from, _)| *from <= at) {
+            until = until.max(to);
+        }
+        match character {
+            _ if at < until => '*',
             // A terminal must not obey what a file contains.
             character if character.is_control() => ' ',
             character => character,
-        })
-        .collect()
+        }
+    };
+    line.char_indices().map(show).collect()
 }
 
 /// The text after `key:` up to the end of the value, for every key on the line that names a secret.

@@ -18,6 +18,9 @@ use crate::nearest::nearest;
 use crate::source::{Files, Mark};
 use crate::tree::{Entry, Node, Value};
 
+/// Most findings of one load that are kept one by one.
+const FINDINGS: usize = 500;
+
 /// A type that can be read from the tree.
 pub(crate) trait FromNode: Sized {
     /// What belongs here, for messages: `a number of seconds …`.
@@ -50,6 +53,8 @@ pub(crate) struct Reader<'a> {
     /// What deployments may refer to; read before them.
     pub credentials: IndexMap<String, LitellmParams>,
     diagnostics: Vec<Diagnostic>,
+    /// What is said beyond [`FINDINGS`], counted and not kept: how many, and the worst of them.
+    more: Option<(usize, Diagnostic)>,
     path: String,
     unset: IndexMap<String, Vec<Mark>>,
     unbuilt: BTreeMap<usize, Vec<(String, Mark)>>,
@@ -63,6 +68,7 @@ impl<'a> Reader<'a> {
             lenient,
             credentials: IndexMap::new(),
             diagnostics: Vec::new(),
+            more: None,
             path: String::new(),
             unset: IndexMap::new(),
             unbuilt: BTreeMap::new(),
@@ -89,6 +95,13 @@ impl<'a> Reader<'a> {
         mark: Mark,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
+        if self.diagnostics.len() >= FINDINGS {
+            let worst = Diagnostic::new(severity, "more", "");
+            let (count, diagnostic) = self.more.get_or_insert((0, worst));
+            *count += 1;
+            diagnostic.severity = diagnostic.severity.min(severity);
+            return diagnostic;
+        }
         let mut diagnostic = Diagnostic::new(severity, code, message).at(self.files.place(mark));
         diagnostic.path.clone_from(&self.path);
         self.diagnostics.push(diagnostic);
@@ -175,6 +188,10 @@ impl<'a> Reader<'a> {
 
     /// All findings, those that belong together as one.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        if let Some((count, worst)) = self.more.take() {
+            let message = format!("{count} more findings are not shown");
+            self.diagnostics.push(Diagnostic::new(worst.severity, "more", message));
+        }
         for (name, marks) in std::mem::take(&mut self.unset) {
             let message = format!("the environment variable `{name}` is not set");
             let diagnostic = self.grouped(Severity::Warning, "unset-variable", message, &marks);
@@ -193,7 +210,7 @@ impl<'a> Reader<'a> {
     }
 
     fn grouped(&self, severity: Severity, code: &'static str, message: String, marks: &[Mark]) -> Diagnostic {
-        let mut places = marks.iter().filter_map(|mark| self.files.place(*mark));
+        let mut places = marks.iter().take(FINDINGS).filter_map(|mark| self.files.place(*mark));
         let mut diagnostic = Diagnostic::new(severity, code, message).at(places.next());
         diagnostic.also = places.collect();
         diagnostic.also.dedup_by_key(|place| (place.file.clone(), place.line));

@@ -187,6 +187,7 @@ pub fn reference_markdown() -> String {
          Times are numbers of seconds, or text such as `30s`, `5m`, `1h30m`; sizes are numbers of bytes, or text such as \
          `16KiB`, `32MiB`; prices are US dollars, kept exactly as written.\n",
     );
+    let definitions = schema.get("$defs").cloned().unwrap_or_default();
     for part in PARTS {
         let Some(section) = section_mut(&mut schema, part) else { continue };
         let description = section.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -200,11 +201,27 @@ pub fn reference_markdown() -> String {
                 let _ = writeln!(page, "- *{name}*: {description}");
             } else {
                 let _ = writeln!(page, "- **`{name}`** ({}): {description}", kind(property));
+                page.push_str(&choices(property, &definitions));
             }
         }
     }
     page.push_str(&not_built(&mut schema));
     page
+}
+
+/// The words that a setting takes, each with its meaning, where only some are taken.
+fn choices(property: &Value, definitions: &Value) -> String {
+    let optional = property.get("anyOf").and_then(Value::as_array).and_then(|options| options.first());
+    let target = optional.unwrap_or(property).get("$ref").and_then(Value::as_str).unwrap_or_default();
+    let name = target.rsplit('/').next().unwrap_or_default();
+    let words =
+        definitions.get(name).and_then(|definition| definition.get("oneOf")).and_then(Value::as_array);
+    let mut text = String::new();
+    for word in words.into_iter().flatten() {
+        let part = |key: &str| word.get(key).and_then(Value::as_str).unwrap_or_default();
+        let _ = writeln!(text, "  - `{}`: {}", part("const"), paragraph(part("description")));
+    }
+    text
 }
 
 /// A doc comment as one line.
@@ -248,6 +265,7 @@ fn kind(property: &Value) -> String {
     };
     match first {
         Some("array") => format!("list of {}", property.get("items").map_or("values".to_owned(), kind)),
+        _ if property.get("oneOf").is_some() => "one of".to_owned(),
         Some("object") => match property.get("additionalProperties") {
             Some(values @ Value::Object(_)) => format!("map of {}", kind(values)),
             _ => "map".to_owned(),

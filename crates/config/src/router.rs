@@ -74,6 +74,7 @@ settings! {
         /// Model groups to try for any other. Example: `default_fallbacks: [gpt-4o-mini]`.
         pub default_fallbacks: Vec<String> = Vec::new();
         /// Further names of model groups. Example: `model_group_alias: {gpt-4: gpt-4o}`.
+        #[schemars(with = "IndexMap<String, Json>")]
         pub model_group_alias: IndexMap<String, Alias> = IndexMap::new();
         /// Leaves out deployments whose limits the prompt exceeds. Default: `false`.
         pub enable_pre_call_checks: bool = false;
@@ -128,7 +129,7 @@ settings! {
 impl Section for StrategyArguments {}
 
 /// Another name of a model group.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
     /// The group meant.
     pub model: String,

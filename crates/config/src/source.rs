@@ -3,7 +3,9 @@
 //! A [`Mark`] is cheap and points into a file by number; [`Files`] turns it into a [`Place`] a person can go to,
 //! with the source line, in which whatever may be a secret is masked.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::mask;
 
@@ -33,9 +35,16 @@ pub struct Place {
     pub column: usize,
     /// How many characters are meant, at least 1.
     pub length: usize,
-    /// The line itself, secrets masked.
+    /// The line, or what of a long line surrounds the place; secrets masked.
     pub text: String,
+    /// The column at which `text` begins, 1 unless the line is long.
+    pub text_column: usize,
 }
+
+/// Longest stretch of a line that is shown.
+const SHOWN: usize = 120;
+/// Characters shown before the place when a long line is cut.
+const BEFORE: usize = 40;
 
 /// One file that was read.
 #[derive(Debug, Default)]
@@ -46,50 +55,87 @@ pub(crate) struct File {
     pub path: Option<PathBuf>,
     /// Its text, without a byte order mark.
     pub text: String,
-    /// Byte ranges of values that must not be printed.
+    /// Byte ranges of values that must not be printed, in order.
     pub secrets: Vec<(usize, usize)>,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+}
+
+impl File {
+    pub(crate) fn new(name: String, path: Option<PathBuf>, text: String) -> File {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        File { name, path, text, secrets: Vec::new(), lines }
+    }
+
+    /// A line from 1, without its end, and where it begins.
+    fn line(&self, line: usize) -> (usize, &str) {
+        let start =
+            line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(self.text.len());
+        let end = self.lines.get(line).copied().unwrap_or(self.text.len());
+        (start, self.text.get(start..end).unwrap_or("").trim_end_matches(['\n', '\r']))
+    }
+
+    /// The characters of a line, masked.
+    fn masked(&self, line: usize) -> Vec<char> {
+        let (start, line) = self.line(line);
+        let end = start + line.len();
+        let hidden = self.secrets.iter().filter(|(from, to)| *from < end && *to > start);
+        let hidden = hidden.map(|&(from, to)| (from.max(start) - start, to.min(end) - start));
+        mask::line(line, hidden.collect()).chars().collect()
+    }
 }
 
 /// Every file of one load, in the order read.
 #[derive(Debug, Default)]
-pub(crate) struct Files(Vec<File>);
+pub(crate) struct Files {
+    files: Vec<File>,
+    /// The last line masked, by file and number: findings on one long line must not each mask all of it.
+    last: RefCell<Option<(usize, usize, Rc<Vec<char>>)>>,
+}
 
 impl Files {
     pub(crate) fn add(&mut self, file: File) -> usize {
-        self.0.push(file);
-        self.0.len() - 1
+        self.files.push(file);
+        self.files.len() - 1
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<&File> {
-        self.0.get(index)
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut File> {
-        self.0.get_mut(index)
+    /// Says which values of a file must not be printed.
+    pub(crate) fn hide(&mut self, index: usize, secrets: Vec<(usize, usize)>) {
+        if let Some(file) = self.files.get_mut(index) {
+            file.secrets = secrets;
+        }
+        *self.last.borrow_mut() = None;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &File> {
-        self.0.iter()
+        self.files.iter()
     }
 
     /// The place of `mark`, its line masked.
     pub(crate) fn place(&self, mark: Mark) -> Option<Place> {
-        let file = self.get(mark.file)?;
-        let mut start = 0;
-        let line = file.text.split_inclusive('\n').nth(mark.line.checked_sub(1)?).map_or("", |line| {
-            start = line.as_ptr() as usize - file.text.as_ptr() as usize;
-            line.trim_end_matches(['\n', '\r'])
-        });
-        let hidden = file.secrets.iter().filter_map(|&(from, to)| {
-            let (from, to) = (from.max(start), to.min(start + line.len()));
-            (from < to).then(|| (from - start, to - start))
-        });
+        let line = self.masked(mark)?;
+        let before = mark.column.saturating_sub(1);
+        let cut = if line.len() > SHOWN { before.saturating_sub(BEFORE) } else { 0 };
         Some(Place {
-            file: file.name.clone(),
+            file: self.files.get(mark.file)?.name.clone(),
             line: mark.line,
             column: mark.column,
             length: mark.length.max(1),
-            text: mask::line(line, hidden.collect()),
+            text: line.iter().skip(cut).take(SHOWN).collect(),
+            text_column: cut + 1,
         })
+    }
+
+    fn masked(&self, mark: Mark) -> Option<Rc<Vec<char>>> {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((file, line, text)) if (*file, *line) == (mark.file, mark.line) => Some(Rc::clone(text)),
+            _ => {
+                let text = Rc::new(self.files.get(mark.file)?.masked(mark.line));
+                *last = Some((mark.file, mark.line, Rc::clone(&text)));
+                Some(text)
+            }
+        }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) const DEPTH: usize = 64;
 /// Most values in all files together, aliases expanded.
 pub(crate) const NODES: usize = 200_000;
 
+/// Faults after which reading stops.
+const FAULTS: usize = 200;
+
 /// Something wrong with the text itself.
 pub(crate) struct Fault {
     pub code: &'static str,
@@ -53,8 +56,12 @@ pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>
             Ok((event, span)) => builder.take(event, span),
             Err(error) => Err(syntax(file, &error)),
         };
+        let hopeless = builder.faults.len() >= FAULTS;
         if let Err(fault) = step {
             builder.faults.push(fault);
+            return (None, builder.faults);
+        }
+        if hopeless {
             return (None, builder.faults);
         }
     }
