@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::call::{Call, SHORT};
-use crate::load::Connection;
+use crate::connection::Connection;
 use crate::process::{Place, Server, free_port};
 use crate::report::{Aim, Better, Measure, Report, Target};
 use crate::stage::{Stage, sibling};

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the table of results is this program's answer")]
 
 mod call;
+mod connection;
 mod instructions;
 mod load;
 mod process;

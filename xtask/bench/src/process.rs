@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::call::Call;
-use crate::load::Connection;
+use crate::connection::Connection;
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
@@ -56,8 +56,7 @@ impl Server {
     pub(crate) fn wait_for(&mut self, call: &Call, patience: Duration) -> anyhow::Result<Duration> {
         let request = call.bytes(self.address);
         loop {
-            let answer = Connection::open(self.address)
-                .and_then(|mut connection| connection.call(&request, call.expect));
+            let answer = Connection::warm(self.address, &request, call.expect);
             let Err(error) = answer else { return Ok(self.started.elapsed()) };
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended with {status}: {}", self.log_tail());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::call::{Call, Expect, SHORT, prompt};
-use crate::load::Connection;
+use crate::connection::{Connection, Failure};
 use crate::process::Server;
 use crate::report::{Aim, Better, Measure, Report, Target};
 use crate::stage::Stage;
@@ -51,8 +51,7 @@ pub(crate) fn run(
     let seconds = start.elapsed().as_secs_f64();
     // What a crash would look like: the server no longer answers a plain call.
     let call = Call::openai("chat", None, SHORT);
-    Connection::open(server.address)
-        .and_then(|mut connection| connection.call(&call.bytes(server.address), call.expect))
+    Connection::warm(server.address, &call.bytes(server.address), call.expect)
         .context("the server does not answer after the soak")?;
 
     let tally = traffic.tally.totals();
@@ -199,9 +198,16 @@ impl Traffic {
         };
         // Spread by a large odd number, so that leaving does not go in step with the kind of call.
         let fate = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let leave = |connection: &mut Connection, early: bool| -> Result<Outcome, Failure> {
+            connection.send(request)?;
+            if !early {
+                connection.peek_status()?;
+            }
+            Ok(Outcome::Left)
+        };
         let outcome = match fate % 10 {
-            0 => connection.send(request).map(|()| Outcome::Left),
-            1 => connection.send(request).and_then(|()| connection.peek_status()).map(|_| Outcome::Left),
+            0 => leave(&mut connection, true),
+            1 => leave(&mut connection, false),
             _ => connection.call(request, *expect).map(|_| Outcome::Good),
         };
         match outcome {
@@ -210,9 +216,11 @@ impl Traffic {
                 *slot = Some(connection);
             }
             Ok(Outcome::Left) => Tally::add(&self.tally.aborted),
-            // A complete answer with an error status; the connection could go on, a fresh one is as good.
-            Err(error) if error.to_string().starts_with("status ") => Tally::add(&self.tally.errors),
-            Err(_) => Tally::add(&self.tally.broken),
+            Err(Failure::Status(..)) => {
+                Tally::add(&self.tally.errors);
+                *slot = Some(connection);
+            }
+            Err(Failure::Broken(_)) => Tally::add(&self.tally.broken),
         }
     }
 }
