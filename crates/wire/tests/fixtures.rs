@@ -62,13 +62,15 @@ fn find_cases(folder: &Path) -> Vec<PathBuf> {
         return vec![folder.to_owned()];
     }
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut inner: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut inner: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     inner.sort();
     inner.iter().flat_map(|folder| find_cases(folder)).collect()
 }
 
 fn run(folder: &Path) -> Result<(), String> {
-    let case: Case = serde_json::from_value(json(folder, "case.json")?).map_err(|e| format!("case.json: {e}"))?;
+    let case: Case =
+        serde_json::from_value(json(folder, "case.json")?).map_err(|e| format!("case.json: {e}"))?;
     let (surface, target) = (codec(case.surface), codec(case.target));
     let body = fs::read(folder.join("request.json")).map_err(|e| format!("request.json: {e}"))?;
     let mut notices = Notices::new();
@@ -100,8 +102,8 @@ fn run(folder: &Path) -> Result<(), String> {
         return expect_error(folder, &case, surface, &target.decode_error(status, &headers, &answer));
     }
     if case.stream {
-        let chunks: Vec<String> =
-            serde_json::from_value(json(folder, "answer.chunks")?).map_err(|e| format!("answer.chunks: {e}"))?;
+        let chunks: Vec<String> = serde_json::from_value(json(folder, "answer.chunks")?)
+            .map_err(|e| format!("answer.chunks: {e}"))?;
         return stream(folder, surface, target, &restore, &view, &chunks);
     }
     if !folder.join("answer.json").exists() {
@@ -130,7 +132,8 @@ fn translate(
         request.model = "client-model".to_owned();
         request.stream = case.stream;
     }
-    let capabilities = capabilities(&case.capabilities);
+    let capabilities = capabilities(&case.capabilities)
+        .map_err(|name| Error::internal(format!("case.json: there is no capability `{name}`")))?;
     let target = Target { model: &case.model, capabilities: &capabilities, quirks: &case.quirks };
     let encoded = codec(case.target).encode_request(&request, &target, notices)?;
     if let Some(notice) = notices.first_dropped().filter(|_| !case.drop_params) {
@@ -258,7 +261,8 @@ fn notices_json(notices: &Notices) -> Value {
     list.collect()
 }
 
-fn capabilities(named: &BTreeMap<String, Value>) -> Capabilities {
+/// The error is the name that is not known.
+fn capabilities(named: &BTreeMap<String, Value>) -> Result<Capabilities, String> {
     let mut all = Capabilities::default();
     for (name, value) in named {
         let support = if value.as_bool() == Some(true) { Support::Yes } else { Support::No };
@@ -268,7 +272,8 @@ fn capabilities(named: &BTreeMap<String, Value>) -> Capabilities {
             "thinking_always_on" => all.thinking_always_on = value.as_bool() == Some(true),
             "efforts" => {
                 let names = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-                all.efforts = names.map(|name| Effort::from_name(name).expect(name)).collect();
+                let efforts = names.map(|name| Effort::from_name(name).ok_or_else(|| name.to_owned()));
+                all.efforts = efforts.collect::<Result<_, _>>()?;
             }
             "tools" => all.tools = support,
             "forced_tool_use" => all.forced_tool_use = support,
@@ -287,8 +292,8 @@ fn capabilities(named: &BTreeMap<String, Value>) -> Capabilities {
             "mid_conversation_system" => all.mid_conversation_system = support,
             "prefill" => all.prefill = support,
             "web_search" => all.web_search = support,
-            other => panic!("no capability is called `{other}`"),
+            other => return Err(other.to_owned()),
         }
     }
-    all
+    Ok(all)
 }

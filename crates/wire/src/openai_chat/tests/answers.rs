@@ -43,10 +43,14 @@ fn tool_calls_arrive_in_many_ways() {
     // As OpenAI sends them.
     check(
         &[
-            piece(json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}})),
+            piece(
+                json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
+            ),
             piece(json!({"index": 0, "function": {"arguments": "{\"x\":"}})),
             piece(json!({"index": 0, "function": {"arguments": "\"}\"}"}})),
-            piece(json!({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}})),
+            piece(
+                json!({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}),
+            ),
             last("tool_calls"),
         ],
         expected.clone(),
@@ -117,7 +121,8 @@ fn a_call_ends_when_the_next_begins_only_if_its_arguments_are_complete() {
     let order = |first: &str| {
         let events = events(stream(first).as_bytes(), 64);
         let ended = events.iter().position(|event| matches!(event, Event::PartEnd { part: 0, .. })).unwrap();
-        let begun = events.iter().position(|event| matches!(event, Event::PartStart { part: 1, .. })).unwrap();
+        let begun =
+            events.iter().position(|event| matches!(event, Event::PartStart { part: 1, .. })).unwrap();
         ended < begun
     };
     assert!(order("{\"a\":[1]}"));
@@ -130,7 +135,12 @@ fn thinking_comes_under_many_names() {
     let expected = answer(json!({"content": "42", "reasoning_content": "hmm"}), "stop");
     for field in ["reasoning_content", "reasoning"] {
         check(
-            &[chunk(json!({field: "hm"})), chunk(json!({field: "m", "content": ""})), chunk(json!({"content": "42"})), last("stop")],
+            &[
+                chunk(json!({field: "hm"})),
+                chunk(json!({field: "m", "content": ""})),
+                chunk(json!({"content": "42"})),
+                last("stop"),
+            ],
             expected.clone(),
         );
     }
@@ -146,8 +156,10 @@ fn thinking_comes_under_many_names() {
     // Databricks.
     check(
         &[
-            chunk(json!({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hmm"}]},
-                {"type": "text", "text": "42"}]})),
+            chunk(
+                json!({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hmm"}]},
+                {"type": "text", "text": "42"}]}),
+            ),
             last("stop"),
         ],
         expected,
@@ -171,8 +183,12 @@ fn thinking_comes_under_many_names() {
     // Blocks in pieces, as another gateway sends Anthropic's.
     check(
         &[
-            chunk(json!({"reasoning_content": "hmm", "thinking_blocks": [{"type": "thinking", "thinking": "hmm"}]})),
-            chunk(json!({"reasoning_content": "", "thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]})),
+            chunk(
+                json!({"reasoning_content": "hmm", "thinking_blocks": [{"type": "thinking", "thinking": "hmm"}]}),
+            ),
+            chunk(
+                json!({"reasoning_content": "", "thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]}),
+            ),
             chunk(json!({"content": "42"})),
             last("stop"),
         ],
@@ -206,7 +222,11 @@ fn finish_reasons_are_understood_or_kept() {
     check_reason(json!("stop"), FinishReason::Stop, Some("stop"));
     check_reason(json!("model_length"), FinishReason::Length, Some("model_length"));
     check_reason(json!("sensitive"), FinishReason::ContentFilter, Some("sensitive"));
-    check_reason(json!("insufficient_system_resource"), FinishReason::Error, Some("insufficient_system_resource"));
+    check_reason(
+        json!("insufficient_system_resource"),
+        FinishReason::Error,
+        Some("insufficient_system_resource"),
+    );
     check_reason(json!("brand_new"), FinishReason::Stop, Some("brand_new"));
     check_reason(json!(null), FinishReason::Stop, None);
     check_reason(json!(""), FinishReason::Stop, None);
@@ -223,7 +243,8 @@ fn streams_that_break_end_in_the_right_error() {
     assert_eq!(failure("").kind(), Kind::Connection);
     assert_eq!(failure("data: [DONE]\n\n").kind(), Kind::Upstream);
     assert_eq!(failure(&format!("{said}data: {{\"id\":\n\n")).kind(), Kind::Upstream);
-    let limited = failure(&format!("{said}data: {{\"error\":{{\"message\":\"slow\",\"code\":429}}}}\n\ndata: x\n\n"));
+    let limited =
+        failure(&format!("{said}data: {{\"error\":{{\"message\":\"slow\",\"code\":429}}}}\n\ndata: x\n\n"));
     assert_eq!((limited.kind(), limited.message()), (Kind::RateLimit, "slow"));
     let named = failure("event: error\ndata: {\"message\":\"too much\",\"type\":\"overloaded_error\"}\n\n");
     assert_eq!((named.kind(), named.message()), (Kind::Overloaded, "too much"));
@@ -241,7 +262,8 @@ fn a_stream_without_its_last_line_but_with_a_reason_is_complete() {
 
 #[test]
 fn a_whole_answer_to_a_streaming_request_is_streamed() {
-    let body = json!({"id": "c", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).to_string();
+    let body =
+        json!({"id": "c", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).to_string();
     let folded = fold(events(format!("\n{body}").as_bytes(), 3)).unwrap();
     assert_eq!(folded, response::decode(body.as_bytes(), &Restore::default()).unwrap());
 }

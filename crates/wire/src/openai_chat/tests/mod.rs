@@ -10,8 +10,13 @@ use tollway_model::{Capabilities, Event, Fold, Laws, Notices, Request, Response,
 use super::*;
 use crate::{Framing, codec};
 
-const VIEW: View<'_> =
-    View { model: "group", id: "call_view", created: 1_700_000_000, include_usage: true, framing: Framing::Sse };
+const VIEW: View<'_> = View {
+    model: "group",
+    id: "call_view",
+    created: 1_700_000_000,
+    include_usage: true,
+    framing: Framing::Sse,
+};
 
 /// The body sent to a provider, as JSON, and the notices as `severity field`.
 fn sent(request: &Request, quirks: &Quirks, capabilities: &Capabilities) -> Result<(Value, Vec<String>)> {

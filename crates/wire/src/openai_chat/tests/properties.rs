@@ -3,8 +3,9 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::json;
 use tollway_model::{
-    CacheHint, CacheTtl, Choice, Content, Detail, Effort, Extras, FinishReason, Kind, Media, Message, OutputFormat, Part,
-    RawJson, Reasoning, Request, Role, Signature, Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Usage,
+    CacheHint, CacheTtl, Choice, Content, Detail, Effort, Extras, FinishReason, Kind, Media, Message,
+    OutputFormat, Part, RawJson, Reasoning, Request, Role, Signature, Tool, ToolCall, ToolChoice, ToolKind,
+    ToolResult, Usage,
 };
 
 use super::*;
@@ -27,7 +28,8 @@ const GEMINI: &[Dialect] = &[Dialect::Gemini];
 
 /// Thinking: one unsigned part, or any number of signed ones.
 fn thoughts() -> impl Strategy<Value = Vec<Part>> {
-    let unsigned = text().prop_map(|text| vec![Content::Reasoning { text, signature: None, redacted: false }]);
+    let unsigned =
+        text().prop_map(|text| vec![Content::Reasoning { text, signature: None, redacted: false }]);
     let signed = (text(), signature(ALL), any::<bool>()).prop_map(|(text, signature, redacted)| {
         let text = if redacted { String::new() } else { text };
         Content::Reasoning { text, signature: Some(signature), redacted }
@@ -196,15 +198,46 @@ fn odd_chunk() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         (-3..900_i64).prop_map(Value::from),
         "[a-z{}\"]{0,4}".prop_map(Value::from),
-        proptest::sample::select(&["stop", "tool_calls", "text", "thinking", "function", "assistant", "user"][..])
-            .prop_map(Value::from),
+        proptest::sample::select(
+            &["stop", "tool_calls", "text", "thinking", "function", "assistant", "user"][..]
+        )
+        .prop_map(Value::from),
     ];
     let key = proptest::sample::select(
         &[
-            "id", "index", "choices", "delta", "message", "content", "text", "type", "tool_calls", "function",
-            "custom", "name", "arguments", "input", "role", "finish_reason", "usage", "logprobs", "audio", "data",
-            "images", "image_url", "url", "annotations", "reasoning_content", "reasoning_details", "thinking_blocks",
-            "thinking", "signature", "refusal", "provider_specific_fields", "thought_signatures", "x_groq",
+            "id",
+            "index",
+            "choices",
+            "delta",
+            "message",
+            "content",
+            "text",
+            "type",
+            "tool_calls",
+            "function",
+            "custom",
+            "name",
+            "arguments",
+            "input",
+            "role",
+            "finish_reason",
+            "usage",
+            "logprobs",
+            "audio",
+            "data",
+            "images",
+            "image_url",
+            "url",
+            "annotations",
+            "reasoning_content",
+            "reasoning_details",
+            "thinking_blocks",
+            "thinking",
+            "signature",
+            "refusal",
+            "provider_specific_fields",
+            "thought_signatures",
+            "x_groq",
         ][..],
     );
     leaf.prop_recursive(6, 60, 5, move |inner| {
@@ -225,11 +258,16 @@ fn hint() -> impl Strategy<Value = Option<CacheHint>> {
 fn user_part() -> impl Strategy<Value = Part> {
     let content = prop_oneof![
         text().prop_map(|text| Part::text(text).content),
-        (word(), option::of(proptest::sample::select(&[Detail::Auto, Detail::Low, Detail::High][..]))).prop_map(
-            |(word, detail)| Content::Image(Media { detail, ..Media::url(format!("https://x/{word}")) })
-        ),
+        (word(), option::of(proptest::sample::select(&[Detail::Auto, Detail::Low, Detail::High][..])))
+            .prop_map(|(word, detail)| Content::Image(Media {
+                detail,
+                ..Media::url(format!("https://x/{word}"))
+            })),
         Just(Content::Audio(Media::base64("audio/mpeg", "AAAA"))),
-        word().prop_map(|name| Content::File(Media { name: Some(name), ..Media::base64("application/pdf", "AAAA") })),
+        word().prop_map(|name| Content::File(Media {
+            name: Some(name),
+            ..Media::base64("application/pdf", "AAAA")
+        })),
     ];
     (content, hint()).prop_map(|(content, cache)| Part { content, cache })
 }
@@ -240,22 +278,24 @@ fn turn() -> impl Strategy<Value = Vec<Message>> {
     let system = (text(), any::<bool>()).prop_map(|(text, developer)| {
         vec![Message::text(if developer { Role::Developer } else { Role::System }, text)]
     });
-    let assistant = (option::of(text()), option::of(text()), vec(call(), 0..3)).prop_map(|(thought, said, calls)| {
-        let thought = thought.map(|text| Content::Reasoning { text, signature: None, redacted: false });
-        let said = said.map(|text| Part::text(text).content);
-        let results: Vec<_> = (0..calls.len())
-            .map(|number| {
-                let parts = vec![Part::text("done")];
-                let result = ToolResult { call_id: format!("c{number}"), name: None, parts, is_error: None };
-                Message::new(Role::Tool, vec![Part::new(Content::ToolResult(result))])
-            })
-            .collect();
-        let calls = calls.into_iter().enumerate().map(|(number, call)| {
-            Content::ToolCall(ToolCall { id: format!("c{number}"), signature: None, ..call })
+    let assistant =
+        (option::of(text()), option::of(text()), vec(call(), 0..3)).prop_map(|(thought, said, calls)| {
+            let thought = thought.map(|text| Content::Reasoning { text, signature: None, redacted: false });
+            let said = said.map(|text| Part::text(text).content);
+            let results: Vec<_> = (0..calls.len())
+                .map(|number| {
+                    let parts = vec![Part::text("done")];
+                    let result =
+                        ToolResult { call_id: format!("c{number}"), name: None, parts, is_error: None };
+                    Message::new(Role::Tool, vec![Part::new(Content::ToolResult(result))])
+                })
+                .collect();
+            let calls = calls.into_iter().enumerate().map(|(number, call)| {
+                Content::ToolCall(ToolCall { id: format!("c{number}"), signature: None, ..call })
+            });
+            let parts = thought.into_iter().chain(said).chain(calls).map(Part::new).collect();
+            std::iter::once(Message::new(Role::Assistant, parts)).chain(results).collect()
         });
-        let parts = thought.into_iter().chain(said).chain(calls).map(Part::new).collect();
-        std::iter::once(Message::new(Role::Assistant, parts)).chain(results).collect()
-    });
     prop_oneof![user, system, assistant]
 }
 
@@ -270,8 +310,11 @@ fn tool() -> impl Strategy<Value = Tool> {
                 cache
             }
         ),
-        (word(), option::of(text()))
-            .prop_map(|(name, description)| Tool::Custom { name, description, format: None }),
+        (word(), option::of(text())).prop_map(|(name, description)| Tool::Custom {
+            name,
+            description,
+            format: None
+        }),
     ]
 }
 

@@ -24,11 +24,15 @@ fn check_fields(fields: Value) {
 
 #[test]
 fn every_field_comes_back_as_it_was() {
-    check_fields(json!({"temperature": 0.7, "top_p": 1, "top_k": 40, "seed": -3, "n": 2, "presence_penalty": -1.5,
-        "frequency_penalty": 0.25, "logit_bias": {"50256": -100}, "logprobs": true, "top_logprobs": 5}));
-    check_fields(json!({"max_completion_tokens": 100, "stop": ["a", "b"], "user": "u", "metadata": {"k": "v"},
+    check_fields(
+        json!({"temperature": 0.7, "top_p": 1, "top_k": 40, "seed": -3, "n": 2, "presence_penalty": -1.5,
+        "frequency_penalty": 0.25, "logit_bias": {"50256": -100}, "logprobs": true, "top_logprobs": 5}),
+    );
+    check_fields(
+        json!({"max_completion_tokens": 100, "stop": ["a", "b"], "user": "u", "metadata": {"k": "v"},
         "service_tier": "flex", "prompt_cache_key": "k", "verbosity": "low", "store": true,
-        "safety_identifier": "s", "prompt_cache_retention": "24h"}));
+        "safety_identifier": "s", "prompt_cache_retention": "24h"}),
+    );
     check_fields(json!({"stop": "END", "reasoning_effort": "xhigh", "stream": true,
         "stream_options": {"include_usage": true}}));
     check_fields(json!({"modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "mp3"},
@@ -194,7 +198,10 @@ fn signatures_of_other_providers_are_found_where_clients_keep_them() {
         {"role": "tool", "tool_call_id": packed, "content": ""}]}));
     let parts: Vec<_> = request.messages[0].parts.iter().map(|part| &part.content).collect();
     let anthropic = Signature { origin: Dialect::Anthropic, value: "ErUB".into() };
-    assert_eq!(*parts[0], Content::Reasoning { text: "t".into(), signature: Some(anthropic), redacted: false });
+    assert_eq!(
+        *parts[0],
+        Content::Reasoning { text: "t".into(), signature: Some(anthropic), redacted: false }
+    );
     let x = Signature { origin: Dialect::Gemini, value: "x".into() };
     assert_eq!(*parts[1], Content::Reasoning { text: String::new(), signature: Some(x), redacted: true });
     let call = |id: &str, arguments: &str| {
@@ -314,11 +321,8 @@ fn a_request_of_another_dialect_keeps_what_can_be_said_and_reports_the_rest() {
 fn what_the_model_cannot_do_is_not_sent() {
     let mut request = foreign();
     request.temperature = Some(0.5);
-    let capabilities = Capabilities {
-        reasoning: Support::No,
-        sampling_params: Support::No,
-        ..Capabilities::default()
-    };
+    let capabilities =
+        Capabilities { reasoning: Support::No, sampling_params: Support::No, ..Capabilities::default() };
     let (body, notices) = sent(&request, &Quirks::default(), &capabilities).unwrap();
     assert!(body.get("reasoning_effort").is_none() && body.get("temperature").is_none());
     assert!(notices.contains(&"Changed reasoning_effort".to_owned()));
@@ -338,7 +342,8 @@ fn what_the_model_cannot_do_is_not_sent() {
 /// Both lanes apply a quirk alike: `body` patched, and `body` through the model.
 fn check_quirk(quirks: Quirks, body: Value, expected: Value) {
     let patched = patch(body.to_string().as_bytes(), &quirks).unwrap();
-    let patched: Value = patched.map_or_else(|| body.clone(), |bytes| serde_json::from_slice(&bytes).unwrap());
+    let patched: Value =
+        patched.map_or_else(|| body.clone(), |bytes| serde_json::from_slice(&bytes).unwrap());
     assert_eq!(patched, expected, "patched with {quirks:?}");
     let (mut sent, _) = sent(&decode(&body), &quirks, &Capabilities::default()).unwrap();
     sent["model"] = json!("m");
@@ -365,7 +370,8 @@ fn both_lanes_honour_every_quirk() {
         said(json!({"role": "user", "content": texts})),
         said(json!({"role": "user", "content": "a\nb"})),
     );
-    let call = |id: &str| json!([{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let call =
+        |id: &str| json!([{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
     check_quirk(
         Quirks { no_nulls: true, ..none() },
         said(json!({"role": "assistant", "content": null, "tool_calls": call("c")})),
@@ -401,7 +407,9 @@ fn both_lanes_honour_every_quirk() {
     check_quirk(
         Quirks { wants_reasoning_content: true, ..none() },
         said(json!({"role": "assistant", "content": null, "tool_calls": call("c")})),
-        said(json!({"role": "assistant", "content": null, "tool_calls": call("c"), "reasoning_content": " "})),
+        said(
+            json!({"role": "assistant", "content": null, "tool_calls": call("c"), "reasoning_content": " "}),
+        ),
     );
     check_quirk(
         Quirks { max_tokens_only: true, ..none() },
