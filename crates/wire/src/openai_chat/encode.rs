@@ -151,7 +151,14 @@ impl Fields<'_, '_> {
 
     fn limits(&mut self, map: &mut Map<'_>) {
         let request = self.request;
-        if let Some(limit) = request.max_output_tokens {
+        if let Some(wanted) = request.max_output_tokens {
+            // Agents ask for what their usual model can do; others refuse more than they can.
+            let most =
+                self.target.capabilities.max_output_tokens.filter(|most| *most > 0 && !is_native(request));
+            let limit = most.map_or(wanted, |most| wanted.min(most));
+            if limit < wanted {
+                self.notices.changed("max_tokens", format!("the model writes at most {limit} tokens"));
+            }
             let older = self.target.quirks.max_tokens_only;
             map.int(if older { "max_tokens" } else { "max_completion_tokens" }, limit);
         }
@@ -252,9 +259,7 @@ impl Fields<'_, '_> {
             return;
         }
         let Some(wanted) = wanted_effort(reasoning) else {
-            if reasoning.disabled && !capabilities.efforts.is_empty() {
-                self.notices.changed("thinking", "the model cannot be told not to think");
-            }
+            self.notices.changed("thinking", "the target is asked for an effort, or decides by itself");
             return;
         };
         if reasoning.disabled && !capabilities.efforts.contains(&Effort::None) && !is_native(self.request) {
@@ -305,8 +310,13 @@ impl Fields<'_, '_> {
 
     fn bookkeeping(&mut self, map: &mut Map<'_>) {
         let request = self.request;
-        if let Some(user) = &request.user {
-            map.str("user", user);
+        match &request.user {
+            // OpenAI refuses more; agents put whole JSON objects there.
+            Some(user) if user.len() > 64 && !is_native(request) => {
+                self.notices.changed("user", "longer than 64 bytes: kept for the gateway's own records");
+            }
+            Some(user) => map.str("user", user),
+            None => {}
         }
         if let Some(metadata) = &request.metadata {
             if is_native(request) {

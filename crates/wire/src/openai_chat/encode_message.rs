@@ -265,7 +265,8 @@ impl<'a, 'n> Messages<'a, 'n> {
         let mut text = String::new();
         for (number, part) in message.parts.iter().enumerate() {
             let Content::Reasoning { text: thought, signature, .. } = &part.content else { continue };
-            if wanted || (signature.is_none() && !refused) {
+            let own = signature.as_ref().is_none_or(|signature| signature.origin == Dialect::OpenaiChat);
+            if wanted || (own && !refused) {
                 text.push_str(thought);
             } else {
                 let path = format!("messages[{index}].content[{number}]");

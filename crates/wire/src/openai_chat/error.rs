@@ -71,6 +71,8 @@ struct Fault {
     code: Option<String>,
     kind: Option<String>,
     param: Option<String>,
+    /// Azure's inner error says that a content filter refused.
+    filtered: bool,
 }
 
 impl Fault {
@@ -99,11 +101,13 @@ impl Fault {
                 .unwrap_or_default();
         }
         let inner_code = fields.object("innererror").and_then(|mut inner| word(&mut inner, "code"));
-        let telling = inner_code.filter(|code| code.contains("PolicyViolation"));
-        let own = telling.or_else(|| word(&mut fields, "code")).or_else(|| word(&mut fields, "status_code"));
+        fault.filtered |= inner_code.is_some_and(|code| code.contains("PolicyViolation"));
+        let own = word(&mut fields, "code").or_else(|| word(&mut fields, "status_code"));
         fault.code = fault.code.or(own);
         let kind = word(&mut fields, "type").or_else(|| word(&mut fields, "error_type"));
-        fault.kind = fault.kind.or(kind).or_else(|| word(&mut fields, "status"));
+        // Google's `status` is a word; Azure's is the HTTP status once more.
+        let status = word(&mut fields, "status").filter(|word| word.parse::<i64>().is_err());
+        fault.kind = fault.kind.or(kind).or(status);
         fault.param = fault.param.or_else(|| word(&mut fields, "param"));
         // OpenRouter and others keep the upstream's words in metadata.
         if let Some(mut metadata) = fields.object("metadata")
@@ -173,7 +177,7 @@ impl Fault {
         if is_context_window(&text, &code) {
             return Kind::ContextWindow;
         }
-        if is_content_policy(&text, &code) {
+        if self.filtered || is_content_policy(&text, &code) {
             return Kind::ContentPolicy;
         }
         match status {

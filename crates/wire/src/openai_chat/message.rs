@@ -2,7 +2,8 @@
 //!
 //! A tool message is one `Role::Tool` message. Fields of assistant messages that only this dialect knows
 //! (`reasoning_details`, `prefix`) become [`Content::Native`] parts: an object with that one field. Content parts of
-//! unknown type become native parts that have a `type`.
+//! unknown type become native parts that have a `type`. Other unknown message fields are bookkeeping of client
+//! libraries and go no further.
 
 use tollway_model::{
     CacheHint, CacheTtl, Citation, Content, Detail, Dialect, Media, MediaSource, Message, Part, RawJson,
