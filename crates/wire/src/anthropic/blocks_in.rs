@@ -177,7 +177,8 @@ fn tool_use(object: &mut Object<'_>, path: &Path<'_>) -> Result<Option<Content>>
     };
     // Called by the model itself, which is what no caller means. Other callers keep the block native.
     if let Some(raw) = object.take("caller") {
-        let is_direct = Object::parse(raw, &path.key("caller"))?.text("type", path)?.as_deref() == Some("direct");
+        let is_direct =
+            Object::parse(raw, &path.key("caller"))?.text("type", path)?.as_deref() == Some("direct");
         if !is_direct {
             return Ok(None);
         }

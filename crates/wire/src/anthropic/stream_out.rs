@@ -13,7 +13,9 @@ use tollway_model::{
     Delta, Dialect, Event, Extras, FinishReason, PartKind, RawJson, ToolCall, ToolKind, Usage,
 };
 
-use super::response_out::{Facts, citation, describe, message_id, split_input, stop_reason, tag, tool_id, top_level};
+use super::response_out::{
+    Facts, citation, describe, message_id, split_input, stop_reason, tag, tool_id, top_level,
+};
 use super::{error, usage};
 use crate::json::write_str;
 use crate::{StreamEncoder, View, sse};
@@ -292,7 +294,8 @@ impl Pending {
     /// Writes the block's first frame. `false` when there is nothing to show.
     fn open(&mut self, index: u32, message_id: &str, bytes: &mut Vec<u8>) -> bool {
         let mut start = |block: &[u8]| {
-            let mut data = format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":").into_bytes();
+            let mut data = format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":")
+                .into_bytes();
             data.extend_from_slice(block);
             data.push(b'}');
             sse::write(Some("content_block_start"), &data, bytes);
@@ -357,7 +360,9 @@ fn write_delta(index: u32, kind: &PartKind, delta: &Delta, bytes: &mut Vec<u8>) 
             let json = citation(source);
             raw_delta(index, "citations_delta", "citation", json.get().as_bytes(), bytes);
         }
-        (PartKind::Reasoning, Delta::Text(text)) => text_delta(index, "thinking_delta", "thinking", text, bytes),
+        (PartKind::Reasoning, Delta::Text(text)) => {
+            text_delta(index, "thinking_delta", "thinking", text, bytes)
+        }
         (PartKind::Reasoning, Delta::Signature(signature)) => {
             text_delta(index, "signature_delta", "signature", &tag(signature), bytes);
         }
@@ -383,7 +388,9 @@ fn text_delta(index: u32, kind: &str, member: &str, text: &str, bytes: &mut Vec<
 }
 
 fn raw_delta(index: u32, kind: &str, member: &str, json: &[u8], bytes: &mut Vec<u8>) {
-    let head = format!("{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{member}\":");
+    let head = format!(
+        "{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{member}\":"
+    );
     let mut data = head.into_bytes();
     data.reserve(json.len() + 2);
     data.extend_from_slice(json);
