@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use http::HeaderMap;
-use tollway_model::{Capabilities, Dialect, Error, Event, Kind, Notices, Request, Response, Result};
+use tollway_model::{Capabilities, Dialect, Error, Event, Kind, Notices, Request, Response, Result, Usage};
 
 use crate::openai_chat::Quirks;
 
@@ -31,6 +31,12 @@ pub trait Codec: Send + Sync {
 
     /// Reads a provider's complete 2xx answer.
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response>;
+
+    /// What a provider's complete 2xx answer says was used. Reads as little as it can: the verbatim lane asks this of
+    /// every answer.
+    fn read_usage(&self, body: &[u8]) -> Option<Usage> {
+        self.decode_response(body, &Restore::default()).ok()?.usage
+    }
 
     /// Writes an answer for a client.
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8>;
