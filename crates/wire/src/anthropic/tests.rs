@@ -1,7 +1,6 @@
 //! Tests of the dialect as a whole; those of single modules are in the modules.
 
 mod answers;
-mod fixtures;
 mod requests_in;
 mod requests_out;
 mod streams;

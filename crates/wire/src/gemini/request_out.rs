@@ -40,7 +40,7 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
     let body = body(request, target, &mut names, notices)?;
     let body = serde_json::to_vec(&body)
         .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))?;
-    let restore = Restore { tool_names: names.renamed, json_tool: None };
+    let restore = Restore { tool_names: names.renamed, ..Restore::default() };
     Ok(Encoded { body, headers: Vec::new(), restore })
 }
 

@@ -286,7 +286,7 @@ fn failure(bytes: &[u8]) -> (Kind, String) {
 fn a_broken_stream_ends_in_an_error() {
     let start =
         json!({"type": "message_start", "message": {"id": "m", "model": "x", "usage": {"input_tokens": 1}}});
-    assert_eq!(failure(&stream(&[start.clone()])).0, Kind::Connection);
+    assert_eq!(failure(&stream(std::slice::from_ref(&start))).0, Kind::Connection);
     assert_eq!(failure(b"").0, Kind::Connection);
     assert_eq!(failure(b"data: {oops\n\n").0, Kind::Upstream);
     let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
