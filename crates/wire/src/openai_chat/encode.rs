@@ -196,8 +196,7 @@ impl Fields<'_, '_> {
             Some(OutputFormat::Text) => map.map("response_format", |map| map.str("type", "text")),
             Some(OutputFormat::JsonObject) => json_object(map),
             Some(OutputFormat::JsonSchema { .. }) if self.target.capabilities.json_schema.no() => {
-                self.notices
-                    .dropped("response_format.json_schema", "the model takes no schema for its answer");
+                self.notices.dropped("response_format.json_schema", "the model takes no schema for its answer");
                 json_object(map);
             }
             Some(OutputFormat::JsonSchema { name, description, schema, strict }) => {
@@ -240,9 +239,7 @@ impl Fields<'_, '_> {
             let off = reasoning.disabled || reasoning.effort == Some(Effort::None);
             let kind = if off { "disabled" } else { "enabled" };
             map.map("thinking", |map| map.str("type", kind));
-            if reasoning.budget_tokens.is_some()
-                || reasoning.effort.is_some_and(|effort| effort != Effort::None)
-            {
+            if reasoning.budget_tokens.is_some() || reasoning.effort.is_some_and(|effort| effort != Effort::None) {
                 self.notices.changed("reasoning_effort", "the target only switches thinking on or off");
             }
             return;

@@ -166,15 +166,16 @@ fn logprobs(raw: Raw<'_>) -> Option<RawJson> {
 fn chat_logprobs(fields: &mut Object<'_>) -> Option<RawJson> {
     let (tokens, probabilities) = (fields.list("tokens"), fields.list("token_logprobs"));
     let mut tops = fields.list("top_logprobs").into_iter();
-    let entry = |token: &str, logprob: serde_json::Value| serde_json::json!({ "token": token, "logprob": logprob, "bytes": token.as_bytes() });
+    let entry = |token: &str, logprob: serde_json::Value| {
+        serde_json::json!({ "token": token, "logprob": logprob, "bytes": token.as_bytes() })
+    };
     let mut content = Vec::with_capacity(tokens.len());
     for (token, logprob) in tokens.into_iter().zip(probabilities) {
         let mut one = entry(&read::text(token)?, serde_json::from_str(logprob.get()).ok()?);
         let top = tops.next().and_then(|top| Object::parse(top.get()));
-        let alternatives = top
-            .iter()
-            .flat_map(Object::rest)
-            .filter_map(|(token, logprob)| Some(entry(token, serde_json::from_str(logprob.get()).ok()?)));
+        let alternatives = top.iter().flat_map(Object::rest).filter_map(|(token, logprob)| {
+            Some(entry(token, serde_json::from_str(logprob.get()).ok()?))
+        });
         one["top_logprobs"] = serde_json::Value::Array(alternatives.collect());
         content.push(one);
     }
@@ -188,12 +189,9 @@ pub(super) fn finish_reason(word: &str) -> Option<FinishReason> {
         "stop_sequence" | "STOP_SEQUENCE" => FinishReason::StopSequence,
         "length" | "max_tokens" | "MAX_TOKENS" | "model_length" | "max_length" => FinishReason::Length,
         "tool_calls" | "function_call" | "tool_use" | "TOOL_CALL" => FinishReason::ToolCalls,
-        "content_filter"
-        | "content_filtered"
-        | "sensitive"
-        | "SAFETY"
-        | "RECITATION"
-        | "guardrail_intervened" => FinishReason::ContentFilter,
+        "content_filter" | "content_filtered" | "sensitive" | "SAFETY" | "RECITATION" | "guardrail_intervened" => {
+            FinishReason::ContentFilter
+        }
         "refusal" => FinishReason::Refusal,
         "pause_turn" => FinishReason::Pause,
         "model_context_window_exceeded" => FinishReason::ContextWindow,

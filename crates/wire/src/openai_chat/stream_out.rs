@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tollway_model::{
-    Delta, Dialect, Event, FinishReason, Media, PartKind, RawJson, Signature, ToolKind, Usage,
-};
+use tollway_model::{Delta, Dialect, Event, FinishReason, Media, PartKind, RawJson, Signature, ToolKind, Usage};
 
 use super::error;
 use super::response;
@@ -42,11 +40,7 @@ struct Choice {
 enum Part {
     /// Text or refusal: nothing to remember.
     Plain(&'static str),
-    Thought {
-        text: String,
-        signature: Option<Signature>,
-        redacted: bool,
-    },
+    Thought { text: String, signature: Option<Signature>, redacted: bool },
     Tool(Tool),
     Audio,
     Image,
