@@ -274,6 +274,21 @@ fn usage_known_at_the_start_is_in_the_first_frame_and_all_of_it_in_the_last() {
     assert_eq!(last["delta"]["container"], json!({"id": "c"}));
 }
 
+#[test]
+fn verbatim_json_stays_on_one_line() {
+    let json = RawJson::parse("{\n \"type\": \"x\",\r\n \"a\": \"b\\nc\"\n}").unwrap();
+    let mut extras = Extras::of(Dialect::Anthropic);
+    extras.fields.insert("container".into(), json.clone());
+    let citation = Citation { native: Some((Dialect::Anthropic, json.clone())), ..Citation::default() };
+    let text = Content::Text { text: "t".into(), citations: vec![citation], signature: None };
+    let parts = vec![Part::new(Content::Native { dialect: Dialect::Anthropic, json }), Part::new(text)];
+    let choice = Choice { parts, finish: Some(FinishReason::Stop), ..Choice::default() };
+    let response = Response { choices: vec![choice], extras, ..Response::default() };
+    let folded = fold(events_of(&written(&response.clone().into_events()))).unwrap();
+    assert_eq!(folded.choices[0].parts, response.choices[0].parts);
+    assert_eq!(folded.extras, response.extras);
+}
+
 /// The error a stream ends in, and how many events came before it.
 fn failure(bytes: &[u8]) -> (Kind, String) {
     match events(&[bytes], &Restore::default()).pop() {
@@ -515,6 +530,11 @@ proptest! {
         }
         written(&events);
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn an_answer_survives_the_stream_and_the_body(response in response()) {
