@@ -346,13 +346,13 @@ fn native_member<'a>(name: &'a str, value: &'a RawJson, body: &mut Body<'a>, bet
 /// OpenAI's list of compactions → this API's edits.
 fn compaction(value: &RawJson) -> Option<RawJson> {
     let list = value.to_value();
-    let edits = list.as_array()?.iter().filter_map(|item| {
-        let threshold = item.get("compact_threshold").filter(|threshold| threshold.is_u64());
-        let mut edit = json!({ "type": "compact_20260112" });
-        if let Some(threshold) = threshold {
-            edit["trigger"] = json!({ "type": "input_tokens", "value": threshold });
+    let edits =
+        list.as_array()?.iter().filter(|item| item.get("type").is_some_and(|kind| kind == "compaction"));
+    let edits = edits.map(|item| match item.get("compact_threshold").filter(|threshold| threshold.is_u64()) {
+        Some(threshold) => {
+            json!({ "type": "compact_20260112", "trigger": { "type": "input_tokens", "value": threshold } })
         }
-        (item.get("type")? == "compaction").then_some(edit)
+        None => json!({ "type": "compact_20260112" }),
     });
     Some(RawJson::from(json!({ "edits": edits.collect::<Vec<_>>() })))
 }

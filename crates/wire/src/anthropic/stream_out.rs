@@ -256,7 +256,7 @@ impl Encoder {
         };
         // Strings and numbers with string keys: writing cannot fail.
         let data = serde_json::to_vec(&fields).unwrap_or_default();
-        sse::write(Some("message_delta"), &data, bytes);
+        sse::write(Some("message_delta"), &flat(data), bytes);
         sse::write(Some("message_stop"), b"{\"type\":\"message_stop\"}", bytes);
         self.phase = Phase::Over;
     }
@@ -293,7 +293,7 @@ impl Pending {
 
     /// Writes the block's first frame. `false` when there is nothing to show.
     fn open(&mut self, index: u32, message_id: &str, bytes: &mut Vec<u8>) -> bool {
-        let mut start = |block: &[u8]| {
+        let start = |block: &[u8], bytes: &mut Vec<u8>| {
             let mut data = format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":")
                 .into_bytes();
             data.extend_from_slice(block);
@@ -301,13 +301,15 @@ impl Pending {
             sse::write(Some("content_block_start"), &data, bytes);
         };
         match &self.kind {
-            PartKind::Text | PartKind::Refusal => start(b"{\"type\":\"text\",\"text\":\"\"}"),
-            PartKind::Reasoning => start(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"),
+            PartKind::Text | PartKind::Refusal => start(b"{\"type\":\"text\",\"text\":\"\"}", bytes),
+            PartKind::Reasoning => {
+                start(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}", bytes)
+            }
             PartKind::Redacted => {
                 let mut block = b"{\"type\":\"redacted_thinking\",\"data\":".to_vec();
                 write_str(&self.signature().map(tag).unwrap_or_default(), &mut block);
                 block.push(b'}');
-                start(&block);
+                start(&block, bytes);
             }
             PartKind::ToolCall { id, name, kind } => {
                 let signature = self.signature().cloned();
@@ -323,7 +325,7 @@ impl Pending {
                 block.extend_from_slice(b",\"name\":");
                 write_str(name, &mut block);
                 block.extend_from_slice(b",\"input\":{}}");
-                start(&block);
+                start(&block, bytes);
                 if *kind == ToolKind::Custom {
                     text_delta(index, "input_json_delta", "partial_json", "{\"input\":\"", bytes);
                 }
@@ -334,15 +336,15 @@ impl Pending {
                     _ => None,
                 });
                 let Some(words) = media.map(describe) else { return false };
-                start(b"{\"type\":\"text\",\"text\":\"\"}");
+                start(b"{\"type\":\"text\",\"text\":\"\"}", bytes);
                 text_delta(index, "text_delta", "text", &words, bytes);
             }
             PartKind::Native { json, .. } => match split_input(json) {
                 Some((block, input)) => {
-                    start(block.get().as_bytes());
+                    start(&one_line(&block), bytes);
                     text_delta(index, "input_json_delta", "partial_json", &input, bytes);
                 }
-                None => start(json.get().as_bytes()),
+                None => start(&one_line(json), bytes),
             },
         }
         true
@@ -358,7 +360,7 @@ fn write_delta(index: u32, kind: &PartKind, delta: &Delta, bytes: &mut Vec<u8>) 
         }
         (PartKind::Text, Delta::Citation(source)) => {
             let json = citation(source);
-            raw_delta(index, "citations_delta", "citation", json.get().as_bytes(), bytes);
+            raw_delta(index, "citations_delta", "citation", &one_line(&json), bytes);
         }
         (PartKind::Reasoning, Delta::Text(text)) => {
             text_delta(index, "thinking_delta", "thinking", text, bytes)
@@ -379,6 +381,21 @@ fn write_delta(index: u32, kind: &PartKind, delta: &Delta, bytes: &mut Vec<u8>) 
         // Signatures of text and late ones of calls have no place; pictures were written when the block opened.
         _ => {}
     }
+}
+
+/// Verbatim JSON on one line: a line break would end the frame's data.
+fn one_line(json: &RawJson) -> Vec<u8> {
+    flat(json.get().as_bytes().to_vec())
+}
+
+fn flat(mut json: Vec<u8>) -> Vec<u8> {
+    // Inside JSON strings line breaks are escaped, so these stand between members only.
+    for byte in &mut json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    json
 }
 
 fn text_delta(index: u32, kind: &str, member: &str, text: &str, bytes: &mut Vec<u8>) {

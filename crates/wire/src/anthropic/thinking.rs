@@ -173,7 +173,8 @@ fn plan_budget(
         return;
     }
     // Interleaved thinking may exceed the limit; a caller of this dialect asks for that by a header.
-    if budget >= plan.max_tokens && !(is_ours && !request.tools.is_empty()) {
+    let may_interleave = is_ours && !request.tools.is_empty();
+    if budget >= plan.max_tokens && !may_interleave {
         budget = plan.max_tokens - 1;
         notices
             .changed("thinking.budget_tokens", format!("the budget must fit the limit: lowered to {budget}"));

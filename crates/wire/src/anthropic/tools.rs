@@ -298,14 +298,18 @@ fn approximate(location: &RawJson) -> Option<RawJson> {
 fn mcp_server(tool: &Value) -> Option<Value> {
     let url = tool.get("server_url")?.as_str()?;
     let name = tool.get("server_label").and_then(Value::as_str).unwrap_or("mcp");
-    let mut server = serde_json::json!({ "type": "url", "url": url, "name": name });
     let header = tool.pointer("/headers/Authorization").and_then(Value::as_str);
     let token = header.map(|header| header.strip_prefix("Bearer ").unwrap_or(header));
-    if let Some(token) = token.or_else(|| tool.get("authorization").and_then(Value::as_str)) {
-        server["authorization_token"] = Value::String(token.to_owned());
+    let token = token.or_else(|| tool.get("authorization").and_then(Value::as_str));
+    let mut server = serde_json::Map::new();
+    server.insert("type".to_owned(), "url".into());
+    server.insert("url".to_owned(), url.into());
+    server.insert("name".to_owned(), name.into());
+    if let Some(token) = token {
+        server.insert("authorization_token".to_owned(), token.into());
     }
     if let Some(allowed) = tool.get("allowed_tools").filter(|allowed| allowed.is_array()) {
-        server["tool_configuration"] = serde_json::json!({ "allowed_tools": allowed });
+        server.insert("tool_configuration".to_owned(), serde_json::json!({ "allowed_tools": allowed }));
     }
-    Some(server)
+    Some(Value::Object(server))
 }
