@@ -32,7 +32,7 @@ struct Lowering<'a> {
 }
 
 /// Keywords that need no counterpart: annotations, and those handled by name in [`Lowering::schema`].
-const SILENT: [&str; 14] = [
+const SILENT: [&str; 15] = [
     "$schema",
     "$id",
     "$comment",
@@ -47,6 +47,7 @@ const SILENT: [&str; 14] = [
     "enum",
     "nullable",
     "required",
+    "allOf",
 ];
 
 impl<'a> Lowering<'a> {
@@ -100,24 +101,25 @@ impl<'a> Lowering<'a> {
 
     /// One schema that says what all members say; the first to say something wins.
     fn all_of(&mut self, object: &'a Map<String, Value>, members: &'a [Value], depth: usize) -> Value {
+        let own = self.plain(object, depth);
+        let says_little = |key: &str| matches!(key, "type" | "description" | "title" | "nullable");
+        let own_speaks = own.as_object().is_some_and(|own| own.keys().any(|key| !says_little(key)));
+        let lowered: Vec<Value> = members.iter().map(|member| self.schema(member, depth + 1)).collect();
         let mut out = Map::new();
-        let mut own = self.plain(object, depth);
-        let declares_type = object.contains_key("type") || object.contains_key("properties");
-        if let (false, Some(own)) = (declares_type, own.as_object_mut()) {
-            own.remove("type");
-        }
-        let lowered = members.iter().map(|member| self.schema(member, depth + 1)).collect::<Vec<_>>();
-        for source in std::iter::once(own).chain(lowered) {
+        for source in own_speaks.then(|| own.clone()).into_iter().chain(lowered) {
             let Value::Object(source) = source else { continue };
+            let clashes = !out.is_empty() && out.get("type") != source.get("type");
+            if clashes {
+                self.lose("allOf");
+                continue;
+            }
             for (key, value) in source {
                 merge(&mut out, key, value);
             }
         }
-        out.entry("type").or_insert_with(|| json!("OBJECT"));
-        if out.contains_key("anyOf") {
-            out.remove("type");
-        }
-        Value::Object(out)
+        let mut out = if out.is_empty() { own } else { Value::Object(out) };
+        describe(&mut out, object, true);
+        out
     }
 
     /// Gemini wants `anyOf` alone in its schema, and has no type null.
