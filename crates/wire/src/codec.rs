@@ -1,6 +1,6 @@
 //! The contract every dialect fulfils.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::HeaderMap;
 use tollway_model::{Capabilities, Dialect, Error, Event, Kind, Notices, Request, Response, Result, Usage};
@@ -107,6 +107,9 @@ pub struct Restore {
     /// The forced tool whose input is the JSON answer, for targets without native structured output.
     /// Its arguments become the answer's text and the finish reason `Stop`.
     pub json_tool: Option<String>,
+    /// Names, as sent, of free-text tools that the target takes as functions with one argument `input`.
+    /// Its text becomes the call's arguments.
+    pub custom_tools: HashSet<String>,
 }
 
 impl Restore {

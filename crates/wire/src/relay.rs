@@ -37,6 +37,7 @@ pub struct Relay {
     events: Vec<Event>,
     /// The last event with usage that did not go through the decoder.
     last_usage: Option<Bytes>,
+    failed: bool,
     seen: Seen,
 }
 
@@ -77,6 +78,7 @@ impl Relay {
             decoder: codec(dialect).decoder(Restore::default()),
             events: Vec::new(),
             last_usage: None,
+            failed: false,
             seen: Seen::default(),
         }
     }
@@ -86,9 +88,17 @@ impl Relay {
         &self.seen
     }
 
+    /// Takes the failure that the stream reported, if it did. The failing event itself is not passed on: how a
+    /// failure is told to the client is the caller's to decide.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.seen.error.take()
+    }
+
     /// Reads the next piece and returns what goes to the client now, possibly nothing.
+    ///
+    /// After a failure (see [`Relay::take_error`]) the rest of the stream is ignored.
     pub fn push(&mut self, piece: Bytes) -> Bytes {
-        if self.seen.error.is_some() {
+        if self.failed {
             return Bytes::new();
         }
         let piece = if self.pending.is_empty() {
@@ -101,13 +111,16 @@ impl Relay {
         let mut at = 0;
         while let Some(length) = event_length(piece.get(at..).unwrap_or_default()) {
             self.inspect(&piece, at..at + length, &mut changes);
+            if self.failed {
+                return apply(&piece, at, changes);
+            }
             at += length;
         }
         if at < piece.len() {
             self.pending.extend_from_slice(piece.get(at..).unwrap_or_default());
             if self.pending.len() > MAX_EVENT_BYTES {
                 let message = format!("the provider sent an event longer than {MAX_EVENT_BYTES} bytes");
-                self.seen.error = Some(Error::new(Kind::Upstream, message));
+                self.fail(Error::new(Kind::Upstream, message));
             }
         }
         if changes.is_empty() {
@@ -124,8 +137,10 @@ impl Relay {
             // Some providers leave out the last blank line.
             self.push(Bytes::from_static(b"\n\n"))
         };
-        self.decoder.finish(&mut self.events);
-        self.absorb();
+        if !self.failed {
+            self.decoder.finish(&mut self.events);
+            self.absorb();
+        }
         self.settle_usage();
         rest
     }
@@ -169,12 +184,20 @@ impl Relay {
         }
     }
 
+    fn fail(&mut self, error: Error) {
+        self.failed = true;
+        self.seen.error = Some(error);
+    }
+
     fn absorb(&mut self) {
         for event in self.events.drain(..) {
             match event {
                 Event::Usage(usage) => self.seen.usage = Some(usage),
                 Event::Finish { reason, .. } => self.seen.finish = Some(reason),
-                Event::Error(error) => self.seen.error = Some(error),
+                Event::Error(error) => {
+                    self.failed = true;
+                    self.seen.error = Some(error);
+                }
                 Event::End => self.seen.ended = true,
                 _ => {}
             }

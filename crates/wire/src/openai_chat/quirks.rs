@@ -34,4 +34,7 @@ pub struct Quirks {
     pub required_as_any: bool,
     /// `stream_options` is refused; usage comes unasked on the last chunk.
     pub no_stream_options: bool,
+    /// Thinking is switched with `thinking: {"type": "enabled" | "disabled"}`; `reasoning_effort` is refused
+    /// (DeepSeek, Z.AI, Moonshot, Volcengine).
+    pub thinking_switch: bool,
 }

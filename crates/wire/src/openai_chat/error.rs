@@ -1,0 +1,382 @@
+//! Errors: what OpenAI-speaking hosts answer, and what clients get.
+//!
+//! Hosts agree on `{"error":{…}}` only roughly: lists of validation details, bare strings, Azure's `innererror` and
+//! pages of HTML all become one readable message. Towards clients `code` is the status as text, which LiteLLM's users
+//! test, except where the provider or the kind has a telling code of its own; `kind` always names our kind.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tollway_model::{Error, Kind, Origin, Retry};
+
+use super::read::{self, Object, Raw};
+use super::write;
+
+/// Longest message taken over from a provider.
+const MAX_MESSAGE: usize = 4000;
+
+/// Reads a failed answer.
+pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(body);
+    let mut fault = match serde_json::from_str::<Raw<'_>>(&text) {
+        Ok(raw) => Fault::of(raw),
+        Err(_) => Fault { message: plain_text(&text), ..Fault::default() },
+    };
+    if fault.message.is_empty() {
+        fault.message = format!("the provider answered with status {status} and no message");
+    }
+    let mut error = fault.into_error(status, retry_after(headers)).with_status(status);
+    let id = ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray"]
+        .iter()
+        .find_map(|name| headers.get(*name)?.to_str().ok());
+    if let Some(id) = id {
+        error = error.with_request_id(id);
+    }
+    error
+}
+
+/// Reads an error that arrived inside a 200: a frame of a stream, or a whole body.
+pub(crate) fn embedded(raw: Raw<'_>) -> Error {
+    let fault = Fault::of(raw);
+    let status = fault.status().unwrap_or(502);
+    let error = fault.into_error(status, None);
+    // A client has the status 200 already, or gets this one for a whole answer.
+    if (400..600).contains(&status) { error.with_status(status) } else { error }
+}
+
+/// MiniMax answers failures with HTTP 200 and a status of its own.
+pub(super) fn base_resp(fields: &mut Object<'_>) -> Option<Error> {
+    let mut inner = fields.object("base_resp")?;
+    let code = inner.count("status_code");
+    if code == 0 {
+        return None;
+    }
+    let status = match code {
+        1002 | 1039 | 1041 | 2045 => 429,
+        1004 | 2049 => 401,
+        1008 => 402,
+        1026 | 1027 | 1042 | 2013 => 400,
+        1001 => 504,
+        _ => 502,
+    };
+    let message = inner.text("status_msg").unwrap_or_default().into_owned();
+    let code_text = matches!(code, 1026 | 1027).then(|| "content_filter".to_owned());
+    let fault = Fault { message, code: code_text.or(Some(code.to_string())), ..Fault::default() };
+    Some(fault.into_error(status, None).with_status(status))
+}
+
+#[derive(Debug, Default)]
+struct Fault {
+    message: String,
+    code: Option<String>,
+    kind: Option<String>,
+    param: Option<String>,
+}
+
+impl Fault {
+    /// `raw` is the body, or the value of its `error`.
+    fn of(raw: Raw<'_>) -> Fault {
+        if let Some(items) = read::list(raw) {
+            // Gemini's compatible endpoint wraps the error in a list.
+            let first = items.first().filter(|item| read::is_object(item));
+            return first.map(|item| Fault::of(item)).unwrap_or(Fault { message: readable(raw), ..Fault::default() });
+        }
+        let Some(mut fields) = Object::parse(raw.get()) else {
+            return Fault { message: readable(raw), ..Fault::default() };
+        };
+        let inner = fields.get("error").filter(|inner| read::is_object(inner));
+        let mut fault = inner.map(Fault::of).unwrap_or_default();
+        if fault.message.is_empty() {
+            let named = ["message", "error", "detail", "error_message", "errors", "msg", "title", "error_msg"];
+            fault.message = named
+                .iter()
+                .filter_map(|key| fields.take(key))
+                .map(readable)
+                .find(|message| !message.is_empty())
+                .unwrap_or_default();
+        }
+        let inner_code = fields.object("innererror").and_then(|mut inner| word(&mut inner, "code"));
+        let telling = inner_code.filter(|code| code.contains("PolicyViolation"));
+        let own = telling.or_else(|| word(&mut fields, "code")).or_else(|| word(&mut fields, "status_code"));
+        fault.code = fault.code.or(own);
+        let kind = word(&mut fields, "type").or_else(|| word(&mut fields, "error_type"));
+        fault.kind = fault.kind.or(kind).or_else(|| word(&mut fields, "status"));
+        fault.param = fault.param.or_else(|| word(&mut fields, "param"));
+        // OpenRouter and others keep the upstream's words in metadata.
+        if let Some(mut metadata) = fields.object("metadata")
+            && let Some(raw) = metadata.text("raw").filter(|raw| !raw.is_empty())
+        {
+            fault.message = format!("{}: {}", fault.message, clip(&raw));
+        }
+        if let Some(failed) = fields.text("failed_generation").filter(|text| !text.is_empty()) {
+            fault.message = format!("{} (the model wrote: {})", fault.message, clip(&failed));
+        }
+        fault.message = clip(&fault.message).to_owned();
+        fault
+    }
+
+    /// The status an error inside a 200 stands for.
+    fn status(&self) -> Option<u16> {
+        let number = self.code.as_deref().and_then(|code| code.parse::<u16>().ok());
+        if let Some(status) = number.filter(|status| (400..600).contains(status)) {
+            return Some(status);
+        }
+        let words = format!("{} {}", self.code.as_deref().unwrap_or(""), self.kind.as_deref().unwrap_or(""));
+        let words = words.to_ascii_lowercase();
+        let table = [
+            ("rate_limit", 429),
+            ("resource_exhausted", 429),
+            ("insufficient_quota", 429),
+            ("invalid_api_key", 401),
+            ("authentication", 401),
+            ("permission", 403),
+            ("not_found", 404),
+            ("overloaded", 503),
+            ("unavailable", 503),
+            ("timeout", 504),
+            ("deadline", 504),
+            ("invalid_request", 400),
+            ("context_length", 400),
+            ("content_filter", 400),
+            ("tool_use_failed", 400),
+        ];
+        table.iter().find(|(word, _)| words.contains(word)).map(|(_, status)| *status)
+    }
+
+    fn into_error(self, status: u16, retry_after: Option<Duration>) -> Error {
+        let kind = self.kind_for(status);
+        let retry = match (kind, status) {
+            (Kind::ContextWindow | Kind::ContentPolicy | Kind::Payment, _) | (_, 401..=404) => Retry::Elsewhere,
+            _ if self.code.as_deref() == Some("insufficient_quota") => Retry::Elsewhere,
+            (_, 408 | 409 | 424 | 425 | 429 | 500..) => Retry::Later(retry_after),
+            (Kind::Authentication, _) => Retry::Elsewhere,
+            _ => Retry::Never,
+        };
+        let mut error = Error::new(kind, self.message)
+            .with_origin(Origin::Upstream)
+            .with_retry(retry)
+            .with_provider(self.code, self.kind);
+        if let Some(param) = self.param {
+            error = error.with_param(param);
+        }
+        error
+    }
+
+    fn kind_for(&self, status: u16) -> Kind {
+        let text = self.message.to_ascii_lowercase();
+        let code = self.code.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if is_context_window(&text, &code) {
+            return Kind::ContextWindow;
+        }
+        if is_content_policy(&text, &code) {
+            return Kind::ContentPolicy;
+        }
+        match status {
+            400 if text.contains("api key not valid") || code == "invalid_api_key" => Kind::Authentication,
+            401 => Kind::Authentication,
+            402 => Kind::Payment,
+            403 => Kind::Permission,
+            404 => Kind::NotFound,
+            405 => Kind::MethodNotAllowed,
+            408 | 504 => Kind::Timeout,
+            409 => Kind::Conflict,
+            413 => Kind::TooLarge,
+            424 => Kind::Upstream,
+            429 => Kind::RateLimit,
+            503 | 529 => Kind::Overloaded,
+            400..=499 => Kind::InvalidRequest,
+            _ => Kind::Upstream,
+        }
+    }
+}
+
+/// Does the provider say that the prompt does not fit? `text` and `code` in lower case.
+fn is_context_window(text: &str, code: &str) -> bool {
+    const SIGNS: [&str; 11] = [
+        "maximum context length",
+        "model's maximum context limit",
+        "exceed context limit",
+        "is longer than the model's context length",
+        "input tokens exceed the configured limit",
+        "`inputs` tokens + `max_new_tokens` must be",
+        "exceeds the available context size",
+        "exceeds the maximum number of tokens allowed",
+        "prompt is too long",
+        "input is too long",
+        "context window",
+    ];
+    if text.contains("string_above_max_length") || (text.contains("invalid 'user") && text.contains("too long")) {
+        return false;
+    }
+    matches!(code, "context_length_exceeded" | "context_window_exceeded" | "model_max_prompt_tokens_exceeded")
+        || SIGNS.iter().any(|sign| text.contains(sign))
+        || (text.contains("current length is") && text.contains("while limit is"))
+        || (text.contains("maximum input length is") && text.contains("tokens"))
+}
+
+/// Does the provider refuse on grounds of policy? `text` and `code` in lower case.
+fn is_content_policy(text: &str, code: &str) -> bool {
+    matches!(code, "content_policy_violation" | "content_filter" | "responsibleaipolicyviolation")
+        || ["content management policy", "safety system", "the model produced invalid content"]
+            .iter()
+            .any(|sign| text.contains(sign))
+}
+
+/// A string or number as text.
+fn word(fields: &mut Object<'_>, key: &str) -> Option<String> {
+    let raw = fields.take(key)?;
+    match read::text(raw) {
+        Some(text) => Some(text.into_owned()).filter(|text| !text.is_empty()),
+        None => raw.get().parse::<i64>().ok().map(|number| number.to_string()),
+    }
+}
+
+/// Any value as something a person can read.
+fn readable(raw: Raw<'_>) -> String {
+    if let Some(text) = read::text(raw) {
+        return text.into_owned();
+    }
+    if let Some(items) = read::list(raw) {
+        let lines: Vec<_> = items.into_iter().map(readable).filter(|line| !line.is_empty()).collect();
+        return lines.join("; ");
+    }
+    let Some(mut fields) = Object::parse(raw.get()) else { return raw.get().to_owned() };
+    let said = ["msg", "message", "detail", "error"].iter().find_map(|key| fields.take(key)).map(readable);
+    let place: Vec<_> = fields
+        .list("loc")
+        .into_iter()
+        .map(|step| read::text(step).map_or_else(|| step.get().to_owned(), |text| text.into_owned()))
+        .collect();
+    match said {
+        Some(said) if place.is_empty() => said,
+        Some(said) => format!("{}: {said}", place.join(".")),
+        None => raw.get().to_owned(),
+    }
+}
+
+fn plain_text(text: &str) -> String {
+    let text = text.trim();
+    if text.starts_with('<') {
+        let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+        return title.map_or_else(String::new, |(title, _)| clip(title.trim()).to_owned());
+    }
+    clip(text).to_owned()
+}
+
+fn clip(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_MESSAGE)).unwrap_or(text)
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds. A date needs a clock and is left to the caller's own pace.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Writes an error for a client.
+pub(crate) fn encode(error: &Error) -> Vec<u8> {
+    let mut body = Vec::with_capacity(160 + error.message().len());
+    let kind = error.kind();
+    let own_code = error.provider_code().filter(|code| code.parse::<i64>().is_err());
+    let status = error.status().to_string();
+    let code = match (own_code, kind) {
+        (Some(code), _) => code,
+        (None, Kind::ContextWindow | Kind::ContentPolicy) => kind.code(),
+        _ => &status,
+    };
+    write::object(&mut body, |map| {
+        map.map("error", |map| {
+            map.str("message", error.message());
+            map.str("type", error.provider_type().unwrap_or(kind.wire().1));
+            match error.param() {
+                Some(param) => map.str("param", param),
+                None => map.null("param"),
+            }
+            map.str("code", code);
+            map.str("kind", kind.code());
+        });
+    });
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str, kind: Kind, retry: Retry, message: &str) {
+        let error = decode(status, &HeaderMap::new(), body.as_bytes());
+        assert_eq!((error.kind(), error.retry(), error.message()), (kind, retry, message), "{body}");
+        assert_eq!((error.status(), error.origin()), (status, Origin::Upstream));
+    }
+
+    #[test]
+    fn every_hosts_error_becomes_a_readable_message_and_the_right_kind() {
+        use Kind::*;
+        use Retry::*;
+        check(
+            401,
+            r#"{"error":{"message":"Incorrect API key","type":"invalid_request_error","code":"invalid_api_key"}}"#,
+            Authentication,
+            Elsewhere,
+            "Incorrect API key",
+        );
+        check(
+            422,
+            r#"{"object":"error","detail":[{"loc":["body","messages",0,"role"],"msg":"Extra inputs","type":"x"}]}"#,
+            InvalidRequest,
+            Never,
+            "body.messages.0.role: Extra inputs",
+        );
+        check(401, r#"{"message":"Unauthorized"}"#, Authentication, Elsewhere, "Unauthorized");
+        check(404, r#"{"detail":"Not Found"}"#, NotFound, Elsewhere, "Not Found");
+        check(400, r#"{"error":"Input is too long for this"}"#, ContextWindow, Elsewhere, "Input is too long for this");
+        check(400, r#"{"error":["`a`: b","c"],"error_type":"validation"}"#, InvalidRequest, Never, "`a`: b; c");
+        check(
+            400,
+            r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+            ContentPolicy,
+            Elsewhere,
+            "filtered",
+        );
+        check(400, r#"[{"error":{"code":400,"message":"API key not valid. X","status":"INVALID_ARGUMENT"}}]"#, Authentication, Elsewhere, "API key not valid. X");
+        check(429, r#"{"error":{"message":"slow down","type":"tokens"}}"#, RateLimit, Later(None), "slow down");
+        check(429, r#"{"error":{"message":"m","code":"insufficient_quota"}}"#, RateLimit, Elsewhere, "m");
+        check(503, "<html><head><title>503 Unavailable</title></head></html>", Overloaded, Later(None), "503 Unavailable");
+        check(502, "", Upstream, Later(None), "the provider answered with status 502 and no message");
+        check(500, "boom", Upstream, Later(None), "boom");
+        check(400, r#"{"success":false,"errors":[{"code":7003,"message":"no route"}]}"#, InvalidRequest, Never, "no route");
+        check(413, r#"{"message":"Current length is 9000 while limit is 8192"}"#, ContextWindow, Elsewhere, "Current length is 9000 while limit is 8192");
+        check(400, r#"{"error":{"message":"Invalid 'user': string too long. prompt is too long"}}"#, InvalidRequest, Never, "Invalid 'user': string too long. prompt is too long");
+    }
+
+    #[test]
+    fn retry_headers_and_request_ids_are_read() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "7".parse().unwrap());
+        headers.insert("x-request-id", "req_1".parse().unwrap());
+        let error = decode(429, &headers, b"{}");
+        assert_eq!(error.retry(), Retry::Later(Some(Duration::from_secs(7))));
+        assert_eq!(error.request_id(), Some("req_1"));
+        headers.insert("retry-after-ms", "250".parse().unwrap());
+        assert_eq!(decode(429, &headers, b"").retry(), Retry::Later(Some(Duration::from_millis(250))));
+        headers.insert("retry-after-ms", "-1".parse().unwrap());
+        assert_eq!(decode(503, &headers, b"").retry(), Retry::Later(None));
+    }
+
+    fn check_code(error: Error, expected: &str) {
+        let body: serde_json::Value = serde_json::from_slice(&encode(&error)).unwrap();
+        assert_eq!(body["error"]["code"], expected);
+        assert_eq!(body["error"]["kind"], error.kind().code());
+    }
+
+    #[test]
+    fn the_code_for_clients_is_the_status_unless_there_is_a_telling_one() {
+        check_code(Error::new(Kind::RateLimit, "m"), "429");
+        check_code(Error::new(Kind::ContextWindow, "m"), "context_length_exceeded");
+        let own = Error::new(Kind::NotFound, "m").with_provider(Some("model_not_found".into()), None);
+        check_code(own, "model_not_found");
+        let number = Error::new(Kind::NotFound, "m").with_provider(Some("404".into()), None);
+        check_code(number, "404");
+    }
+}
