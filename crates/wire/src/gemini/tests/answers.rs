@@ -202,11 +202,18 @@ fn candidates_pictures_sounds_and_native_parts_are_read() {
 
 #[test]
 fn renamed_tools_get_their_names_back() {
-    let restore = Restore { tool_names: [("get_x".to_owned(), "get x".to_owned())].into(), json_tool: None };
-    let body = last(json!([{"functionCall": {"name": "get_x", "args": {}}}]), "STOP").to_string();
+    let restore = Restore {
+        tool_names: [("get_x".to_owned(), "get x".to_owned())].into(),
+        custom_tools: ["patch".to_owned()].into(),
+        ..Restore::default()
+    };
+    let calls = json!([{"functionCall": {"name": "get_x", "args": {}}}, {"functionCall": {"name": "patch", "args": {"input": "a\nb"}}}]);
+    let body = last(calls, "STOP").to_string();
     let response = Gemini.decode_response(body.as_bytes(), &restore).unwrap();
     let Content::ToolCall(call) = &response.choices[0].parts[0].content else { panic!() };
-    assert_eq!(call.name, "get x");
+    assert_eq!((call.name.as_str(), call.kind), ("get x", ToolKind::Function));
+    let Content::ToolCall(call) = &response.choices[0].parts[1].content else { panic!() };
+    assert_eq!((call.arguments.as_str(), call.kind), ("a\nb", ToolKind::Custom));
 }
 
 #[test]
