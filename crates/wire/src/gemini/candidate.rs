@@ -6,7 +6,7 @@ use tollway_model::{Content, Delta, Dialect, Event, Media, PartKind, RawJson, Re
 
 use super::assembler::corrupt;
 use super::partial_args::PartialCall;
-use super::shape::{FunctionCallIn, PartIn};
+use super::shape::{FunctionCallIn, PartIn, compact};
 use super::{finish, grounding, media, names, signature};
 use crate::Restore;
 
@@ -174,7 +174,7 @@ impl Scene<'_> {
             }
             return;
         }
-        let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| args.get().to_owned());
+        let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| compact(args.get()));
         self.whole_call(call.id, call.name.unwrap_or_default(), arguments, signature);
     }
 

@@ -81,7 +81,10 @@ pub(super) fn write<'a>(
             }
             Tool::Custom { name, description, format } => {
                 let field = format!("tools[{index}]");
-                if format.as_ref().is_some_and(|format| format.to_value().get("type") == Some(&json!("grammar"))) {
+                if format
+                    .as_ref()
+                    .is_some_and(|format| format.to_value().get("type") == Some(&json!("grammar")))
+                {
                     notices.changed(field, "sent as a function of one text argument, without its grammar");
                 } else {
                     notices.changed(field, "sent as a function of one text argument");

@@ -376,3 +376,19 @@ fn media_of_other_dialects_is_shown() {
     );
     assert_eq!(notices.iter().count(), 1);
 }
+
+#[test]
+fn indented_answers_make_unbroken_events_and_compact_arguments() {
+    let mut body = last(
+        json!([{"functionCall": {"name": "f", "args": {"a": [1, "b c"]}}}, {"executableCode": {"code": "1"}}]),
+        "STOP",
+    );
+    body["promptFeedback"] = json!({"safetyRatings": [{}]});
+    let indented = serde_json::to_string_pretty(&body).unwrap();
+    let response = Gemini.decode_response(indented.as_bytes(), &Restore::default()).unwrap();
+    let Content::ToolCall(call) = &response.choices[0].parts[0].content else { panic!() };
+    assert_eq!(call.arguments, "{\"a\":[1,\"b c\"]}");
+    let mut expected = response.clone();
+    expected.model = "shown".into();
+    assert_eq!(fold(decode_stream(&encode_stream(response, Framing::Sse), &[])).unwrap(), expected);
+}

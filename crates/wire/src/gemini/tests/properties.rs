@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollway_model::{
-    Choice, Content, Dialect, FinishReason, Media, Notices, Part, Response, Signature, ToolCall, ToolKind,
-    Usage,
+    Choice, Content, Dialect, Extras, FinishReason, Media, Message, Notices, OutputFormat, Part, RawJson,
+    Reasoning, Request, Response, Role, Signature, Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Usage,
+    WebSearch,
 };
 
 use super::{decode_stream, encode_stream, fold, view};
@@ -107,6 +108,107 @@ fn choice(index: u32, contents: Vec<Content>, reason: FinishReason) -> Choice {
     }
 }
 
+fn media() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        Just(Content::Image(Media::base64("image/png", "AAAA"))),
+        Just(Content::Audio(Media::base64("audio/wav", "AAAA"))),
+        Just(Content::Video(Media {
+            media_type: Some("video/mp4".into()),
+            ..Media::url("gs://bucket/film")
+        })),
+        Just(Content::File(Media {
+            media_type: Some("application/pdf".into()),
+            ..Media::url("https://a.example/b")
+        })),
+    ]
+}
+
+fn plain_text() -> impl Strategy<Value = Content> {
+    "\\PC{1,9}".prop_map(|text| Content::Text { text, citations: vec![], signature: None })
+}
+
+/// Turns as a Gemini client sends them: a question, perhaps calls and their results, perhaps an answer.
+fn conversation() -> impl Strategy<Value = Vec<Message>> {
+    let question = proptest::collection::vec(prop_oneof![plain_text(), media()], 1..3);
+    let calls = proptest::collection::vec(("[a-c]", "\\PC{0,6}", "[a-z ]{0,9}", any::<bool>()), 0..4);
+    let turn = (question, calls, plain_text());
+    proptest::collection::vec(turn, 1..4).prop_map(|turns| {
+        let mut messages = Vec::new();
+        let mut number = 0;
+        for (question, calls, answer) in turns {
+            messages.push(Message::new(Role::User, question.into_iter().map(Part::new).collect()));
+            let (mut asked, mut told) = (Vec::new(), Vec::new());
+            for (name, value, result, failed) in calls {
+                number += 1;
+                let id = format!("call_{number}");
+                asked.push(Part::new(Content::ToolCall(ToolCall {
+                    id: id.clone(),
+                    name: name.clone(),
+                    arguments: json!({ "a": value }).to_string(),
+                    kind: ToolKind::Function,
+                    signature: Some(Signature { origin: Dialect::Gemini, value: format!("{number:04}") }),
+                })));
+                told.push(Part::new(Content::ToolResult(ToolResult {
+                    call_id: id,
+                    name: Some(name),
+                    parts: (failed || !result.is_empty()).then(|| Part::text(result)).into_iter().collect(),
+                    is_error: failed.then_some(true),
+                })));
+            }
+            if !asked.is_empty() {
+                messages.push(Message::new(Role::Assistant, asked));
+                messages.push(Message::new(Role::Tool, told));
+            }
+            messages.push(Message::new(Role::Assistant, vec![Part::new(answer)]));
+        }
+        messages
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let numbers =
+        (proptest::option::of(0..9_u64), proptest::option::of(-9..9_i64), proptest::option::of(1..9_u32));
+    let reasoning = prop_oneof![
+        Just(None),
+        Just(Some(Reasoning { disabled: true, ..Reasoning::default() })),
+        Just(Some(Reasoning { adaptive: true, show: Some(true), ..Reasoning::default() })),
+        (1..9999_u64)
+            .prop_map(|budget| Some(Reasoning { budget_tokens: Some(budget), ..Reasoning::default() })),
+    ];
+    let choice = prop_oneof![
+        Just(None),
+        Just(Some(ToolChoice::Auto)),
+        Just(Some(ToolChoice::Required)),
+        Just(Some(ToolChoice::Named("a".into()))),
+        Just(Some(ToolChoice::Allowed { names: vec!["a".into(), "b".into()], required: true })),
+    ];
+    (conversation(), numbers, reasoning, choice, any::<bool>()).prop_map(
+        |(messages, (top_k, seed, n), reasoning, tool_choice, search)| Request {
+            messages,
+            top_k,
+            seed,
+            n,
+            reasoning,
+            tool_choice,
+            max_output_tokens: top_k,
+            stop: seed.map(|seed| seed.to_string()).into_iter().collect(),
+            web_search: search.then(WebSearch::default),
+            output: search.then_some(OutputFormat::JsonObject),
+            tools: vec![Tool::Function {
+                name: "a".into(),
+                description: None,
+                parameters: Some(RawJson::from(
+                    json!({"type": "object", "properties": {"a": {"type": "string"}}}),
+                )),
+                strict: None,
+                cache: None,
+            }],
+            extras: Extras::of(Dialect::Gemini),
+            ..Request::default()
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -122,6 +224,13 @@ proptest! {
         let framing = if array { Framing::JsonArray } else { Framing::Sse };
         let bytes = encode_stream(response.clone(), framing);
         prop_assert_eq!(&fold(decode_stream(&bytes, &cuts)).unwrap(), &response);
+    }
+
+    #[test]
+    fn a_request_in_geminis_range_comes_back(request in request()) {
+        let (encoded, notices) = super::encode(&request, "gemini-2.5-flash");
+        prop_assert!(notices.is_empty(), "{:?}", notices);
+        prop_assert_eq!(Gemini.decode_request(&encoded.body).unwrap(), request);
     }
 
     #[test]
