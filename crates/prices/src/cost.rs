@@ -315,4 +315,6 @@ impl Bill<'_> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -189,7 +189,8 @@ fn models() -> &'static [PriceSheet] {
     static MODELS: std::sync::OnceLock<Vec<PriceSheet>> = std::sync::OnceLock::new();
     let chat = |entry: &crate::Entry| matches!(entry.mode.as_deref(), Some("chat" | "responses"));
     MODELS.get_or_init(|| {
-        let sheets = Catalog::builtin().entries().filter(chat).map(|entry| entry.prices);
+        let catalog = Catalog::builtin();
+        let sheets = catalog.entries().filter(chat).map(|entry| entry.prices);
         let (layered, plain): (Vec<_>, Vec<_>) = sheets.partition(|sheet| {
             !(sheet.tiers.is_empty() && sheet.ranges.is_empty() && sheet.services.is_empty())
         });

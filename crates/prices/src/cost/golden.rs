@@ -4,8 +4,8 @@
 //! tokens; `u` marks a price of one unit, `m` a price of a second counted in milliseconds) and its sum in dollars.
 //! A refreshed table may change prices here: then the page is the judge, not the code.
 
+use crate::{Catalog, Facts, cost};
 use tollway_model::{Cost, Money, Usage};
-use tollway_prices::{Catalog, Facts, cost};
 
 const HOUR: i64 = 3600;
 /// 2026-11-20 00:00 UTC.
