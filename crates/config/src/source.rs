@@ -63,7 +63,13 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new(name: String, path: Option<PathBuf>, text: String) -> File {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        // A carriage return alone ends a line too.
+        let bytes = text.as_bytes();
+        let ends = |at: usize| {
+            bytes.get(at) == Some(&b'\n')
+                || (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) != Some(&b'\n'))
+        };
+        let breaks = (0..bytes.len()).filter(|at| ends(*at)).map(|at| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
         File { name, path, text, secrets: Vec::new(), lines }
     }
