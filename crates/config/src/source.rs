@@ -92,12 +92,15 @@ impl File {
     }
 }
 
+/// The characters of a line, by file and number of the line.
+type MaskedLine = (usize, usize, Rc<Vec<char>>);
+
 /// Every file of one load, in the order read.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     files: Vec<File>,
     /// The last line masked, by file and number: findings on one long line must not each mask all of it.
-    last: RefCell<Option<(usize, usize, Rc<Vec<char>>)>>,
+    last: RefCell<Option<MaskedLine>>,
 }
 
 impl Files {
