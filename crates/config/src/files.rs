@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::mask::is_secret_key;
+use crate::mask::{self, is_secret_key};
 use crate::source::{File, Files, Mark};
 use crate::tree::{Entry, Node, Scalar, Value};
 use crate::yaml;
@@ -123,11 +123,12 @@ impl Gathered {
         let text = file.text.clone();
         let index = self.files.add(file);
         let (root, faults) = yaml::parse(&text, index, &mut self.nodes);
-        if let Some(root) = &root {
-            let mut found = Vec::new();
-            secrets(root, index, &mut found);
-            self.files.hide(index, found);
+        let mut found = Vec::new();
+        match &root {
+            Some(root) => secrets(root, index, &mut found),
+            None => found = mask::under_secret_keys(&text),
         }
+        self.files.hide(index, found);
         for fault in faults {
             let mut diagnostic = Diagnostic::new(Severity::Error, fault.code, fault.message);
             if self.lenient && fault.code == "duplicate-key" {

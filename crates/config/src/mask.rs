@@ -74,6 +74,26 @@ fn values_of_secret_keys(line: &str) -> Vec<(usize, usize)> {
     found
 }
 
+/// Byte ranges of all that is indented under a key that names a secret: what can be told of a text that does not parse.
+pub(crate) fn under_secret_keys(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut under: Option<usize> = None;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_start_matches([' ', '-', '\t']);
+        let indent = line.len() - content.len();
+        if under.is_some_and(|secret| indent > secret || content.trim().is_empty()) {
+            found.push((start + indent, start + line.trim_end().len().max(indent)));
+        } else {
+            let key = content.split(':').next().unwrap_or("").trim_matches(['"', '\'', ' ']);
+            let is_secret = content.contains(':') && (is_secret_key(key) || key == "environment_variables");
+            under = is_secret.then_some(indent);
+        }
+        start += line.len();
+    }
+    found
+}
+
 /// A reference names a secret without being one.
 fn is_reference(value: &str) -> bool {
     value.trim_matches(['"', '\'']).starts_with("os.environ/")

@@ -26,6 +26,9 @@ pub(crate) trait FromNode: Sized {
     /// What belongs here, for messages: `a number of seconds …`.
     const EXPECTED: &'static str;
 
+    /// Is null a value of its own in a list or map of these?
+    const TAKES_NULL: bool = false;
+
     /// Reads the value. None when it is null or wrong; what is wrong has been reported.
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 }
@@ -339,9 +342,14 @@ impl<'n> Fields<'n> {
     /// Reports a key that means nothing here.
     pub(crate) fn unknown(&self, entry: &Entry, reader: &mut Reader<'_>) {
         let severity = if reader.lenient { Severity::Warning } else { Severity::Error };
+        let message = format!("unknown key `{}`", entry.key);
+        if reader.diagnostics.len() >= FINDINGS {
+            // It will only be counted: no suggestion is worth looking for.
+            reader.report(severity, "unknown-key", entry.key_mark, message);
+            return;
+        }
         let near = nearest(&entry.key, self.names());
         let home = known::home_of(self.section, &entry.key);
-        let message = format!("unknown key `{}`", entry.key);
         let help = match (near, home) {
             (_, Some(home)) => format!("`{}` belongs {home}", entry.key),
             (Some(near), None) => format!("did you mean `{near}`?"),
@@ -368,7 +376,7 @@ pub(crate) fn list<T: FromNode>(node: &Node, expected: &str, reader: &mut Reader
     };
     let read = |(index, item): (usize, &Node)| {
         reader.within(&format!("[{index}]"), |reader| {
-            if item.is_null() {
+            if item.is_null() && !T::TAKES_NULL {
                 reader.wrong(item, T::EXPECTED);
                 return None;
             }
@@ -390,7 +398,7 @@ pub(crate) fn map<T: FromNode>(
     };
     let read = |entry: &Entry| {
         let value = reader.within(&entry.key, |reader| {
-            if entry.value.is_null() { None } else { T::from_node(&entry.value, reader) }
+            if entry.value.is_null() && !T::TAKES_NULL { None } else { T::from_node(&entry.value, reader) }
         });
         Some((entry.key.clone(), value?))
     };

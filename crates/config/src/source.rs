@@ -63,7 +63,13 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new(name: String, path: Option<PathBuf>, text: String) -> File {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        // A carriage return alone ends a line too.
+        let bytes = text.as_bytes();
+        let ends = |at: usize| {
+            bytes.get(at) == Some(&b'\n')
+                || (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) != Some(&b'\n'))
+        };
+        let breaks = (0..bytes.len()).filter(|at| ends(*at)).map(|at| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
         File { name, path, text, secrets: Vec::new(), lines }
     }
@@ -86,12 +92,15 @@ impl File {
     }
 }
 
+/// The characters of a line, by file and number of the line.
+type MaskedLine = (usize, usize, Rc<Vec<char>>);
+
 /// Every file of one load, in the order read.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     files: Vec<File>,
     /// The last line masked, by file and number: findings on one long line must not each mask all of it.
-    last: RefCell<Option<(usize, usize, Rc<Vec<char>>)>>,
+    last: RefCell<Option<MaskedLine>>,
 }
 
 impl Files {

@@ -149,6 +149,7 @@ impl<T: FromNode> FromNode for IndexMap<String, T> {
 /// Free-form values, environment references resolved.
 impl FromNode for serde_json::Value {
     const EXPECTED: &'static str = "a value";
+    const TAKES_NULL: bool = true;
 
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let value = match &node.value {

@@ -2,7 +2,7 @@
 //!
 //! Anchors, aliases and merge keys (`<<`) are resolved here, so that nothing above knows of them. Three things bound
 //! the work a file can cause: nesting depth, nodes after expanding aliases, and, before this is called, its size.
-//! Spec: https://yaml.org/spec/1.2.2/ and, for merge keys, https://yaml.org/type/merge.html
+//! Spec: <https://yaml.org/spec/1.2.2/> and, for merge keys, <https://yaml.org/type/merge.html>
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ impl Fault {
 ///
 /// Returns the tree when the syntax holds, none for an empty file, and every fault found. A fault with the code
 /// `duplicate-key` leaves a tree in which the last of the equal keys counts, as in LiteLLM.
-pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>, Vec<Box<Fault>>) {
+pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>, Vec<Fault>) {
     let mut builder =
         Builder { file, nodes, open: Vec::new(), anchors: HashMap::new(), root: None, faults: Vec::new() };
     let mut documents = 0;
@@ -58,7 +58,7 @@ pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>
         };
         let hopeless = builder.faults.len() >= FAULTS;
         if let Err(fault) = step {
-            builder.faults.push(fault);
+            builder.faults.push(*fault);
             return (None, builder.faults);
         }
         if hopeless {
@@ -114,7 +114,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
-    faults: Vec<Box<Fault>>,
+    faults: Vec<Fault>,
 }
 
 impl Builder<'_> {
@@ -202,7 +202,7 @@ impl Builder<'_> {
                 Some((key, mark, plain)) if plain && key == "<<" => merge_source(map, mark, node)?,
                 Some((key, mark, _)) => {
                     if let Some(fault) = insert(map, key, mark, node) {
-                        self.faults.push(fault);
+                        self.faults.push(*fault);
                     }
                 }
                 None => match node.value {
