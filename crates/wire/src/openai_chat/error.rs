@@ -18,11 +18,14 @@ use super::write;
 /// Longest message taken over from a provider.
 const MAX_MESSAGE: usize = 4000;
 
+/// How far down a message is looked for: a provider's answer must not exhaust the stack.
+const MAX_NESTING: u8 = 6;
+
 /// Reads a failed answer.
 pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     let mut fault = match serde_json::from_str::<Raw<'_>>(&text) {
-        Ok(raw) => Fault::of(raw),
+        Ok(raw) => Fault::of(raw, MAX_NESTING),
         Err(_) => Fault { message: plain_text(&text), ..Fault::default() },
     };
     if fault.message.is_empty() {
@@ -40,7 +43,7 @@ pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
 
 /// Reads an error that arrived inside a 200: a frame of a stream, or a whole body.
 pub(crate) fn embedded(raw: Raw<'_>) -> Error {
-    let fault = Fault::of(raw);
+    let fault = Fault::of(raw, MAX_NESTING);
     let status = fault.status().unwrap_or(502);
     let error = fault.into_error(status, None);
     // A client has the status 200 already, or gets this one for a whole answer.
@@ -80,26 +83,27 @@ struct Fault {
 
 impl Fault {
     /// `raw` is the body, or the value of its `error`.
-    fn of(raw: Raw<'_>) -> Fault {
+    fn of(raw: Raw<'_>, levels: u8) -> Fault {
+        let Some(deeper) = levels.checked_sub(1) else { return Fault::default() };
         if let Some(items) = read::list(raw) {
             // Gemini's compatible endpoint wraps the error in a list.
             let first = items.first().filter(|item| read::is_object(item));
             return first
-                .map(|item| Fault::of(item))
-                .unwrap_or(Fault { message: readable(raw), ..Fault::default() });
+                .map(|item| Fault::of(item, deeper))
+                .unwrap_or(Fault { message: readable(raw, deeper), ..Fault::default() });
         }
         let Some(mut fields) = Object::parse(raw.get()) else {
-            return Fault { message: readable(raw), ..Fault::default() };
+            return Fault { message: readable(raw, deeper), ..Fault::default() };
         };
         let inner = fields.get("error").filter(|inner| read::is_object(inner));
-        let mut fault = inner.map(Fault::of).unwrap_or_default();
+        let mut fault = inner.map(|inner| Fault::of(inner, deeper)).unwrap_or_default();
         if fault.message.is_empty() {
             let named =
                 ["message", "error", "detail", "error_message", "errors", "msg", "title", "error_msg"];
             fault.message = named
                 .iter()
                 .filter_map(|key| fields.take(key))
-                .map(readable)
+                .map(|raw| readable(raw, deeper))
                 .find(|message| !message.is_empty())
                 .unwrap_or_default();
         }
@@ -246,16 +250,21 @@ fn word(fields: &mut Object<'_>, key: &str) -> Option<String> {
 }
 
 /// Any value as something a person can read.
-fn readable(raw: Raw<'_>) -> String {
+fn readable(raw: Raw<'_>, levels: u8) -> String {
+    let Some(deeper) = levels.checked_sub(1) else { return String::new() };
     if let Some(text) = read::text(raw) {
         return text.into_owned();
     }
     if let Some(items) = read::list(raw) {
-        let lines: Vec<_> = items.into_iter().map(readable).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<_> =
+            items.into_iter().map(|raw| readable(raw, deeper)).filter(|line| !line.is_empty()).collect();
         return lines.join("; ");
     }
     let Some(mut fields) = Object::parse(raw.get()) else { return raw.get().to_owned() };
-    let said = ["msg", "message", "detail", "error"].iter().find_map(|key| fields.take(key)).map(readable);
+    let said = ["msg", "message", "detail", "error"]
+        .iter()
+        .find_map(|key| fields.take(key))
+        .map(|raw| readable(raw, deeper));
     let place: Vec<_> = fields
         .list("loc")
         .into_iter()

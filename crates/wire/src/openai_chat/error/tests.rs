@@ -111,3 +111,11 @@ fn the_code_for_clients_is_the_status_unless_there_is_a_telling_one() {
     let number = Error::new(Kind::NotFound, "m").with_provider(Some("404".into()), None);
     check_code(number, "404");
 }
+
+#[test]
+fn nesting_without_end_does_no_harm() {
+    for (open, close) in [("[", "]"), ("{\"error\":", "}"), ("{\"message\":", "}"), ("{\"detail\":[", "]}")] {
+        let body = format!("{}1{}", open.repeat(50_000), close.repeat(50_000));
+        assert_eq!(decode(500, &HeaderMap::new(), body.as_bytes()).kind(), Kind::Upstream);
+    }
+}
