@@ -256,7 +256,7 @@ impl Fields<'_, '_> {
                     }
                 }
                 (Some(Dialect::OpenaiText), _) => map.raw(key, value),
-                (_, key) if HARMLESS.contains(&key) => {
+                (_, key) if HARMLESS.contains(&key) || crate::anthropic::is_harmless(key) => {
                     self.notices.changed(key.to_owned(), "the target has no such field");
                 }
                 _ => self.notices.dropped(key.clone(), "the target has no such field"),
