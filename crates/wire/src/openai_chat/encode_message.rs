@@ -4,15 +4,15 @@
 //! several results become several messages. Thinking of other dialects is left out with a notice.
 
 use tollway_model::{
-    CacheHint, CacheTtl, Content, Detail, Dialect, Error, Kind, Media, MediaSource, Message, Notices, Part,
-    RawJson, Request, Result, Role, ToolCall, ToolKind, ToolResult,
+    CacheHint, CacheTtl, Content, Dialect, Media, MediaSource, Message, Notices, Part, RawJson, Request,
+    Result, Role, ToolCall, ToolKind, ToolResult,
 };
 
 use super::encode::{AUTOMATIC_CACHE, is_native, role_name};
+use super::media::{self, unsupported};
 use super::names;
 use super::quirks::Quirks;
 use super::write::{List, Map};
-use crate::json::write_str;
 use crate::{Restore, Target};
 
 pub(super) struct Messages<'a, 'n> {
@@ -128,15 +128,15 @@ impl<'a, 'n> Messages<'a, 'n> {
                     map.str("type", "text");
                     map.str("text", text);
                 }
-                Content::Image(media) => image(path, media, map)?,
-                Content::Audio(media) => audio(path, media, map)?,
-                Content::Video(media) => {
+                Content::Image(image) => media::write_image(path, image, map)?,
+                Content::Audio(sound) => media::write_audio(path, sound, map)?,
+                Content::Video(video) => {
                     map.str("type", "video_url");
-                    let url =
-                        location(media).ok_or_else(|| unsupported(path, "a video needs bytes or a URL"))?;
+                    let url = media::location(video)
+                        .ok_or_else(|| unsupported(path, "a video needs bytes or a URL"))?;
                     map.map("video_url", |map| map.str("url", &url));
                 }
-                Content::File(media) => file(path, media, self.native, map)?,
+                Content::File(file) => media::write_file(path, file, self.native, map)?,
                 Content::Refusal(text) => {
                     map.str("type", "refusal");
                     map.str("refusal", text);
@@ -213,7 +213,13 @@ impl<'a, 'n> Messages<'a, 'n> {
     }
 
     fn call_id<'i>(&self, id: &'i str) -> std::borrow::Cow<'i, str> {
-        if self.quirks().nine_char_tool_ids { names::nine_chars(id) } else { id.into() }
+        if self.quirks().nine_char_tool_ids {
+            names::nine_chars(id)
+        } else if self.quirks().short_tool_ids || !self.native {
+            names::forty_chars(id)
+        } else {
+            id.into()
+        }
     }
 
     fn assistant(&mut self, index: usize, message: &'a Message, list: &mut List<'_>) -> Result<()> {
@@ -339,102 +345,6 @@ impl<'a, 'n> Messages<'a, 'n> {
             map.list("annotations", |list| annotations.iter().for_each(|json| list.literal(json.get())));
         }
     }
-}
-
-fn unsupported(path: &str, why: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("`{path}`: {why}")).with_param(path.to_owned())
-}
-
-/// The URL, or the bytes as a `data:` URL.
-pub(super) fn location(media: &Media) -> Option<String> {
-    match &media.source {
-        MediaSource::Url(url) => Some(url.clone()),
-        MediaSource::Base64(data) => {
-            let kind = media.media_type.as_deref().unwrap_or("application/octet-stream");
-            Some(format!("data:{kind};base64,{data}"))
-        }
-        MediaSource::FileId(_) | MediaSource::Text(_) => None,
-    }
-}
-
-fn image(path: &str, media: &Media, map: &mut Map<'_>) -> Result<()> {
-    if let MediaSource::FileId(id) = &media.source {
-        map.str("type", "file");
-        map.map("file", |map| map.str("file_id", id));
-        return Ok(());
-    }
-    let url = location(media).ok_or_else(|| unsupported(path, "an image needs bytes or a URL"))?;
-    map.str("type", "image_url");
-    map.map("image_url", |map| {
-        map.str("url", &url);
-        if let Some(detail) = media.detail {
-            let word = match detail {
-                Detail::Auto => "auto",
-                Detail::Low => "low",
-                Detail::Medium => "medium",
-                Detail::High => "high",
-            };
-            map.str("detail", word);
-        }
-    });
-    Ok(())
-}
-
-fn audio(path: &str, media: &Media, map: &mut Map<'_>) -> Result<()> {
-    let MediaSource::Base64(data) = &media.source else {
-        return Err(unsupported(path, "sound must be given as bytes, not as a URL"));
-    };
-    map.str("type", "input_audio");
-    map.map("input_audio", |map| {
-        map.str("data", data);
-        map.str("format", audio_format(media.media_type.as_deref().unwrap_or("audio/wav")));
-    });
-    Ok(())
-}
-
-/// OpenAI's name of a sound format.
-pub(super) fn audio_format(media_type: &str) -> &str {
-    match media_type.strip_prefix("audio/").unwrap_or(media_type) {
-        "mpeg" | "mp3" => "mp3",
-        "wav" | "x-wav" | "wave" | "vnd.wave" => "wav",
-        "mp4" | "x-m4a" => "m4a",
-        "pcm" | "l16" | "L16" => "pcm16",
-        other => other,
-    }
-}
-
-fn file(path: &str, media: &Media, native: bool, map: &mut Map<'_>) -> Result<()> {
-    let name = media.name.as_deref();
-    match &media.source {
-        MediaSource::FileId(id) => {
-            map.str("type", "file");
-            map.map("file", |map| map.str("file_id", id));
-        }
-        MediaSource::Base64(_) => {
-            let data = location(media).unwrap_or_default();
-            map.str("type", "file");
-            map.map("file", |map| {
-                // OpenAI refuses bytes without a name; other dialects do not ask for one.
-                if let Some(name) = name.or((!native).then_some("document.pdf")) {
-                    map.str("filename", name);
-                }
-                map.str("file_data", &data);
-            });
-        }
-        MediaSource::Text(text) => {
-            map.str("type", "text");
-            let titled = name.map(|name| format!("{name}\n\n{text}"));
-            write_str(titled.as_deref().unwrap_or(text), map.key("text"));
-        }
-        MediaSource::Url(url) if native => {
-            map.str("type", "file");
-            map.map("file", |map| map.str("file_id", url));
-        }
-        MediaSource::Url(_) => {
-            return Err(unsupported(path, "a document must be given as bytes or a file id, not as a URL"));
-        }
-    }
-    Ok(())
 }
 
 /// Anthropic's marker, which OpenRouter and the like take.

@@ -4,6 +4,9 @@
 //! pages of HTML all become one readable message. Towards clients `code` is the status as text, which LiteLLM's users
 //! test, except where the provider or the kind has a telling code of its own; `kind` always names our kind.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -15,11 +18,14 @@ use super::write;
 /// Longest message taken over from a provider.
 const MAX_MESSAGE: usize = 4000;
 
+/// How far down a message is looked for: a provider's answer must not exhaust the stack.
+const MAX_NESTING: u8 = 6;
+
 /// Reads a failed answer.
 pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     let mut fault = match serde_json::from_str::<Raw<'_>>(&text) {
-        Ok(raw) => Fault::of(raw),
+        Ok(raw) => Fault::of(raw, MAX_NESTING),
         Err(_) => Fault { message: plain_text(&text), ..Fault::default() },
     };
     if fault.message.is_empty() {
@@ -37,7 +43,7 @@ pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
 
 /// Reads an error that arrived inside a 200: a frame of a stream, or a whole body.
 pub(crate) fn embedded(raw: Raw<'_>) -> Error {
-    let fault = Fault::of(raw);
+    let fault = Fault::of(raw, MAX_NESTING);
     let status = fault.status().unwrap_or(502);
     let error = fault.into_error(status, None);
     // A client has the status 200 already, or gets this one for a whole answer.
@@ -77,26 +83,27 @@ struct Fault {
 
 impl Fault {
     /// `raw` is the body, or the value of its `error`.
-    fn of(raw: Raw<'_>) -> Fault {
+    fn of(raw: Raw<'_>, levels: u8) -> Fault {
+        let Some(deeper) = levels.checked_sub(1) else { return Fault::default() };
         if let Some(items) = read::list(raw) {
             // Gemini's compatible endpoint wraps the error in a list.
             let first = items.first().filter(|item| read::is_object(item));
             return first
-                .map(|item| Fault::of(item))
-                .unwrap_or(Fault { message: readable(raw), ..Fault::default() });
+                .map(|item| Fault::of(item, deeper))
+                .unwrap_or(Fault { message: readable(raw, deeper), ..Fault::default() });
         }
         let Some(mut fields) = Object::parse(raw.get()) else {
-            return Fault { message: readable(raw), ..Fault::default() };
+            return Fault { message: readable(raw, deeper), ..Fault::default() };
         };
         let inner = fields.get("error").filter(|inner| read::is_object(inner));
-        let mut fault = inner.map(Fault::of).unwrap_or_default();
+        let mut fault = inner.map(|inner| Fault::of(inner, deeper)).unwrap_or_default();
         if fault.message.is_empty() {
             let named =
                 ["message", "error", "detail", "error_message", "errors", "msg", "title", "error_msg"];
             fault.message = named
                 .iter()
                 .filter_map(|key| fields.take(key))
-                .map(readable)
+                .map(|raw| readable(raw, deeper))
                 .find(|message| !message.is_empty())
                 .unwrap_or_default();
         }
@@ -243,16 +250,21 @@ fn word(fields: &mut Object<'_>, key: &str) -> Option<String> {
 }
 
 /// Any value as something a person can read.
-fn readable(raw: Raw<'_>) -> String {
+fn readable(raw: Raw<'_>, levels: u8) -> String {
+    let Some(deeper) = levels.checked_sub(1) else { return String::new() };
     if let Some(text) = read::text(raw) {
         return text.into_owned();
     }
     if let Some(items) = read::list(raw) {
-        let lines: Vec<_> = items.into_iter().map(readable).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<_> =
+            items.into_iter().map(|raw| readable(raw, deeper)).filter(|line| !line.is_empty()).collect();
         return lines.join("; ");
     }
     let Some(mut fields) = Object::parse(raw.get()) else { return raw.get().to_owned() };
-    let said = ["msg", "message", "detail", "error"].iter().find_map(|key| fields.take(key)).map(readable);
+    let said = ["msg", "message", "detail", "error"]
+        .iter()
+        .find_map(|key| fields.take(key))
+        .map(|raw| readable(raw, deeper));
     let place: Vec<_> = fields
         .list("loc")
         .into_iter()
@@ -309,133 +321,4 @@ pub(crate) fn encode(error: &Error) -> Vec<u8> {
         });
     });
     body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(status: u16, body: &str, kind: Kind, retry: Retry, message: &str) {
-        let error = decode(status, &HeaderMap::new(), body.as_bytes());
-        assert_eq!((error.kind(), error.retry(), error.message()), (kind, retry, message), "{body}");
-        assert_eq!((error.status(), error.origin()), (status, Origin::Upstream));
-    }
-
-    #[test]
-    fn every_hosts_error_becomes_a_readable_message_and_the_right_kind() {
-        use Kind::*;
-        use Retry::*;
-        check(
-            401,
-            r#"{"error":{"message":"Incorrect API key","type":"invalid_request_error","code":"invalid_api_key"}}"#,
-            Authentication,
-            Elsewhere,
-            "Incorrect API key",
-        );
-        check(
-            422,
-            r#"{"object":"error","detail":[{"loc":["body","messages",0,"role"],"msg":"Extra inputs","type":"x"}]}"#,
-            InvalidRequest,
-            Never,
-            "body.messages.0.role: Extra inputs",
-        );
-        check(401, r#"{"message":"Unauthorized"}"#, Authentication, Elsewhere, "Unauthorized");
-        check(404, r#"{"detail":"Not Found"}"#, NotFound, Elsewhere, "Not Found");
-        check(
-            400,
-            r#"{"error":"Input is too long for this"}"#,
-            ContextWindow,
-            Elsewhere,
-            "Input is too long for this",
-        );
-        check(
-            400,
-            r#"{"error":["`a`: b","c"],"error_type":"validation"}"#,
-            InvalidRequest,
-            Never,
-            "`a`: b; c",
-        );
-        check(
-            400,
-            r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
-            ContentPolicy,
-            Elsewhere,
-            "filtered",
-        );
-        check(
-            400,
-            r#"[{"error":{"code":400,"message":"API key not valid. X","status":"INVALID_ARGUMENT"}}]"#,
-            Authentication,
-            Elsewhere,
-            "API key not valid. X",
-        );
-        check(
-            429,
-            r#"{"error":{"message":"slow down","type":"tokens"}}"#,
-            RateLimit,
-            Later(None),
-            "slow down",
-        );
-        check(429, r#"{"error":{"message":"m","code":"insufficient_quota"}}"#, RateLimit, Elsewhere, "m");
-        check(
-            503,
-            "<html><head><title>503 Unavailable</title></head></html>",
-            Overloaded,
-            Later(None),
-            "503 Unavailable",
-        );
-        check(502, "", Upstream, Later(None), "the provider answered with status 502 and no message");
-        check(500, "boom", Upstream, Later(None), "boom");
-        check(
-            400,
-            r#"{"success":false,"errors":[{"code":7003,"message":"no route"}]}"#,
-            InvalidRequest,
-            Never,
-            "no route",
-        );
-        check(
-            413,
-            r#"{"message":"Current length is 9000 while limit is 8192"}"#,
-            ContextWindow,
-            Elsewhere,
-            "Current length is 9000 while limit is 8192",
-        );
-        check(
-            400,
-            r#"{"error":{"message":"Invalid 'user': string too long. prompt is too long"}}"#,
-            InvalidRequest,
-            Never,
-            "Invalid 'user': string too long. prompt is too long",
-        );
-    }
-
-    #[test]
-    fn retry_headers_and_request_ids_are_read() {
-        let mut headers = HeaderMap::new();
-        headers.insert("retry-after", "7".parse().unwrap());
-        headers.insert("x-request-id", "req_1".parse().unwrap());
-        let error = decode(429, &headers, b"{}");
-        assert_eq!(error.retry(), Retry::Later(Some(Duration::from_secs(7))));
-        assert_eq!(error.request_id(), Some("req_1"));
-        headers.insert("retry-after-ms", "250".parse().unwrap());
-        assert_eq!(decode(429, &headers, b"").retry(), Retry::Later(Some(Duration::from_millis(250))));
-        headers.insert("retry-after-ms", "-1".parse().unwrap());
-        assert_eq!(decode(503, &headers, b"").retry(), Retry::Later(None));
-    }
-
-    fn check_code(error: Error, expected: &str) {
-        let body: serde_json::Value = serde_json::from_slice(&encode(&error)).unwrap();
-        assert_eq!(body["error"]["code"], expected);
-        assert_eq!(body["error"]["kind"], error.kind().code());
-    }
-
-    #[test]
-    fn the_code_for_clients_is_the_status_unless_there_is_a_telling_one() {
-        check_code(Error::new(Kind::RateLimit, "m"), "429");
-        check_code(Error::new(Kind::ContextWindow, "m"), "context_length_exceeded");
-        let own = Error::new(Kind::NotFound, "m").with_provider(Some("model_not_found".into()), None);
-        check_code(own, "model_not_found");
-        let number = Error::new(Kind::NotFound, "m").with_provider(Some("404".into()), None);
-        check_code(number, "404");
-    }
 }

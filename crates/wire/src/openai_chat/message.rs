@@ -6,10 +6,11 @@
 //! libraries and go no further.
 
 use tollway_model::{
-    CacheHint, CacheTtl, Citation, Content, Detail, Dialect, Media, MediaSource, Message, Part, RawJson,
-    Result, Role, ToolCall, ToolKind, ToolResult,
+    CacheHint, CacheTtl, Citation, Content, Dialect, Media, MediaSource, Message, Part, RawJson, Result,
+    Role, ToolCall, ToolKind, ToolResult,
 };
 
+use super::media;
 use super::read::{self, Object, Path, Raw};
 use crate::carry;
 
@@ -95,7 +96,7 @@ fn assistant(fields: &mut Object<'_>, path: &Path<'_>, index: usize) -> Result<V
     for raw in fields.list("images") {
         let image = Object::parse(raw.get()).and_then(|mut image| image.take("image_url"));
         if let Some(image) = image {
-            parts.push(Part::new(Content::Image(image_url(image, &path.key("images"))?)));
+            parts.push(Part::new(Content::Image(media::read_image(image, &path.key("images"))?)));
         }
     }
     if let Some(mut audio) = fields.object("audio")
@@ -279,22 +280,22 @@ fn part(raw: Raw<'_>, path: &Path<'_>) -> Result<Option<Part>> {
         "image_url" => {
             let url_path = path.key("image_url");
             let inner = fields.take("image_url").ok_or_else(|| url_path.missing())?;
-            Content::Image(image_url(inner, &url_path)?)
+            Content::Image(media::read_image(inner, &url_path)?)
         }
         "video_url" => {
             let url_path = path.key("video_url");
             let inner = fields.take("video_url").ok_or_else(|| url_path.missing())?;
-            Content::Video(image_url(inner, &url_path)?)
+            Content::Video(media::read_image(inner, &url_path)?)
         }
         "input_audio" => {
             let inner_path = path.key("input_audio");
             let inner = fields.take("input_audio").ok_or_else(|| inner_path.missing())?;
-            Content::Audio(input_audio(inner, &inner_path)?)
+            Content::Audio(media::read_audio(inner, &inner_path)?)
         }
         "file" => {
             let inner_path = path.key("file");
             let inner = fields.take("file").ok_or_else(|| inner_path.missing())?;
-            Content::File(file(inner, &inner_path)?)
+            Content::File(media::read_file(inner, &inner_path)?)
         }
         "thinking" | "redacted_thinking" if fields.get("thinking").is_none_or(|raw| !read::is_list(raw)) => {
             let mut block = Object::expect(raw, path)?;
@@ -306,110 +307,6 @@ fn part(raw: Raw<'_>, path: &Path<'_>) -> Result<Option<Part>> {
         _ => Content::Native { dialect: Dialect::OpenaiChat, json: raw.into() },
     };
     Ok(Some(Part { content, cache }))
-}
-
-/// `{url, detail, format}` or the URL itself.
-pub(super) fn image_url(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
-    if let Some(url) = read::text(raw) {
-        return Ok(located(&url, None));
-    }
-    let mut fields = Object::expect(raw, path)?;
-    let url = fields.string("url", path)?.ok_or_else(|| path.key("url").missing())?;
-    let mut media = located(&url, fields.string("format", path)?);
-    media.detail = match fields.string("detail", path)?.as_deref() {
-        Some("auto") => Some(Detail::Auto),
-        Some("low") => Some(Detail::Low),
-        Some("medium") => Some(Detail::Medium),
-        Some("high") => Some(Detail::High),
-        // Later words mean "more closely than high"; none is closer here.
-        Some(_) => Some(Detail::High),
-        None => None,
-    };
-    Ok(media)
-}
-
-/// A `data:` URL is its bytes; anything else is a location.
-pub(super) fn located(url: &str, media_type: Option<String>) -> Media {
-    match data_url(url) {
-        Some((stated, data)) => {
-            let stated = if stated.is_empty() { "application/octet-stream" } else { stated };
-            Media::base64(media_type.unwrap_or_else(|| stated.to_owned()), data)
-        }
-        None => Media { media_type, ..Media::url(url) },
-    }
-}
-
-/// The media type and base64 of a `data:` URL.
-pub(super) fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let head = head.strip_suffix(";base64")?;
-    Some((head.split(';').next().unwrap_or_default(), data))
-}
-
-fn input_audio(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
-    // Mistral's form is the data alone.
-    if let Some(data) = read::text(raw) {
-        return Ok(match data_url(&data) {
-            Some((kind, data)) => Media::base64(kind, data),
-            None if data.starts_with("http") => Media::url(data),
-            None => Media::base64("audio/wav", data),
-        });
-    }
-    let mut fields = Object::expect(raw, path)?;
-    let data = fields.string("data", path)?.ok_or_else(|| path.key("data").missing())?;
-    let format = fields.string("format", path)?;
-    if let Some((kind, data)) = data_url(&data) {
-        return Ok(Media::base64(kind, data));
-    }
-    let format = format.ok_or_else(|| path.key("format").missing())?;
-    Ok(Media::base64(audio_type(&format), data))
-}
-
-/// The MIME type of an audio format's name.
-pub(super) fn audio_type(format: &str) -> String {
-    match format {
-        "mp3" => "audio/mpeg".to_owned(),
-        "m4a" => "audio/mp4".to_owned(),
-        "pcm16" => "audio/pcm".to_owned(),
-        _ if format.contains('/') => format.to_owned(),
-        _ => format!("audio/{format}"),
-    }
-}
-
-fn file(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
-    let mut fields = Object::expect(raw, path)?;
-    let name = fields.string("filename", path)?;
-    let format = fields.string("format", path)?;
-    let mut media = match (fields.string("file_data", path)?, fields.string("file_id", path)?) {
-        (Some(data), _) if data.starts_with("http") => located(&data, format),
-        (Some(data), _) => match data_url(&data) {
-            Some((stated, data)) => Media::base64(format.unwrap_or_else(|| stated.to_owned()), data),
-            None => Media::base64(format.unwrap_or_else(|| file_type(name.as_deref())), data),
-        },
-        (None, Some(id)) if id.starts_with("http") || id.starts_with("gs://") || id.starts_with("data:") => {
-            located(&id, format)
-        }
-        (None, Some(id)) => {
-            Media { source: MediaSource::FileId(id), media_type: format, name: None, detail: None }
-        }
-        (None, None) => return Err(path.must_be("an object with `file_id` or `file_data`")),
-    };
-    media.name = name;
-    Ok(media)
-}
-
-/// OpenAI takes PDF where nothing else is said.
-fn file_type(name: Option<&str>) -> String {
-    let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
-    match extension.map(str::to_ascii_lowercase).as_deref() {
-        Some("txt") => "text/plain",
-        Some("md") => "text/markdown",
-        Some("csv") => "text/csv",
-        Some("json") => "application/json",
-        Some("html") => "text/html",
-        _ => "application/pdf",
-    }
-    .to_owned()
 }
 
 /// Anthropic's `cache_control`, or OpenAI's `prompt_cache_breakpoint`.

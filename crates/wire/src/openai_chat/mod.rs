@@ -6,7 +6,9 @@
 
 mod encode;
 mod encode_message;
+mod encode_tools;
 pub(crate) mod error;
+mod media;
 mod message;
 mod names;
 mod patch;

@@ -37,6 +37,11 @@ pub(super) fn nine_chars(id: &str) -> Cow<'_, str> {
     Cow::Owned(digits.collect())
 }
 
+/// `id` if it has at most forty bytes, otherwise a shorter one that stands for it.
+pub(super) fn forty_chars(id: &str) -> Cow<'_, str> {
+    if id.len() <= 40 { Cow::Borrowed(id) } else { Cow::Owned(format!("call_{:016x}", hash(id))) }
+}
+
 /// FNV-1a, 64 bits: short, stable across versions and machines. Nothing here is a secret.
 fn hash(text: &str) -> u64 {
     text.bytes()
@@ -69,5 +74,7 @@ mod tests {
         assert_eq!(nine_chars("call_1"), nine_chars("call_1"));
         assert_ne!(nine_chars("call_1"), nine_chars("call_2"));
         assert_eq!(nine_chars("call_1").len(), 9);
+        assert_eq!(forty_chars("call_1"), "call_1");
+        assert_eq!(forty_chars(&"x".repeat(41)).len(), 21);
     }
 }

@@ -12,6 +12,7 @@ use super::names;
 use super::quirks::Quirks;
 use super::read::{self, Object, Raw};
 use super::write;
+use crate::carry;
 use crate::json::{Edits, Envelope, MAX_DEPTH};
 
 /// Fields that answers carry and requests must not.
@@ -30,6 +31,9 @@ const OUTPUT_FIELDS: [&str; 8] = [
 ///
 /// Fails when `body` is not a JSON object.
 pub fn patch(body: &[u8], quirks: &Quirks) -> Result<Option<Vec<u8>>> {
+    // Long ids hold signatures: without the mark of one there is nothing to look for.
+    let packed = quirks.short_tool_ids && memchr::memmem::find(body, carry::MARK.as_bytes()).is_some();
+    let quirks = &Quirks { short_tool_ids: packed, ..quirks.clone() };
     if *quirks == Quirks::default() {
         return Ok(None);
     }
@@ -158,11 +162,8 @@ fn message(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {
     if role == "assistant" {
         assistant(&fields, quirks, &mut changes);
     }
-    if quirks.nine_char_tool_ids
-        && let Some(id) = string("tool_call_id")
-        && let std::borrow::Cow::Owned(short) = names::nine_chars(&id)
-    {
-        changes.set_str("tool_call_id", &short);
+    if let Some(id) = string("tool_call_id").and_then(|id| other_id(&id, quirks)) {
+        changes.set_str("tool_call_id", &id);
     }
     if quirks.no_nulls {
         let nulls = fields.rest().filter(|(_, raw)| raw.get() == "null").map(|(key, _)| key);
@@ -227,9 +228,9 @@ fn assistant<'a>(fields: &'a Object<'_>, quirks: &Quirks, changes: &mut Changes<
             changes.set_str("reasoning_content", &text);
         }
     }
-    if quirks.nine_char_tool_ids
+    if (quirks.nine_char_tool_ids || quirks.short_tool_ids)
         && let Some(calls) = fields.get("tool_calls").and_then(read::list)
-        && let Some(bytes) = elements(&calls, quirks, |raw, _| short_id(raw))
+        && let Some(bytes) = elements(&calls, quirks, call_with_other_id)
     {
         changes.set.push(("tool_calls", bytes));
     }
@@ -241,13 +242,23 @@ fn blocks_text(fields: &Object<'_>) -> Option<String> {
     Some(texts.collect::<String>()).filter(|text| !text.is_empty())
 }
 
-fn short_id(raw: Raw<'_>) -> Option<Vec<u8>> {
+fn call_with_other_id(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {
     let fields = Object::parse(raw.get())?;
     let id = fields.get("id").and_then(read::text)?;
-    let std::borrow::Cow::Owned(short) = names::nine_chars(&id) else { return None };
     let mut changes = Changes::default();
-    changes.set_str("id", &short);
+    changes.set_str("id", &other_id(&id, quirks)?);
     changes.apply(&fields)
+}
+
+/// The id the target takes in place of `id`; `None` when it takes `id`.
+fn other_id(id: &str, quirks: &Quirks) -> Option<String> {
+    let plain = if quirks.short_tool_ids || quirks.nine_char_tool_ids { carry::unpack_id(id).0 } else { id };
+    let fitting = match (quirks.nine_char_tool_ids, quirks.short_tool_ids) {
+        (true, _) => names::nine_chars(plain),
+        (false, true) => names::forty_chars(plain),
+        (false, false) => plain.into(),
+    };
+    (fitting != id).then(|| fitting.into_owned())
 }
 
 fn tool(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {

@@ -5,7 +5,7 @@ use tollway_model::{
     RawJson, Response, Result, Signature, ToolCall, ToolKind,
 };
 
-use super::encode_message::location;
+use super::media::location;
 use super::reader::Reader;
 use super::usage;
 use super::write::{self, List, Map};

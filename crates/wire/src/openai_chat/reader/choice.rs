@@ -7,8 +7,8 @@ use tollway_model::{Content, Delta, Dialect, Event, FinishReason, Media, PartKin
 
 use self::tools::Tools;
 use super::finish_reason;
-use crate::openai_chat::message;
 use crate::openai_chat::read::{self, Object, Path, Raw};
+use crate::openai_chat::{media, message};
 use crate::{Restore, carry};
 
 /// The part that text is being added to.
@@ -238,7 +238,7 @@ impl Choice {
     fn image(&mut self, raw: Raw<'_>, events: &mut Vec<Event>) {
         let Some(mut image) = Object::parse(raw.get()) else { return };
         let Some(inner) = image.take("image_url") else { return };
-        if let Ok(media) = message::image_url(inner, &Path::Root) {
+        if let Ok(media) = media::read_image(inner, &Path::Root) {
             self.whole_part(PartKind::Image, Some(Delta::Media(media)), events);
         }
     }

@@ -364,3 +364,15 @@ fn an_error_read_from_a_frame_reads_back_from_ours() {
     let read = OpenaiChat.decode_error(429, &HeaderMap::new(), &body);
     assert_eq!((read.kind(), read.message()), (Kind::RateLimit, "slow"));
 }
+
+#[test]
+fn nesting_without_end_does_no_harm() {
+    let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let message = format!(
+        r#"{{"role":"assistant","content":{deep},"reasoning_details":{deep},"annotations":[{deep}],"x":{deep}}}"#
+    );
+    let _ = OpenaiChat.decode_request(format!(r#"{{"messages":[{message}],"extra":{deep}}}"#).as_bytes());
+    let answer = format!(r#"{{"id":"c","choices":[{{"message":{message}}}],"usage":{deep},"extra":{deep}}}"#);
+    let _ = OpenaiChat.decode_response(answer.as_bytes(), &Restore::default());
+    events(format!("data: {answer}\n\ndata: [DONE]\n\n").as_bytes(), 4096);
+}

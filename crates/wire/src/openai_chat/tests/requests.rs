@@ -431,16 +431,16 @@ fn both_lanes_honour_every_quirk() {
         ask(json!({"reasoning_effort": "none"})),
         ask(json!({"thinking": {"type": "disabled"}})),
     );
+    let gemini = Signature { origin: Dialect::Gemini, value: "x".repeat(60) };
+    let packed = crate::carry::pack_id("call_1", &gemini);
+    let answered = |id: &str| {
+        json!({"model": "m", "messages": [
+            {"role": "assistant", "content": "x", "tool_calls": call(id)},
+            {"role": "tool", "tool_call_id": id, "content": "y"}]})
+    };
+    check_quirk(Quirks { short_tool_ids: true, ..none() }, answered(&packed), answered("call_1"));
     let short = crate::openai_chat::names::nine_chars("call_long").into_owned();
-    check_quirk(
-        Quirks { nine_char_tool_ids: true, ..none() },
-        json!({"model": "m", "messages": [
-            {"role": "assistant", "content": "x", "tool_calls": call("call_long")},
-            {"role": "tool", "tool_call_id": "call_long", "content": "y"}]}),
-        json!({"model": "m", "messages": [
-            {"role": "assistant", "content": "x", "tool_calls": call(&short)},
-            {"role": "tool", "tool_call_id": short, "content": "y"}]}),
-    );
+    check_quirk(Quirks { nine_char_tool_ids: true, ..none() }, answered("call_long"), answered(&short));
 }
 
 #[test]
