@@ -6,7 +6,7 @@ use tollway_model::{
 };
 
 use super::media;
-use super::shape::{ContentIn, FunctionCallIn, FunctionResponseIn, PartIn};
+use super::shape::{ContentIn, FunctionCallIn, FunctionResponseIn, PartIn, compact};
 use super::signature;
 use crate::carry;
 
@@ -159,7 +159,7 @@ impl Reader {
         Ok(Content::ToolCall(ToolCall {
             id,
             name,
-            arguments: call.args.map_or_else(|| "{}".to_owned(), |args| args.get().to_owned()),
+            arguments: call.args.map_or_else(|| "{}".to_owned(), |args| compact(args.get())),
             kind: ToolKind::Function,
             signature: signature.or(packed),
         }))
@@ -216,7 +216,7 @@ fn response_parts(response: &RawValue, parts: &mut Vec<Part>) -> Option<bool> {
             Some(true)
         }
         _ => {
-            parts.push(Part::text(response.get()));
+            parts.push(Part::text(compact(response.get())));
             None
         }
     }

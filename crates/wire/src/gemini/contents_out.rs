@@ -210,7 +210,8 @@ impl<'a> Writer<'a, '_> {
         field: &str,
     ) -> Option<PartOut<'a>> {
         let own = signature.is_some_and(|signature| signature.origin == Dialect::Gemini) && !redacted;
-        if !own && !(self.setting.native && signature.is_none() && !text.is_empty()) {
+        let repeated = self.setting.native && signature.is_none() && !text.is_empty();
+        if !own && !repeated {
             self.setting.notices.changed(field.to_owned(), "thinking of another provider was left out");
             return None;
         }

@@ -6,6 +6,8 @@
 //! Reference: <https://ai.google.dev/api/generate-content>.
 
 mod answer_out;
+mod assembler;
+mod candidate;
 mod contents_in;
 mod contents_out;
 mod count;
@@ -59,11 +61,11 @@ impl Codec for Gemini {
     }
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
-        stream_in::decode_response(body, restore)
+        assembler::decode_response(body, restore)
     }
 
     fn read_usage(&self, body: &[u8]) -> Option<Usage> {
-        stream_in::read_usage(body)
+        assembler::read_usage(body)
     }
 
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {

@@ -26,7 +26,7 @@ impl Names {
             out.push('_');
         }
         out.extend(name.chars().map(|c| if allowed(c) { c } else { '_' }).take(LONGEST - 10));
-        out.push_str(&format!("_{:08x}", hash(name.as_bytes()) as u32));
+        out.push_str(&format!("_{:08x}", hash(name.as_bytes()) >> 32));
         self.renamed.insert(out.clone(), name.to_owned());
         Cow::Owned(out)
     }

@@ -109,7 +109,7 @@ fn output(
 ) -> Result<()> {
     let mime: Option<String> = config.take("responseMimeType")?;
     let plain = config.raw("responseJsonSchema").map(RawJson::from);
-    let google = config.raw("responseSchema").map(|raw| raised(raw));
+    let google = config.raw("responseSchema").map(raised);
     let schema = plain.or(google);
     request.output = match (mime.as_deref(), schema) {
         (Some("application/json") | None, Some(schema)) => {

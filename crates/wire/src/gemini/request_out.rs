@@ -40,7 +40,12 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
     let body = body(request, target, &mut names, notices)?;
     let body = serde_json::to_vec(&body)
         .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))?;
-    let restore = Restore { tool_names: names.renamed, ..Restore::default() };
+    let custom = request.tools.iter().filter_map(|tool| match tool {
+        Tool::Custom { name, .. } => Some(names.sent(name).into_owned()),
+        _ => None,
+    });
+    let custom_tools = custom.collect();
+    let restore = Restore { tool_names: names.renamed, json_tool: None, custom_tools };
     Ok(Encoded { body, headers: Vec::new(), restore })
 }
 

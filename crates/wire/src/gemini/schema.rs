@@ -5,7 +5,11 @@
 //! can say it. [`raise`] turns what clients send in that form into plain JSON Schema.
 //! The subset: <https://ai.google.dev/api/caching#Schema>.
 
+mod raise;
+
 use serde_json::{Map, Value, json};
+
+pub(super) use raise::raise;
 
 /// Deeper schemas are cut: every level costs the model, and Gemini refuses long before this.
 const MAX_DEPTH: usize = 32;
@@ -32,7 +36,7 @@ struct Lowering<'a> {
 }
 
 /// Keywords that need no counterpart: annotations, and those handled by name in [`Lowering::schema`].
-const SILENT: [&str; 14] = [
+const SILENT: [&str; 15] = [
     "$schema",
     "$id",
     "$comment",
@@ -47,6 +51,7 @@ const SILENT: [&str; 14] = [
     "enum",
     "nullable",
     "required",
+    "allOf",
 ];
 
 impl<'a> Lowering<'a> {
@@ -100,24 +105,25 @@ impl<'a> Lowering<'a> {
 
     /// One schema that says what all members say; the first to say something wins.
     fn all_of(&mut self, object: &'a Map<String, Value>, members: &'a [Value], depth: usize) -> Value {
+        let own = self.plain(object, depth);
+        let says_little = |key: &str| matches!(key, "type" | "description" | "title" | "nullable");
+        let own_speaks = own.as_object().is_some_and(|own| own.keys().any(|key| !says_little(key)));
+        let lowered: Vec<Value> = members.iter().map(|member| self.schema(member, depth + 1)).collect();
         let mut out = Map::new();
-        let mut own = self.plain(object, depth);
-        let declares_type = object.contains_key("type") || object.contains_key("properties");
-        if let (false, Some(own)) = (declares_type, own.as_object_mut()) {
-            own.remove("type");
-        }
-        let lowered = members.iter().map(|member| self.schema(member, depth + 1)).collect::<Vec<_>>();
-        for source in std::iter::once(own).chain(lowered) {
+        for source in own_speaks.then(|| own.clone()).into_iter().chain(lowered) {
             let Value::Object(source) = source else { continue };
+            let clashes = !out.is_empty() && out.get("type") != source.get("type");
+            if clashes {
+                self.lose("allOf");
+                continue;
+            }
             for (key, value) in source {
                 merge(&mut out, key, value);
             }
         }
-        out.entry("type").or_insert_with(|| json!("OBJECT"));
-        if out.contains_key("anyOf") {
-            out.remove("type");
-        }
-        Value::Object(out)
+        let mut out = if out.is_empty() { own } else { Value::Object(out) };
+        describe(&mut out, object, true);
+        out
     }
 
     /// Gemini wants `anyOf` alone in its schema, and has no type null.
@@ -405,84 +411,6 @@ fn merge(out: &mut Map<String, Value>, key: String, value: Value) {
         (None, value) => {
             out.insert(key, value);
         }
-    }
-}
-
-/// Gemini's schema to plain JSON Schema.
-pub(super) fn raise(schema: &Value) -> Value {
-    let Some(object) = schema.as_object() else { return schema.clone() };
-    let mut out = Map::new();
-    for (key, value) in object {
-        raise_keyword(super::shape::camel(key.clone()).as_str(), value, &mut out);
-    }
-    if let Some(Value::Array(order)) =
-        object.get("propertyOrdering").or_else(|| object.get("property_ordering"))
-        && let Some(Value::Object(properties)) = out.get_mut("properties")
-    {
-        let mut ordered = Map::new();
-        for name in order.iter().filter_map(Value::as_str) {
-            ordered.extend(properties.remove_entry(name));
-        }
-        ordered.append(properties);
-        *properties = ordered;
-    }
-    if object.get("nullable") == Some(&json!(true)) {
-        allow_null(&mut out);
-    }
-    Value::Object(out)
-}
-
-fn raise_keyword(key: &str, value: &Value, out: &mut Map<String, Value>) {
-    let raised = match key {
-        "type" => match value.as_str() {
-            Some("TYPE_UNSPECIFIED") => return,
-            Some(name) => json!(name.to_ascii_lowercase()),
-            None => value.clone(),
-        },
-        "nullable" | "propertyOrdering" => return,
-        "format" if value == "enum" => return,
-        "example" => {
-            out.insert("examples".into(), json!([value]));
-            return;
-        }
-        "ref" => {
-            out.insert("$ref".into(), value.clone());
-            return;
-        }
-        "items" | "additionalProperties" => raise(value),
-        "anyOf" | "oneOf" | "allOf" | "prefixItems" => match value {
-            Value::Array(members) => Value::Array(members.iter().map(raise).collect()),
-            other => other.clone(),
-        },
-        "properties" | "$defs" | "defs" => match value {
-            Value::Object(all) => {
-                Value::Object(all.iter().map(|(name, schema)| (name.clone(), raise(schema))).collect())
-            }
-            other => other.clone(),
-        },
-        // Google's JSON writes 64-bit integers as strings.
-        "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => value
-            .as_str()
-            .and_then(|text| text.parse::<u64>().ok())
-            .map_or_else(|| value.clone(), Value::from),
-        _ => value.clone(),
-    };
-    out.insert(if key == "defs" { "$defs".to_owned() } else { key.to_owned() }, raised);
-}
-
-fn allow_null(out: &mut Map<String, Value>) {
-    match out.get_mut("type") {
-        Some(name @ Value::String(_)) => *name = json!([name.clone(), "null"]),
-        _ => {
-            if let Some(Value::Array(members)) = out.get_mut("anyOf") {
-                members.push(json!({"type": "null"}));
-            }
-        }
-    }
-    if let Some(Value::Array(values)) = out.get_mut("enum")
-        && !values.contains(&Value::Null)
-    {
-        values.push(Value::Null);
     }
 }
 

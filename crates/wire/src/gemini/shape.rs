@@ -334,7 +334,46 @@ pub(super) fn raw_text(text: &str) -> RawJson {
     RawJson::from(serde_json::Value::from(text))
 }
 
-/// `text` as a JSON object kept verbatim; `None` when it is anything else.
+/// JSON without white space between its tokens. Google's complete answers are indented, and models indent arguments.
+pub(super) fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if c.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = c == '"';
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// `text` as a JSON object, numbers and order kept; `None` when it is anything else.
 pub(super) fn raw_object(text: &str) -> Option<RawJson> {
     text.trim_start().starts_with('{').then(|| RawJson::parse(text.trim())).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_camel_case_and_json_compact() {
+        for (given, expected) in [
+            ("top_k", "topK"),
+            ("topK", "topK"),
+            ("_x", "x"),
+            ("a__b", "aB"),
+            ("", ""),
+            ("inline_data", "inlineData"),
+        ] {
+            assert_eq!(camel(given.to_owned()), expected);
+        }
+        let indented = "{\n  \"a b\" : \"c \\\\\" ,\r\n\t\"d\" : [ 1.50 , \"\\\" }\" ]\n}";
+        assert_eq!(compact(indented), "{\"a b\":\"c \\\\\",\"d\":[1.50,\"\\\" }\"]}");
+    }
 }

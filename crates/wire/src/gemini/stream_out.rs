@@ -195,7 +195,11 @@ fn signed(signature: &Signature, redacted: bool, thought: Option<bool>) -> PartO
 
 fn write<T: Serialize>(framing: Framing, pieces: &mut usize, piece: &T, bytes: &mut Vec<u8>) {
     // Strings and numbers only: this cannot fail.
-    let json = serde_json::to_vec(piece).unwrap_or_default();
+    let mut json = serde_json::to_vec(piece).unwrap_or_default();
+    // JSON kept verbatim may be indented, and a line break would end the event. Inside strings breaks are escaped.
+    if memchr::memchr2(b'\n', b'\r', &json).is_some() {
+        json.retain(|byte| !matches!(byte, b'\n' | b'\r'));
+    }
     match framing {
         Framing::Sse => sse::write(None, &json, bytes),
         Framing::JsonArray => {

@@ -40,7 +40,7 @@ pub(super) struct Declaration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters_json_schema: Option<&'a RawJson>,
+    parameters_json_schema: Option<Cow<'a, RawJson>>,
 }
 
 /// Writes the tools of `request`.
@@ -66,16 +66,37 @@ pub(super) fn write<'a>(
                     parameters: None,
                     parameters_json_schema: None,
                 };
-                set_parameters(&mut declaration, parameters.as_ref(), family, index, notices);
+                set_parameters(
+                    &mut declaration,
+                    parameters.as_ref().map(Cow::Borrowed),
+                    family,
+                    index,
+                    notices,
+                );
                 declarations.push(declaration);
             }
             Tool::Server { dialect: Dialect::Gemini, json, .. } => hosted.push(ToolOut::Native(json)),
             Tool::Server { kind, .. } => {
                 notices.dropped(format!("tools[{index}]"), format!("Gemini has no tool {kind:?}"));
             }
-            Tool::Custom { name, .. } => {
-                let message = format!("Gemini has no tools with free-text input, such as {name:?}");
-                notices.dropped(format!("tools[{index}]"), message);
+            Tool::Custom { name, description, format } => {
+                let field = format!("tools[{index}]");
+                if format
+                    .as_ref()
+                    .is_some_and(|format| format.to_value().get("type") == Some(&json!("grammar")))
+                {
+                    notices.changed(field, "sent as a function of one text argument, without its grammar");
+                } else {
+                    notices.changed(field, "sent as a function of one text argument");
+                }
+                let mut declaration = Declaration {
+                    name: names.sent(name),
+                    description: description.as_deref(),
+                    parameters: None,
+                    parameters_json_schema: None,
+                };
+                set_parameters(&mut declaration, Some(Cow::Owned(text_input())), family, index, notices);
+                declarations.push(declaration);
             }
         }
     }
@@ -106,7 +127,7 @@ fn mix(out: &mut Tools<'_>, hosted: &mut Vec<ToolOut<'_>>, family: Family, notic
 
 fn set_parameters<'a>(
     declaration: &mut Declaration<'a>,
-    parameters: Option<&'a RawJson>,
+    parameters: Option<Cow<'a, RawJson>>,
     family: Family,
     index: usize,
     notices: &mut Notices,
@@ -126,6 +147,13 @@ fn set_parameters<'a>(
         notices.changed(format!("tools[{index}].function.parameters"), message);
     }
     declaration.parameters = Some(lowered.schema);
+}
+
+/// What a free-text tool takes: Gemini's functions take objects only.
+fn text_input() -> RawJson {
+    RawJson::from(
+        json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
+    )
 }
 
 /// An object without properties: Gemini refuses it, and means the same when there are no parameters.
