@@ -24,8 +24,7 @@ use crate::{Encoded, Restore, Target};
 const MOST_CACHE_MARKS: usize = 4;
 
 /// Members of this API that callers of other dialects may send as they are.
-const NATIVE_MEMBERS: [&str; 6] =
-    ["container", "context_management", "inference_geo", "mcp_servers", "speed", "betas"];
+const NATIVE_MEMBERS: [&str; 4] = ["container", "context_management", "inference_geo", "speed"];
 
 /// Writes the request, and what the decoder of the answer must undo.
 pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notices) -> Result<Encoded> {
@@ -62,8 +61,9 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
     if uses_files {
         betas.insert("files-api-2025-04-14".to_owned());
     }
-    if !is_ours && matches!(plan.thinking, Some(Thinking::Enabled { .. })) && !request.tools.is_empty() {
-        betas.insert("interleaved-thinking-2025-05-14".to_owned());
+    if !is_ours {
+        // A caller of this dialect asks for betas by a header of their own.
+        tool_betas(request, &plan, &mut betas);
     }
     let sampling = sampling(request, capabilities, thinks, is_ours, notices);
     let mut body = Body {
@@ -86,6 +86,7 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         rest: IndexMap::new(),
     };
     if !tools.mcp_servers.is_empty() {
+        betas.insert(mcp_beta(request).to_owned());
         body.rest.insert("mcp_servers", Cow::Owned(RawJson::from(json!(tools.mcp_servers))));
     }
     extras(request, is_ours, &mut body, &mut betas, notices);
@@ -122,6 +123,28 @@ pub(super) fn encode_count(request: &Request, target: &Target<'_>) -> Result<Vec
     body.retain(|name, _| COUNTED.contains(&name.as_str()));
     serde_json::to_vec(&body)
         .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))
+}
+
+/// The betas that tools need.
+fn tool_betas(request: &Request, plan: &Plan<'_>, betas: &mut BTreeSet<String>) {
+    if matches!(plan.thinking, Some(Thinking::Enabled { .. })) && !request.tools.is_empty() {
+        betas.insert("interleaved-thinking-2025-05-14".to_owned());
+    }
+    for tool in &request.tools {
+        // `computer_20250124` needs `computer-use-2025-01-24`, and so on.
+        if let Tool::Server { dialect: Dialect::Anthropic, kind, .. } = tool
+            && let Some(date) = kind.strip_prefix("computer_")
+            && let (Some(year), Some(month), Some(day)) = (date.get(..4), date.get(4..6), date.get(6..))
+        {
+            betas.insert(format!("computer-use-{year}-{month}-{day}"));
+        }
+    }
+}
+
+/// The beta of MCP servers: the newer one configures their tools among the tools.
+fn mcp_beta(request: &Request) -> &'static str {
+    let has_toolset = request.tools.iter().any(|tool| tool.name() == "mcp_toolset");
+    if has_toolset { "mcp-client-2025-11-20" } else { "mcp-client-2025-04-04" }
 }
 
 /// All parts, those inside tool results left out: they hold no calls.
@@ -311,6 +334,10 @@ fn extras<'a>(
             name if is_ours => {
                 body.rest.insert(name, Cow::Borrowed(value));
             }
+            "mcp_servers" => {
+                betas.insert(mcp_beta(request).to_owned());
+                body.rest.insert("mcp_servers", Cow::Borrowed(value));
+            }
             name if NATIVE_MEMBERS.contains(&name) => native_member(name, value, body, betas),
             name if is_harmless(name) => notices.changed(name.to_owned(), "means nothing here: left out"),
             name => notices.dropped(name.to_owned(), "this provider has no such parameter"),
@@ -331,9 +358,6 @@ fn native_member<'a>(name: &'a str, value: &'a RawJson, body: &mut Body<'a>, bet
                 beta("compact-2026-01-12");
             }
             beta("context-management-2025-06-27");
-        }
-        "mcp_servers" => {
-            beta("mcp-client-2025-11-20");
         }
         "speed" if value.get() == "\"fast\"" => {
             beta("fast-mode-2026-02-01");

@@ -264,3 +264,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_coding_agent_is_refused_by_no_dialect() {
+    let body = include_bytes!("../../../../../fixtures/anthropic/coding-agent/request.json");
+    let request = Anthropic.decode_request(body).unwrap();
+    for dialect in [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::Gemini] {
+        let capabilities = Capabilities::default();
+        let target = crate::Target { model: "m", capabilities: &capabilities, quirks: &Default::default() };
+        let mut notices = tollway_model::Notices::new();
+        crate::codec(dialect).encode_request(&request, &target, &mut notices).unwrap();
+        assert_eq!(notices.first_dropped(), None, "{dialect}");
+    }
+}

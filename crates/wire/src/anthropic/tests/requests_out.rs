@@ -297,7 +297,12 @@ fn hosted_tools_and_searches() {
         json!({"type": "mcp", "server_url": "https://m", "server_label": "l", "allowed_tools": ["a"], "headers": {"Authorization": "Bearer t"}}),
     );
     let servers = json!([{"type": "url", "url": "https://m", "name": "l", "authorization_token": "t", "tool_configuration": {"allowed_tools": ["a"]}}]);
-    check(&Request { tools: vec![mcp], ..base() }, json!({"mcp_servers": servers, "tools": null}), &[]);
+    let request = Request { tools: vec![mcp], ..base() };
+    check(&request, json!({"mcp_servers": servers, "tools": null}), &[]);
+    assert_eq!(encode(&request, &Capabilities::default()).2.headers[0].1, "mcp-client-2025-04-04");
+    let computer = server(Dialect::Anthropic, "computer_20250124", json!({"type": "computer_20250124"}));
+    let request = Request { tools: vec![computer], ..base() };
+    assert_eq!(encode(&request, &Capabilities::default()).2.headers[0].1, "computer-use-2025-01-24");
     let foreign = server(Dialect::OpenaiChat, "code_interpreter", json!({}));
     check(&Request { tools: vec![foreign], ..base() }, json!({"tools": null}), &["dropped tools[0]"]);
     let search = WebSearch {

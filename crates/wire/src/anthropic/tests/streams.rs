@@ -245,6 +245,28 @@ fn restore() -> Restore {
 }
 
 #[test]
+fn the_grammar_refuses_what_clients_would_choke_on() {
+    let good: Vec<Value> = frames(&written(&events_of(&rich()))).into_iter().map(|(_, data)| data).collect();
+    assert_eq!(grammar(&stream(&good)), Ok(()));
+    let broken = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut frames = good.clone();
+        change(&mut frames);
+        assert!(grammar(&stream(&frames)).is_err(), "{frames:#?}");
+    };
+    // No start, no end, a block that stays open, two open at once, a lost index, a wrong delta, half usage.
+    broken(&|frames| drop(frames.remove(0)));
+    broken(&|frames| drop(frames.pop()));
+    broken(&|frames| drop(frames.remove(4)));
+    broken(&|frames| frames.swap(4, 5));
+    broken(&|frames| frames[1]["index"] = json!(1));
+    broken(&|frames| frames[2]["delta"]["type"] = json!("text_delta"));
+    broken(&|frames| {
+        let last = frames.len() - 2;
+        frames[last]["usage"] = json!({"output_tokens": 1});
+    });
+}
+
+#[test]
 fn a_stream_says_what_the_answer_says() {
     let streamed = fold(events(&[&rich()], &restore())).unwrap();
     let mut whole = Anthropic.decode_response(rich_answer().to_string().as_bytes(), &restore()).unwrap();
