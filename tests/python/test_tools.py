@@ -50,7 +50,7 @@ def thinking_upstreams(surface, upstream):
 
 def test_signatures_survive_a_tool_turn(pair, send):
     """The provider refuses the second turn unless its signature comes back unchanged."""
-    model = {"ant": "claude-sonnet-4-5", "gem": "gemini-3.1-pro-preview"}[pair.upstream]
+    model = {"ant": "claude-haiku-4-5", "gem": "gemini-3.1-pro-preview"}[pair.upstream]
     ask = pair.ask(model, user="weather city=Oslo", tools=["weather"], thinking=True)
     first = send(ask)
     assert first.calls and first.reasoning

@@ -59,8 +59,11 @@ impl AnswerBody {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.done = true;
-                    let error = Error::new(Kind::Connection, "the connection to the provider broke inside the answer")
-                        .with_context("cause", chain(&error));
+                    let error = Error::new(
+                        Kind::Connection,
+                        "the connection to the provider broke inside the answer",
+                    )
+                    .with_context("cause", chain(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => {
@@ -102,7 +105,8 @@ impl AnswerBody {
             self.last = Instant::now();
         }
         let (last, idle, deadline) = (self.last, self.idle, self.deadline);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((last + idle).min(deadline))));
+        let sleep =
+            self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((last + idle).min(deadline))));
         loop {
             ready!(sleep.as_mut().poll(context));
             let now = Instant::now();
@@ -120,7 +124,10 @@ impl AnswerBody {
 
 fn within(body: Bytes, limit: usize) -> Result<Bytes> {
     if body.len() > limit {
-        return Err(Error::new(Kind::Upstream, format!("the provider's answer is longer than {limit} bytes")));
+        return Err(Error::new(
+            Kind::Upstream,
+            format!("the provider's answer is longer than {limit} bytes"),
+        ));
     }
     Ok(body)
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tollway_model::{Dialect, Error, Kind, Notices, Operation, Origin, RawJson, Request, Result, Retry};
 use tollway_providers::Endpoint;
+use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, write_str};
 use tollway_wire::{Encoded, Framing, Restore, codec, embedding, gemini, openai_chat};
 
@@ -40,10 +41,27 @@ pub struct Ask {
     pub drop_params: bool,
     /// The caller's headers that belong to the dialect and go along in the verbatim lane (`anthropic-beta`).
     pub headers: Vec<(&'static str, String)>,
+    /// There is no body of a caller: the ask is neutral from the start.
+    neutral: bool,
+    pub(crate) embedding: Option<EmbeddingRequest>,
     decoded: OnceLock<Result<Request>>,
 }
 
 impl Ask {
+    /// A chat that is neutral from the start, streamed as `request.stream` says.
+    pub fn from_request(request: Request) -> Ask {
+        let mut ask = Ask::neutral(Operation::Chat, request.model.clone());
+        ask.stream = request.stream;
+        ask.decoded = OnceLock::from(Ok(request));
+        ask
+    }
+
+    pub(crate) fn neutral(operation: Operation, model: String) -> Ask {
+        let mut ask = Ask::new(operation, Dialect::OpenaiChat, model, Envelope::empty());
+        ask.neutral = true;
+        ask
+    }
+
     /// An unstreamed ask with no edits.
     pub fn new(operation: Operation, surface: Dialect, model: impl Into<String>, envelope: Envelope) -> Ask {
         Ask {
@@ -56,6 +74,8 @@ impl Ask {
             edits: Edits::new(),
             drop_params: false,
             headers: Vec::new(),
+            neutral: false,
+            embedding: None,
             decoded: OnceLock::new(),
         }
     }
@@ -134,9 +154,10 @@ impl From<Error> for Refused {
 /// `drop_params` is off.
 pub fn prepare(endpoint: &Endpoint, ask: &Ask, defaults: &[(String, RawJson)]) -> Result<Prepared> {
     let mut notices = Notices::new();
-    let (operation, target) = endpoint.lane(ask.operation, ask.surface).ok_or_else(|| cannot(ask))?;
-    let verbatim =
-        target == ask.surface && operation == ask.operation && (ask.framing == Framing::Sse || !ask.stream);
+    let surface = if ask.neutral { endpoint.dialect() } else { ask.surface };
+    let (operation, target) = endpoint.lane(ask.operation, surface).ok_or_else(|| cannot(ask))?;
+    let same = target == ask.surface && operation == ask.operation && !ask.neutral;
+    let verbatim = same && (ask.framing == Framing::Sse || !ask.stream);
     let (body, lane, headers) = if verbatim {
         (verbatim_body(endpoint, ask, defaults, &mut notices)?, Lane::Verbatim, Cow::Borrowed(&ask.headers))
     } else {
@@ -171,7 +192,10 @@ fn verbatim_body(
         if native_field(ask.surface, field) {
             edits.set_raw(field.clone(), value.get());
         } else {
-            notices.changed(field.clone(), "a default of the deployment that this dialect does not have; left out");
+            notices.changed(
+                field.clone(),
+                "a default of the deployment that this dialect does not have; left out",
+            );
         }
     }
     edits.extend(endpoint.edits(&ask.envelope, ask.operation, ask.surface, ask.stream, notices)?);
@@ -204,11 +228,16 @@ struct Translation<'a> {
 type Headers = Vec<(&'static str, String)>;
 
 impl Translation<'_> {
-    fn body(&self, defaults: &[(String, RawJson)], notices: &mut Notices) -> Result<(Bytes, Restore, Headers)> {
+    fn body(
+        &self,
+        defaults: &[(String, RawJson)],
+        notices: &mut Notices,
+    ) -> Result<(Bytes, Restore, Headers)> {
         let encoded = match self.operation {
             Operation::Embedding => Encoded { body: self.embedding(notices)?, ..Encoded::default() },
             Operation::CountTokens => {
-                let body = codec(self.target).encode_count_request(self.ask.request()?, &self.endpoint.target());
+                let body =
+                    codec(self.target).encode_count_request(self.ask.request()?, &self.endpoint.target());
                 Encoded { body: body.ok_or_else(|| cannot(self.ask))??, ..Encoded::default() }
             }
             _ => {
@@ -225,10 +254,13 @@ impl Translation<'_> {
     }
 
     fn embedding(&self, notices: &mut Notices) -> Result<Vec<u8>> {
-        let request = embedding::decode_request(&self.ask.envelope.rewrite(&self.ask.edits))?;
+        let request = match &self.ask.embedding {
+            Some(request) => request.clone(),
+            None => embedding::decode_request(&self.ask.envelope.rewrite(&self.ask.edits))?,
+        };
         match self.target {
             Dialect::Gemini => gemini::embedding::encode_request(&request, self.endpoint.model(), notices),
-            Dialect::OpenaiChat => Ok(embedding::encode_request(&request)),
+            Dialect::OpenaiChat => Ok(embedding::encode_request(&request, self.endpoint.model(), notices)),
             other => Err(Error::new(Kind::NotFound, format!("the {other} dialect has no embeddings"))),
         }
     }
@@ -252,8 +284,28 @@ fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Resu
     macro_rules! fill {
         ($($field:ident),*) => { $( if request.$field.is_none() { request.$field = given.$field; } )* };
     }
-    fill!(max_output_tokens, temperature, top_p, top_k, seed, n, presence_penalty, frequency_penalty, logit_bias);
-    fill!(logprobs, top_logprobs, output, reasoning, verbosity, audio, tool_choice, parallel_tool_calls, web_search);
+    fill!(
+        max_output_tokens,
+        temperature,
+        top_p,
+        top_k,
+        seed,
+        n,
+        presence_penalty,
+        frequency_penalty,
+        logit_bias
+    );
+    fill!(
+        logprobs,
+        top_logprobs,
+        output,
+        reasoning,
+        verbosity,
+        audio,
+        tool_choice,
+        parallel_tool_calls,
+        web_search
+    );
     fill!(user, service_tier, prompt_cache_key, prediction);
     if request.stop.is_empty() {
         request.stop = given.stop;

@@ -19,8 +19,9 @@ pub(crate) fn run(command: &CatalogCommand) -> Result<ExitCode, String> {
 }
 
 fn bring_in(file: &Path, dry_run: bool, directory: Option<&Path>) -> Result<ExitCode, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    let new = import::litellm(&text).map_err(|error| format!("{} was not imported: {error}", file.display()))?;
+    let text = std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let new =
+        import::litellm(&text).map_err(|error| format!("{} was not imported: {error}", file.display()))?;
     let directory = data_dir::locate(directory);
     let old = state::catalog(&directory);
     let diff = Diff::between(&old, &new);
@@ -36,7 +37,11 @@ fn bring_in(file: &Path, dry_run: bool, directory: Option<&Path>) -> Result<Exit
     let path = state::catalog_file(&directory);
     let write = data_dir::make(&directory).and_then(|()| data_dir::write_private(&path, new.to_jsonl()));
     write.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    line(&format!("{} models are in {}; a running gateway reads them at its next start or reload", new.len(), path.display()));
+    line(&format!(
+        "{} models are in {}; a running gateway reads them at its next start or reload",
+        new.len(),
+        path.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,7 +55,7 @@ fn show(model: &str, directory: Option<&Path>) -> Result<ExitCode, String> {
     if let Some(derived) = &entry.derived {
         line(&format!("{model} is not in the table; this is derived from its name: {derived:?}"));
     }
-    line(entry.to_json().trim_end());
+    line(&crate::models::as_json(&entry));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,9 +16,13 @@ pub(crate) fn run(arguments: &CheckArgs) -> ExitCode {
         eprintln!("{report}");
     }
     let count = |severity| loaded.diagnostics.iter().filter(|found| found.severity == severity).count();
-    let (errors, dangers, warnings) = (count(Severity::Error), count(Severity::Danger), count(Severity::Warning));
+    let (errors, dangers, warnings) =
+        (count(Severity::Error), count(Severity::Danger), count(Severity::Warning));
     let Some(config) = loaded.config else {
-        line(&format!("{}: {errors} errors, {dangers} dangers, {warnings} warnings", arguments.file.display()));
+        line(&format!(
+            "{}: {errors} errors, {dangers} dangers, {warnings} warnings",
+            arguments.file.display()
+        ));
         return ExitCode::FAILURE;
     };
     line(&format!(

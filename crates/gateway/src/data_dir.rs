@@ -22,7 +22,9 @@ fn platform(env: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     if cfg!(target_os = "macos") {
         return env("HOME").map(|home| home.join("Library/Application Support/tollway"));
     }
-    env("XDG_DATA_HOME").or_else(|| env("HOME").map(|home| home.join(".local/share"))).map(|base| base.join("tollway"))
+    env("XDG_DATA_HOME")
+        .or_else(|| env("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("tollway"))
 }
 
 /// Makes the directory, readable by its owner only.

@@ -28,6 +28,8 @@ pub(crate) fn start(level: &str, format: Format) {
     let _ = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
     } else {
-        registry.with(fmt::layer().with_ansi(terminal).with_target(false).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(fmt::layer().with_ansi(terminal).with_target(false).with_writer(std::io::stderr))
+            .try_init()
     };
 }

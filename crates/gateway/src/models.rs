@@ -13,7 +13,10 @@ pub(crate) fn run(arguments: &ModelsArgs) -> Result<ExitCode, String> {
     let catalog = Catalog::builtin();
     let mut found = 0_usize;
     if !arguments.json {
-        line(&format!("{:<56} {:<16} {:>9} {:>8} {:>12} {:>12}", "model", "mode", "in", "out", "$/M in", "$/M out"));
+        line(&format!(
+            "{:<56} {:<16} {:>9} {:>8} {:>12} {:>12}",
+            "model", "mode", "in", "out", "$/M in", "$/M out"
+        ));
     }
     for entry in catalog.entries() {
         let fits = arguments.filter.as_ref().is_none_or(|filter| entry.id.contains(filter.as_str()));
@@ -24,7 +27,9 @@ pub(crate) fn run(arguments: &ModelsArgs) -> Result<ExitCode, String> {
         line(&if arguments.json { as_json(&entry) } else { as_row(&entry) });
     }
     if found == 0 {
-        return Err("no such model in the table; a model that is not there can be called all the same".to_owned());
+        return Err(
+            "no such model in the table; a model that is not there can be called all the same".to_owned()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -48,7 +53,7 @@ fn as_row(entry: &Entry) -> String {
     )
 }
 
-fn as_json(entry: &Entry) -> String {
+pub(crate) fn as_json(entry: &Entry) -> String {
     json!({
         "id": entry.id,
         "provider": entry.provider(),

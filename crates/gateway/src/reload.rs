@@ -32,7 +32,12 @@ pub(crate) struct Reloader {
 
 impl Reloader {
     /// Starts watching the files of `loaded`.
-    pub(crate) fn start(arguments: ServeArgs, gateway: Arc<Gateway>, build: Build, loaded: Loaded) -> Arc<Reloader> {
+    pub(crate) fn start(
+        arguments: ServeArgs,
+        gateway: Arc<Gateway>,
+        build: Build,
+        loaded: Loaded,
+    ) -> Arc<Reloader> {
         let watched = arguments.config.is_some();
         let loaded = Mutex::new((loaded.files, loaded.fingerprint));
         let reloader = Arc::new(Reloader { arguments, gateway, build, loaded });
@@ -82,7 +87,9 @@ impl Reloader {
 
     #[cfg(unix)]
     async fn on_hangup(self: Arc<Self>) {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+            return;
+        };
         while hangup.recv().await.is_some() {
             self.reload_and_log();
         }
@@ -126,6 +133,9 @@ impl Hooks for Reloader {
         known.0 = loaded.files;
         self.gateway.replace(self.build.snapshot(&config));
         let warnings = loaded.diagnostics.len();
-        Ok(format!("the configuration was read again: {} deployments, {warnings} warnings", config.model_list.len()))
+        Ok(format!(
+            "the configuration was read again: {} deployments, {warnings} warnings",
+            config.model_list.len()
+        ))
     }
 }

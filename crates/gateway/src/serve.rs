@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
 
 /// Reads the file, or nothing. Unknown or repeated keys are errors unless `--lenient`.
 pub(crate) fn read_configuration(arguments: &ServeArgs) -> Loaded {
-    let source = arguments.config.clone().map_or(Source::None, Source::File);
+    let source = arguments.config.clone().map_or(Source::Nothing, Source::File);
     let options = Options { lenient: arguments.lenient, public: !host(arguments).is_loopback() };
     load(source, &process_env, options)
 }
@@ -76,7 +76,8 @@ fn report(loaded: &Loaded) {
 
 async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<ExitCode, String> {
     let directory = data_dir::locate(arguments.data_dir.as_deref());
-    data_dir::make(&directory).map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
+    data_dir::make(&directory)
+        .map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
     let address = SocketAddr::new(host(&arguments), arguments.port.unwrap_or(4000));
     let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let (keyring, admin_key) = keyring(&config, &directory)?;
@@ -87,7 +88,10 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
         directory: directory.clone(),
         keyring,
     };
-    let transport = Transport::new(TransportOptions { connect: config.tollway.timeouts.connect, ..TransportOptions::default() });
+    let transport = Transport::new(TransportOptions {
+        connect: config.tollway.timeouts.connect,
+        ..TransportOptions::default()
+    });
     let gateway = Gateway::new(build.snapshot(&config), transport.clone(), config.tollway.receipts.keep);
     // Reading the system's certificates takes some milliseconds, and the first call should not.
     tokio::task::spawn_blocking(move || transport.warm());
@@ -135,7 +139,11 @@ fn keyring(config: &Config, directory: &std::path::Path) -> Result<(Keyring, Opt
         None => None,
     };
     let environment = state::overlay(config);
-    let master = config.general_settings.master_key.clone().or_else(|| environment("LITELLM_MASTER_KEY").map(Secret::from));
+    let master = config
+        .general_settings
+        .master_key
+        .clone()
+        .or_else(|| environment("LITELLM_MASTER_KEY").map(Secret::from));
     if let Some(master) = master.filter(|key| !key.is_empty()) {
         return Ok((Keyring::new(Vec::new(), header).with_master(&master), None));
     }

@@ -65,7 +65,8 @@ pub(crate) fn apply_flags(config: &mut Config, flags: &LitellmArgs) -> Result<()
         if let Some(headers) = &flags.headers {
             let parsed: IndexMap<String, String> = serde_json::from_str(headers)
                 .map_err(|error| format!("--headers is a JSON object of texts: {error}"))?;
-            params.extra_headers = parsed.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+            params.extra_headers =
+                parsed.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
         }
         config.model_list.push(deployment);
     }

@@ -12,12 +12,19 @@ use crate::admin_key::AdminKey;
 const SHOWN: usize = 12;
 
 /// Prints what is served, how to call it, and a fresh admin key: the one time it is shown.
-pub(crate) fn print(snapshot: &Snapshot, address: SocketAddr, directory: &Path, admin_key: Option<&AdminKey>) {
+pub(crate) fn print(
+    snapshot: &Snapshot,
+    address: SocketAddr,
+    directory: &Path,
+    admin_key: Option<&AdminKey>,
+) {
     let mut text = format!("Tollway {VERSION} listens on http://{address}\n");
     let (names, unavailable) = names(snapshot);
     text.push_str(&format!("  serves    {}\n", listed(&names)));
     if unavailable > 0 {
-        text.push_str(&format!("  cannot    {unavailable} deployments cannot be called; GET /health says why\n"));
+        text.push_str(&format!(
+            "  cannot    {unavailable} deployments cannot be called; GET /health says why\n"
+        ));
     }
     text.push_str(&format!("  data in   {}\n", directory.display()));
     let key = match admin_key {

@@ -15,7 +15,10 @@ use crate::output::line;
 pub(crate) fn run(arguments: &WhyArgs) -> Result<ExitCode, String> {
     let key = arguments.key.clone().or_else(|| process_env("LITELLM_MASTER_KEY"));
     let key = key.ok_or("no key: pass --key, or set TOLLWAY_KEY to the gateway's admin key")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let receipt = runtime.block_on(fetch(arguments, &key))?;
     if arguments.json {
         line(&serde_json::to_string_pretty(&receipt).unwrap_or_default());
@@ -27,14 +30,17 @@ pub(crate) fn run(arguments: &WhyArgs) -> Result<ExitCode, String> {
 
 async fn fetch(arguments: &WhyArgs, key: &str) -> Result<Value, String> {
     let url = format!("{}/receipts/{}", arguments.url.trim_end_matches('/'), arguments.id);
-    let request = http::Request::get(&url).header("authorization", format!("Bearer {key}")).body(Bytes::new());
+    let request =
+        http::Request::get(&url).header("authorization", format!("Bearer {key}")).body(Bytes::new());
     let request = request.map_err(|error| format!("{url} cannot be asked: {error}"))?;
     let timeouts = Timeouts { first_byte: Duration::from_secs(10), ..Timeouts::default() };
-    let unreachable = |error| format!("no gateway at {}: {error}; is it running? --url names another", arguments.url);
+    let unreachable =
+        |error| format!("no gateway at {}: {error}; is it running? --url names another", arguments.url);
     let answer = Transport::default().send(request, &timeouts).await.map_err(unreachable)?;
     let status = answer.status;
     let body = answer.body.collect(1 << 20).await.map_err(|error| error.to_string())?;
-    let value: Value = serde_json::from_slice(&body).map_err(|_| format!("{url} is not a Tollway gateway"))?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|_| format!("{url} is not a Tollway gateway"))?;
     if !status.is_success() {
         let message = value.pointer("/error/message").and_then(Value::as_str).unwrap_or("no reason given");
         return Err(format!("{status}: {message}"));
@@ -78,7 +84,12 @@ fn explain(receipt: &Value) -> String {
         attempt_lines(number + 1, attempt, &mut out);
     }
     for notice in list(receipt, "notices") {
-        out.push_str(&format!("  notice    {} {}: {}\n", text(notice, "severity"), text(notice, "field"), text(notice, "message")));
+        out.push_str(&format!(
+            "  notice    {} {}: {}\n",
+            text(notice, "severity"),
+            text(notice, "field"),
+            text(notice, "message")
+        ));
     }
     usage_lines(receipt, &mut out);
     let status = number(receipt, "/status");
@@ -87,7 +98,11 @@ fn explain(receipt: &Value) -> String {
         out.push_str(&format!(": {} ({})", text(error, "message"), text(error, "kind")));
     }
     let timing = |key: &str| number(receipt, &format!("/timing/{key}"));
-    out.push_str(&format!("\n  took      {}, of it {} in the gateway", millis(timing("total_us")), millis(timing("overhead_us"))));
+    out.push_str(&format!(
+        "\n  took      {}, of it {} in the gateway",
+        millis(timing("total_us")),
+        millis(timing("overhead_us"))
+    ));
     if receipt.pointer("/timing/first_byte_us").is_some_and(Value::is_u64) {
         out.push_str(&format!("; first byte after {}", millis(timing("first_byte_us"))));
     }
@@ -111,7 +126,11 @@ fn attempt_lines(number: usize, attempt: &Value, out: &mut String) {
     match attempt.get("error") {
         Some(error) => {
             let status = error.get("status").and_then(Value::as_u64).unwrap_or(0);
-            out.push_str(&format!("failed with {} {status}: {}", text(error, "kind"), text(error, "message")));
+            out.push_str(&format!(
+                "failed with {} {status}: {}",
+                text(error, "kind"),
+                text(error, "message")
+            ));
         }
         None => out.push_str("answered"),
     }
@@ -123,9 +142,13 @@ fn attempt_lines(number: usize, attempt: &Value, out: &mut String) {
 
 fn usage_lines(receipt: &Value, out: &mut String) {
     if let Some(usage) = receipt.get("usage").and_then(Value::as_object) {
-        let counts = usage.iter().filter_map(|(name, count)| Some((name, count.as_u64().filter(|count| *count > 0)?)));
+        let counts =
+            usage.iter().filter_map(|(name, count)| Some((name, count.as_u64().filter(|count| *count > 0)?)));
         let counts: Vec<String> = counts.map(|(name, count)| format!("{count} {name}")).collect();
-        out.push_str(&format!("  used      {}\n", if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }));
+        out.push_str(&format!(
+            "  used      {}\n",
+            if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
+        ));
     }
     let cost = receipt.pointer("/cost/usd").and_then(Value::as_str);
     out.push_str(&format!("  cost      {}\n", cost.map_or("unknown".to_owned(), |usd| format!("{usd} USD"))));

@@ -14,12 +14,7 @@ use crate::ticket::Settlement;
 /// An answer that is certain enough to give to the caller.
 pub(crate) enum Opened {
     /// The whole answer.
-    Complete {
-        body: Bytes,
-        settlement: Settlement,
-        headers: HeaderMap,
-        notices: Notices,
-    },
+    Complete { body: Bytes, settlement: Settlement, headers: HeaderMap, notices: Notices },
     /// A stream whose first piece has arrived and is not a failure.
     Stream { first: Bytes, source: Box<Source>, headers: HeaderMap },
 }
@@ -70,7 +65,10 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
             let settlement = Settlement { usage: answer.usage, finish };
-            (Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)), settlement)
+            (
+                Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
+                settlement,
+            )
         }
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
@@ -80,7 +78,8 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
     // A provider that answers 200 with something else than JSON has failed; better here than in the client.
     if body.first() != Some(&b'{') {
         Envelope::parse(body.clone(), 128).map_err(|error| {
-            Error::new(Kind::Upstream, "the provider's answer is not JSON").with_context("cause", error.message())
+            Error::new(Kind::Upstream, "the provider's answer is not JSON")
+                .with_context("cause", error.message())
         })?;
     }
     let usage = codec(showing.surface).read_usage(&body);
@@ -143,7 +142,9 @@ impl Source {
                     hide_usage: !showing.include_usage,
                 },
             )),
-            Lane::Translated { target, restore } => Way::Translate(Box::new(Translation::new(target, restore, showing))),
+            Lane::Translated { target, restore } => {
+                Way::Translate(Box::new(Translation::new(target, restore, showing)))
+            }
         };
         Source { body, way, failed: None, ended: false }
     }

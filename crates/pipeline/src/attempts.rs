@@ -45,7 +45,10 @@ pub(crate) async fn run(
     let mut deadline = None;
     loop {
         let Some(deployment) = plan.candidates.get(next) else {
-            return Err(Error::new(Kind::Unavailable, format!("no deployment of {} can be called", call.ask.model)));
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("no deployment of {} can be called", call.ask.model),
+            ));
         };
         let Some(endpoint) = deployment.endpoint() else {
             next += 1;
@@ -151,7 +154,8 @@ fn log_refusal(error: &Error, target: Dialect) {
 /// The caller's timeout wins over the deployment's, the deployment's over the settings'.
 fn timeouts(settings: &Settings, deployment: &Deployment, call: &Call) -> Timeouts {
     let total = call.control.timeout.or(deployment.total_timeout).unwrap_or(settings.timeouts.total);
-    let first_byte = deployment.first_byte_timeout.filter(|_| call.ask.stream).unwrap_or(settings.timeouts.first_byte);
+    let first_byte =
+        deployment.first_byte_timeout.filter(|_| call.ask.stream).unwrap_or(settings.timeouts.first_byte);
     Timeouts { first_byte: first_byte.min(total), idle: settings.timeouts.idle.min(total), total }
 }
 
@@ -165,14 +169,20 @@ enum Next {
 /// What to do about a failed attempt. `tried` counts the attempts before this one.
 fn decide(error: &Error, tried: u32, retries: u32, elsewhere: Option<usize>, dice: &mut Dice) -> Next {
     if tried >= retries {
-        return Next::GiveUp(if retries == 0 { "gave up: retries are off" } else { "gave up: no retry left" });
+        return Next::GiveUp(if retries == 0 {
+            "gave up: retries are off"
+        } else {
+            "gave up: no retry left"
+        });
     }
     match (error.retry(), elsewhere) {
         (Retry::Never, _) => Next::GiveUp("gave up: trying again cannot help"),
         (_, Some(index)) => Next::Elsewhere(index),
         (Retry::Elsewhere, None) => Next::GiveUp("gave up: there is no other deployment"),
         (Retry::Later(asked), None) => match asked {
-            Some(pause) if pause > LONGEST_RETRY_AFTER => Next::GiveUp("gave up: the provider asks for a longer pause"),
+            Some(pause) if pause > LONGEST_RETRY_AFTER => {
+                Next::GiveUp("gave up: the provider asks for a longer pause")
+            }
             Some(pause) => Next::Again(pause),
             None => Next::Again(backoff(tried, dice)),
         },
@@ -191,7 +201,9 @@ pub(crate) struct Dice(u64);
 impl Dice {
     /// The random bits of a version 7 UUID are seed enough.
     pub(crate) fn seeded(id: &str) -> Dice {
-        Dice(id.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+        Dice(id.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
     }
 
     /// SplitMix64.
@@ -225,9 +237,16 @@ mod tests {
         let give_up = || Next::GiveUp("");
         check(Error::invalid("bad"), 0, Some(1), give_up());
         check(Error::new(Kind::RateLimit, "slow"), 0, Some(1), Next::Elsewhere(1));
-        check(Error::new(Kind::Authentication, "key").with_retry(Retry::Elsewhere), 0, Some(1), Next::Elsewhere(1));
+        check(
+            Error::new(Kind::Authentication, "key").with_retry(Retry::Elsewhere),
+            0,
+            Some(1),
+            Next::Elsewhere(1),
+        );
         check(Error::new(Kind::Authentication, "key").with_retry(Retry::Elsewhere), 0, None, give_up());
-        let asked = |seconds| Error::new(Kind::RateLimit, "slow").with_retry(Retry::Later(Some(Duration::from_secs(seconds))));
+        let asked = |seconds| {
+            Error::new(Kind::RateLimit, "slow").with_retry(Retry::Later(Some(Duration::from_secs(seconds))))
+        };
         check(asked(3), 0, None, Next::Again(Duration::from_secs(3)));
         check(asked(61), 0, None, give_up());
         check(asked(3), 2, None, give_up());

@@ -112,13 +112,21 @@ const IGNORED: [&str; 24] = [
 
 impl Call {
     /// Reads a request. The whole body is checked here; deeper parsing happens where a step needs it.
-    pub fn accept(surface: Surface, headers: &HeaderMap, body: Bytes, started: Instant, rules: AcceptRules) -> Result<Call> {
+    pub fn accept(
+        surface: Surface,
+        headers: &HeaderMap,
+        body: Bytes,
+        started: Instant,
+        rules: AcceptRules,
+    ) -> Result<Call> {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
         for name in FORBIDDEN {
             if envelope.has(name) {
-                let message = format!("`{name}` may not be sent by a client: where calls go is the operator's to configure");
+                let message = format!(
+                    "`{name}` may not be sent by a client: where calls go is the operator's to configure"
+                );
                 return Err(Error::invalid_at(name, message));
             }
         }
@@ -126,7 +134,10 @@ impl Call {
         for name in IGNORED {
             if envelope.get(name).is_some() {
                 edits.remove(name);
-                notices.changed(name, "a control field of LiteLLM that is not acted on here yet; it was left out");
+                notices.changed(
+                    name,
+                    "a control field of LiteLLM that is not acted on here yet; it was left out",
+                );
             }
         }
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
@@ -181,7 +192,10 @@ fn read_control(envelope: &Envelope, headers: &HeaderMap, edits: &mut Edits) -> 
             _ => {
                 let value = raw.parse().ok().and_then(seconds);
                 if value.is_none() && raw != "null" {
-                    return Err(Error::invalid_at(name, format!("`timeout` is a number of seconds, not {raw}")));
+                    return Err(Error::invalid_at(
+                        name,
+                        format!("`timeout` is a number of seconds, not {raw}"),
+                    ));
                 }
                 control.timeout = value.or(control.timeout);
             }
@@ -203,10 +217,14 @@ fn header_number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Optio
 fn strip_gateway_metadata(envelope: &Envelope, edits: &mut Edits, notices: &mut Notices) {
     let Some(raw) = envelope.get("metadata") else { return };
     // `{"key":"text"}` has no other value than texts: nothing to parse in the usual case of none at all.
-    let texts_only = serde_json::from_str::<std::collections::HashMap<Cow<'_, str>, Cow<'_, str>>>(raw).is_ok();
+    let texts_only =
+        serde_json::from_str::<std::collections::HashMap<Cow<'_, str>, Cow<'_, str>>>(raw).is_ok();
     if !texts_only && raw != "null" {
         edits.remove("metadata");
-        notices.changed("metadata", "values that are not texts are for the gateway; the provider did not get them");
+        notices.changed(
+            "metadata",
+            "values that are not texts are for the gateway; the provider did not get them",
+        );
     }
 }
 
@@ -227,8 +245,11 @@ fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, 
     };
     let mut found = Vec::new();
     for name in names {
-        let values: Vec<&str> =
-            headers.get_all(HeaderName::from_static(name)).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values: Vec<&str> = headers
+            .get_all(HeaderName::from_static(name))
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         if !values.is_empty() {
             found.push((*name, values.join(",")));
         }
@@ -270,7 +291,9 @@ mod tests {
 
     #[test]
     fn control_fields_are_the_gateways_and_do_not_reach_the_provider() {
-        let call = accept(r#"{"model":"m","drop_params":true,"num_retries":1,"timeout":2.5,"cache":{"no-cache":true},"x":1}"#);
+        let call = accept(
+            r#"{"model":"m","drop_params":true,"num_retries":1,"timeout":2.5,"cache":{"no-cache":true},"x":1}"#,
+        );
         let call = call.unwrap();
         assert_eq!(sent(&call), r#"{"model":"m","x":1}"#);
         assert_eq!(call.control.retries, Some(1));

@@ -98,7 +98,9 @@ impl Keyring {
     pub fn identify(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller> {
         let Some(key) = presented(headers, uri, self.header.as_ref())? else {
             let message = "Authentication Error, No api key passed in.";
-            return Err(Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into())));
+            return Err(
+                Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
+            );
         };
         let hash = KeyHash::of(&key);
         // Every admin key is compared, so the time does not tell which one was near.
@@ -128,8 +130,11 @@ fn presented<'a>(
     }
     if let Some(value) = text(headers, "authorization") {
         let Some(key) = bearer(value) else {
-            let message = "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`.";
-            return Err(Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into())));
+            let message =
+                "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`.";
+            return Err(
+                Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
+            );
         };
         return Ok(Some(Cow::Borrowed(key)));
     }
@@ -138,7 +143,8 @@ fn presented<'a>(
             return Ok(Some(Cow::Borrowed(strip_bearer(value))));
         }
     }
-    let from_query = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("key=")));
+    let from_query =
+        uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("key=")));
     Ok(from_query.filter(|key| !key.is_empty()).map(Cow::Borrowed))
 }
 
@@ -170,7 +176,9 @@ mod tests {
 
     #[test]
     fn every_client_finds_its_way_to_present_a_key() {
-        for header in ["x-litellm-api-key", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"] {
+        for header in
+            ["x-litellm-api-key", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"]
+        {
             assert!(identify(&[(header, "sk-right")], "/").is_ok(), "{header}");
             assert!(identify(&[(header, "sk-wrong")], "/").is_err(), "{header}");
         }
@@ -180,7 +188,10 @@ mod tests {
 
     #[test]
     fn the_first_key_in_order_decides_and_junk_is_refused() {
-        assert!(identify(&[("x-litellm-api-key", "sk-wrong"), ("authorization", "Bearer sk-right")], "/").is_err());
+        assert!(
+            identify(&[("x-litellm-api-key", "sk-wrong"), ("authorization", "Bearer sk-right")], "/")
+                .is_err()
+        );
         for bad in ["", "sk-right", "Basic sk-right", "Bearer", "Bearer ", "Bearer ' OR 1=1 --"] {
             let error = identify(&[("authorization", bad)], "/").unwrap_err();
             assert_eq!(error.kind(), Kind::Authentication, "{bad}");

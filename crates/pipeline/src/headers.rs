@@ -128,7 +128,11 @@ mod tests {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["llm_provider-request-id", "llm_provider-x-ratelimit-remaining-requests", "x-ratelimit-remaining-requests"]
+            [
+                "llm_provider-request-id",
+                "llm_provider-x-ratelimit-remaining-requests",
+                "x-ratelimit-remaining-requests"
+            ]
         );
     }
 }

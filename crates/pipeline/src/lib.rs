@@ -20,7 +20,9 @@ pub use call::{AcceptRules, Call, Control, Surface, not_found};
 pub use caller::{Caller, KeyHash, KeyId, Keyring, Role};
 pub use clock::unix_millis;
 pub use headers::VERSION;
-pub use receipt::{AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing};
+pub use receipt::{
+    AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+};
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
 pub use settings::Settings;

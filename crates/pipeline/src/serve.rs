@@ -69,7 +69,8 @@ impl Gateway {
             return self.counted(local.await, &call, &caller, ticket);
         }
         if !call.ask.stream {
-            let won = attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
+            let won =
+                attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
         self.stream(snapshot, caller, call, deployments, ticket, showing).await
@@ -84,7 +85,9 @@ impl Gateway {
         if plan.candidates.is_empty() {
             let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
             let message = format!("no deployment of {model} can be called: {}", reasons.join("; "));
-            return Err(Error::new(Kind::Unavailable, message).with_param("model").with_retry(tollway_model::Retry::Never));
+            return Err(Error::new(Kind::Unavailable, message)
+                .with_param("model")
+                .with_retry(tollway_model::Retry::Never));
         }
         Ok(plan)
     }
@@ -102,9 +105,11 @@ impl Gateway {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
         let mut run = Box::pin({
-            let (gateway, snapshot, call, showing) = (self.clone(), snapshot.clone(), call.clone(), showing.clone());
+            let (gateway, snapshot, call, showing) =
+                (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
-                let won = attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+                let won =
+                    attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
                 (ticket, won)
             }
         });
@@ -154,7 +159,9 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
     Some(async move {
         let request = request?;
         // The first use loads the encodings, which takes half a second.
-        let counted = tokio::task::spawn_blocking(move || tollway_prices::tokens::count_request(&model, &request)).await;
+        let counted =
+            tokio::task::spawn_blocking(move || tollway_prices::tokens::count_request(&model, &request))
+                .await;
         counted.map(|count| count.tokens).map_err(|_| Error::internal("token counting failed"))
     })
 }

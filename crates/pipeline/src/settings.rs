@@ -45,7 +45,8 @@ fn or_ever(duration: Duration) -> Duration {
 impl Settings {
     /// From the configuration file.
     pub fn from_config(config: &Config) -> Settings {
-        let (waits, limits, calls) = (&config.tollway.timeouts, &config.tollway.limits, &config.tollway.calls);
+        let (waits, limits, calls) =
+            (&config.tollway.timeouts, &config.tollway.limits, &config.tollway.calls);
         let total = config.litellm_settings.request_timeout.or(config.router_settings.timeout);
         Settings {
             retries: config.num_retries(),

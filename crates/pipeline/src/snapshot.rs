@@ -76,7 +76,12 @@ impl Snapshot {
             listed.push("demo/chat".to_owned());
         }
         let aliases = sources.config.aliases();
-        Snapshot { routes: Routes::new(deployments, templates, aliases), settings, keyring: sources.keyring, listed }
+        Snapshot {
+            routes: Routes::new(deployments, templates, aliases),
+            settings,
+            keyring: sources.keyring,
+            listed,
+        }
     }
 
     /// Is there anything to call?
@@ -145,7 +150,11 @@ impl Maker {
             total_timeout: params.timeout,
             retries: params.num_retries.or(params.max_retries),
             drop_params: params.drop_params,
-            defaults: params.defaults.iter().map(|(key, value)| (key.clone(), RawJson::from(value.clone()))).collect(),
+            defaults: params
+                .defaults
+                .iter()
+                .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
+                .collect(),
             prices: facts.prices,
             info: Arc::new(facts.info),
         }
@@ -167,7 +176,8 @@ impl Maker {
             Ok((provider, model)) => (Ok(provider.clone()), model.to_owned()),
             Err(unknown) => {
                 let inferred = table.infer(&params.model).cloned();
-                let inferred = inferred.or_else(|| table.get(self.catalog.infer_provider(&params.model)?).cloned());
+                let inferred =
+                    inferred.or_else(|| table.get(self.catalog.infer_provider(&params.model)?).cloned());
                 let custom = params.api_base.as_ref().and_then(|_| table.get("openai_like")).cloned();
                 let found = inferred.or(custom).ok_or_else(|| unknown.to_string());
                 (found, params.model.clone())
@@ -192,8 +202,11 @@ impl Maker {
         spec.api_version.clone_from(&params.api_version);
         let headers = params.headers.iter().chain(&params.extra_headers);
         spec.extra_headers = headers.map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
-        spec.extra_body =
-            params.extra_body.iter().map(|(key, value)| (key.clone(), RawJson::from(value.clone()))).collect();
+        spec.extra_body = params
+            .extra_body
+            .iter()
+            .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
+            .collect();
         spec.capabilities = capabilities;
         match Endpoint::build(spec, &*self.environment) {
             Ok(endpoint) => Availability::Ready(Arc::new(endpoint)),
@@ -226,7 +239,8 @@ impl Maker {
         if known {
             shown.insert("key".into(), json!(entry.id));
         }
-        let mode = info.mode.map(|mode| json!(mode.word())).or_else(|| entry.mode.as_ref().map(|mode| json!(mode)));
+        let mode =
+            info.mode.map(|mode| json!(mode.word())).or_else(|| entry.mode.as_ref().map(|mode| json!(mode)));
         let facts = [
             ("mode", mode),
             ("max_input_tokens", entry.limits.input.map(Value::from)),
@@ -290,13 +304,17 @@ struct Facts {
 fn overrides(params: &LitellmParams, info: &ModelInfo) -> Result<Overrides, String> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     pairs.extend(info.supports.iter().map(|(key, value)| (key.clone(), value.to_string())));
-    let limits =
-        [("max_tokens", info.max_tokens), ("max_input_tokens", info.max_input_tokens), ("max_output_tokens", info.max_output_tokens)];
+    let limits = [
+        ("max_tokens", info.max_tokens),
+        ("max_input_tokens", info.max_input_tokens),
+        ("max_output_tokens", info.max_output_tokens),
+    ];
     pairs.extend(limits.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))));
     // Those of litellm_params count more, so they come last.
     let prices = info.prices.iter().chain(&params.prices);
     pairs.extend(prices.map(|(key, value)| (key.clone(), value.as_str().to_owned())));
-    Overrides::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))).map_err(|error| error.message().to_owned())
+    Overrides::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .map_err(|error| error.message().to_owned())
 }
 
 /// The configured id, or a hash of what makes the deployment what it is.
@@ -319,8 +337,15 @@ trait Aliases {
 impl Aliases for Config {
     fn aliases(&self) -> HashMap<String, String> {
         let mut aliases: HashMap<String, String> = HashMap::new();
-        aliases.extend(self.litellm_settings.model_alias_map.iter().map(|(alias, name)| (alias.clone(), name.clone())));
-        aliases.extend(self.router_settings.model_group_alias.iter().map(|(alias, name)| (alias.clone(), name.model.clone())));
+        aliases.extend(
+            self.litellm_settings.model_alias_map.iter().map(|(alias, name)| (alias.clone(), name.clone())),
+        );
+        aliases.extend(
+            self.router_settings
+                .model_group_alias
+                .iter()
+                .map(|(alias, name)| (alias.clone(), name.model.clone())),
+        );
         aliases
     }
 }

@@ -169,7 +169,11 @@ impl Ticket {
 
     fn price(&self, receipt: &mut Receipt) -> Cost {
         let (Some(sheet), Some(usage)) = (&self.prices, &receipt.usage) else { return Cost::Unknown };
-        let facts = Facts { service_tier: self.service_tier.as_deref(), at: Some(receipt.at / 1000), ..Facts::default() };
+        let facts = Facts {
+            service_tier: self.service_tier.as_deref(),
+            at: Some(receipt.at / 1000),
+            ..Facts::default()
+        };
         let breakdown = tollway_prices::cost(sheet, usage, &facts);
         receipt.cost.usd = breakdown.total.known().map(|money| money.to_string());
         receipt.cost.lines = breakdown

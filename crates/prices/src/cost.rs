@@ -270,13 +270,21 @@ impl Bill<'_> {
         self.lines.push(Line { bucket, count, per, price, factor });
     }
 
-    /// Tokens of a side that the sheet does not sell at all are paid for by the units that were charged.
+    /// Tokens of a side that the sheet does not sell at all are paid for by the units that were charged; where it
+    /// sells the characters of that side, by those only.
     fn forgive_tokens(&mut self, by_unit: bool) {
-        let (sells_in, sells_out) = (self.layers.sells_tokens(true), self.layers.sells_tokens(false));
+        let paid = |input: bool, rate: Rate, characters: Bucket| {
+            let by_character = self.lines.iter().any(|line| line.bucket == characters);
+            !self.layers.sells_tokens(input)
+                && by_unit
+                && (by_character || self.layers.stated(rate).is_none())
+        };
+        let paid_in = paid(true, Rate::CharIn, Bucket::CharactersIn);
+        let paid_out = paid(false, Rate::CharOut, Bucket::CharactersOut);
         self.unpriced.retain(|bucket| match bucket {
             Bucket::WebSearches | Bucket::MapsQueries | Bucket::CodeSessions | Bucket::GuardrailUnits => true,
-            bucket if bucket.is_output() => sells_out || !by_unit,
-            _ => sells_in || !by_unit,
+            bucket if bucket.is_output() => !paid_out,
+            _ => !paid_in,
         });
     }
 
@@ -305,3 +313,8 @@ impl Bill<'_> {
         Breakdown { lines: self.lines, unpriced: self.unpriced, total }
     }
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;

@@ -185,3 +185,80 @@ pub fn provider_of(label: &str) -> &str {
         label => label,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Catalog;
+
+    fn entry(id: &str) -> Entry {
+        Catalog::builtin().get(id).unwrap()
+    }
+
+    #[test]
+    fn stated_capabilities_are_yes_or_no_and_others_unknown() {
+        let opus = entry("claude-opus-4-8").capabilities();
+        assert_eq!((opus.max_input_tokens, opus.max_output_tokens), (Some(1_000_000), Some(128_000)));
+        assert!(opus.adaptive_thinking.yes() && opus.native_structured_output.yes() && opus.vision.yes());
+        assert!(opus.mid_conversation_system.yes() && opus.web_search.yes() && !opus.thinking_always_on);
+        assert!(opus.prefill.no() && opus.sampling_params.no());
+        assert_eq!((opus.audio_input, opus.forced_tool_use), (Support::Unknown, Support::Unknown));
+        assert!(entry("claude-opus-5-5").capabilities().forced_tool_use.no());
+        assert!(entry("claude-fable-5").capabilities().thinking_always_on);
+        assert!(entry("claude-sonnet-4-5").capabilities().prefill.yes());
+        assert!(entry("gemini-2.5-flash").capabilities().audio_output.no());
+        assert_eq!(Entry::default().capabilities(), Capabilities::default());
+    }
+
+    fn check_efforts(caps: &[&str], no: &[&str], levels: &[&str], expected: &[Effort]) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let entry =
+            Entry { caps: owned(caps), no: owned(no), effort_levels: owned(levels), ..Entry::default() };
+        assert_eq!(entry.efforts(), expected);
+    }
+
+    #[test]
+    fn efforts_come_from_the_list_or_from_what_is_stated_beyond_the_usual_three() {
+        use Effort::{High, Low, Max, Medium, Minimal, None, XHigh};
+        check_efforts(&["reasoning"], &[], &[], &[]);
+        check_efforts(
+            &["effort_xhigh", "effort_none"],
+            &["effort_minimal"],
+            &[],
+            &[None, Low, Medium, High, XHigh],
+        );
+        check_efforts(&["effort_max"], &["effort_low"], &[], &[Medium, High, Max]);
+        check_efforts(&[], &["effort_minimal"], &[], &[Low, Medium, High]);
+        check_efforts(&["effort_max"], &[], &["high", "minimal"], &[Minimal, High]);
+    }
+
+    #[test]
+    fn sub_groups_belong_to_their_provider() {
+        for (label, provider) in [
+            ("bedrock_converse", "bedrock"),
+            ("vertex_ai-anthropic_models", "vertex_ai"),
+            ("fireworks_ai-embedding-models", "fireworks_ai"),
+            ("bedrock_mantle", "bedrock_mantle"),
+            ("openai", "openai"),
+        ] {
+            assert_eq!(provider_of(label), provider);
+        }
+    }
+
+    #[test]
+    fn a_model_is_retired_from_its_day_on() {
+        let whisper = entry("whisper-1");
+        assert_eq!(whisper.deprecated.as_deref(), Some("2027-02-26"));
+        assert!(!whisper.is_retired("2027-02-25") && whisper.is_retired("2027-02-26"));
+        assert!(!Entry::default().is_retired("2999-01-01"));
+    }
+
+    #[test]
+    fn stating_a_capability_replaces_what_was_stated() {
+        let mut entry = Entry::default();
+        entry.state("vision", true);
+        entry.state("tools", true);
+        entry.state("vision", false);
+        assert_eq!((entry.caps, entry.no), (vec!["tools".to_owned()], vec!["vision".to_owned()]));
+    }
+}

@@ -33,8 +33,10 @@ impl Catalog {
                 return same(entry);
             }
         }
-        let maker = self.at_its_maker(provider, simple);
-        maker.map(|from| unpriced(from, name, provider)).or_else(|| claude(provider, name))
+        let maker = self.at_its_maker(provider, name).or_else(|| self.at_its_maker(provider, simple));
+        // A fine-tuned model does what its base does, at prices of its own.
+        let base = maker.or_else(|| self.exact(provider, simple.strip_prefix("ft:")?));
+        base.map(|from| unpriced(from, name, provider)).or_else(|| claude(provider, name))
     }
 
     /// The provider that a bare model name stands for, where that is certain enough to route by.
@@ -228,7 +230,10 @@ fn simplify(name: &str) -> Option<&str> {
     }
     if let Some(rest) = name.strip_prefix("ft:") {
         // ft:model:organisation:suffix:id
-        return rest.split_once(':').map(|(model, _)| model);
+        return match rest.find(':') {
+            Some(end) => name.get(..end + "ft:".len()),
+            None => without_date(name),
+        };
     }
     if let Some((rest, last)) = name.rsplit_once(':')
         && !last.is_empty()

@@ -64,12 +64,11 @@ impl<'a> Layers<'a> {
         self.layers.iter().find_map(|layer| layer.unit(name, variant))
     }
 
-    /// Is any token (or character) of this side priced in dollars?
+    /// Is any token of this side priced in dollars?
     pub(crate) fn sells_tokens(&self, input: bool) -> bool {
-        let dollars = |rate: Rate| !matches!(rate, Rate::DbuIn | Rate::DbuOut);
-        self.layers
-            .iter()
-            .any(|layer| layer.tokens.keys().any(|rate| dollars(*rate) && rate.is_input() == input))
+        let other = |rate| matches!(rate, Rate::DbuIn | Rate::DbuOut | Rate::CharIn | Rate::CharOut);
+        let mut rates = self.layers.iter().flat_map(|layer| layer.tokens.keys());
+        rates.any(|rate| !other(*rate) && rate.is_input() == input)
     }
 
     /// The price of a rate the layer does not name, from the layer's `anchor` price.

@@ -154,7 +154,7 @@ pub(crate) fn search_per_prompt(label: &str, extra: &Map<String, Value>) -> bool
     google && extra.get("web_search_billing_unit").and_then(Value::as_str) != Some("per_query")
 }
 
-fn text<'a>(raw: &'a RawValue) -> &'a str {
+fn text(raw: &RawValue) -> &str {
     raw.get().trim_matches('"')
 }
 

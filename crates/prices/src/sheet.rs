@@ -313,11 +313,9 @@ impl Ratio {
 
     /// The product; `None` when it does not fit, which products of parsed factors do.
     pub fn times(self, other: Ratio) -> Option<Ratio> {
-        Some(Ratio {
-            numerator: self.numerator.checked_mul(other.numerator)?,
-            denominator: self.denominator.checked_mul(other.denominator)?,
-        })
-        .map(Ratio::reduced)
+        let numerator = self.numerator.checked_mul(other.numerator)?;
+        let denominator = self.denominator.checked_mul(other.denominator)?;
+        Some(Ratio { numerator, denominator }.reduced())
     }
 
     fn reduced(self) -> Ratio {

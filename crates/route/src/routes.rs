@@ -156,21 +156,27 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::deployment;
     use crate::Limits;
+    use crate::plan::tests::deployment;
 
     fn template(name: &str) -> Template {
         let label = name.to_owned();
         Template {
             pattern: Pattern::parse(name).unwrap(),
             name: name.into(),
-            make: Box::new(move |captured, _| (*deployment(&format!("{label}={captured}"), Limits::default())).clone()),
+            make: Box::new(move |captured, _| {
+                (*deployment(&format!("{label}={captured}"), Limits::default())).clone()
+            }),
         }
     }
 
     fn routes() -> Routes {
         let aliases = HashMap::from([("smart".to_owned(), "g".to_owned())]);
-        Routes::new(vec![deployment("d1", Limits::default())], vec![template("*"), template("openai/*")], aliases)
+        Routes::new(
+            vec![deployment("d1", Limits::default())],
+            vec![template("*"), template("openai/*")],
+            aliases,
+        )
     }
 
     fn check(name: &str, id: &str) {
@@ -196,7 +202,8 @@ mod tests {
             one.group = name.into();
             Arc::new(one)
         };
-        let routes = Routes::new(vec![make("gpt-4o"), make("gpt-4o-mini"), make("claude")], vec![], HashMap::new());
+        let routes =
+            Routes::new(vec![make("gpt-4o"), make("gpt-4o-mini"), make("claude")], vec![], HashMap::new());
         assert_eq!(routes.similar("gpt-4"), ["gpt-4o"]);
         assert_eq!(routes.similar("cluade"), ["claude"]);
         assert_eq!(distance("kitten", "sitting"), 3);

@@ -10,7 +10,8 @@ use crate::service::Hooks;
 /// Why a call went the way it went.
 pub(crate) fn receipt(gateway: &Gateway, id: &str) -> Result<Reply> {
     let receipt = gateway.receipts().get(id).ok_or_else(|| {
-        let message = format!("no receipt `{id}`; the latest ones are kept in memory, GET /receipts lists them");
+        let message =
+            format!("no receipt `{id}`; the latest ones are kept in memory, GET /receipts lists them");
         Error::new(Kind::NotFound, message)
     })?;
     Ok(json_reply(StatusCode::OK, &serde_json::to_value(&*receipt).unwrap_or(Value::Null)))
@@ -20,8 +21,12 @@ pub(crate) fn receipt(gateway: &Gateway, id: &str) -> Result<Reply> {
 pub(crate) fn receipts(gateway: &Gateway, query: Option<&str>) -> Reply {
     let limit = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("limit=")));
     let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(50).clamp(1, 1000);
-    let data: Vec<Value> =
-        gateway.receipts().latest(limit).iter().filter_map(|receipt| serde_json::to_value(&**receipt).ok()).collect();
+    let data: Vec<Value> = gateway
+        .receipts()
+        .latest(limit)
+        .iter()
+        .filter_map(|receipt| serde_json::to_value(&**receipt).ok())
+        .collect();
     json_reply(StatusCode::OK, &json!({ "data": data }))
 }
 

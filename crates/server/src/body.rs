@@ -28,7 +28,8 @@ pub(crate) async fn read(mut body: Incoming, limits: &HttpLimits) -> Result<Byte
     if body.is_end_stream() {
         return if first.len() > limits.body_bytes { Err(too_large(limits)) } else { Ok(first) };
     }
-    let expected = announced.exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(first.len() * 2);
+    let expected =
+        announced.exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(first.len() * 2);
     let mut all = BytesMut::with_capacity(expected.min(limits.body_bytes));
     all.extend_from_slice(&first);
     while let Some(next) = piece(&mut body, started, all.len(), limits).await? {
@@ -40,13 +41,20 @@ pub(crate) async fn read(mut body: Incoming, limits: &HttpLimits) -> Result<Byte
     Ok(all.freeze())
 }
 
-async fn piece(body: &mut Incoming, started: Instant, so_far: usize, limits: &HttpLimits) -> Result<Option<Bytes>> {
+async fn piece(
+    body: &mut Incoming,
+    started: Instant,
+    so_far: usize,
+    limits: &HttpLimits,
+) -> Result<Option<Bytes>> {
     let earned = Duration::from_secs(so_far as u64 / u64::from(limits.body_rate.max(1)));
-    let deadline = started + GRACE + earned;
+    let paced = if limits.body_rate == 0 { limits.body_time } else { GRACE + earned };
+    let deadline = started + paced.min(limits.body_time);
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) => {
-                let message = format!("the request body came slower than {} bytes a second", limits.body_rate);
+                let message =
+                    format!("the request body came slower than {} bytes a second", limits.body_rate);
                 return Err(Error::new(Kind::Timeout, message).with_origin(tollway_model::Origin::Caller));
             }
             Ok(None) => return Ok(None),

@@ -25,7 +25,9 @@ pub(crate) fn page() -> Reply {
             Access::Admin => "the master key",
         };
         let (method, path, summary) = (&route.method, route.path, route.summary);
-        rows.push_str(&format!("<tr><td>{method}</td><td><code>{path}</code></td><td>{access}</td><td>{summary}</td></tr>\n"));
+        rows.push_str(&format!(
+            "<tr><td>{method}</td><td><code>{path}</code></td><td>{access}</td><td>{summary}</td></tr>\n"
+        ));
     }
     let page = include_str!("docs.html").replace("{{rows}}", &rows);
     let mut headers = HeaderMap::with_capacity(3);

@@ -17,6 +17,8 @@ pub struct HttpLimits {
     pub header_time: Duration,
     /// Slowest body: bytes a second, after the first ten seconds. Default: 1 KiB.
     pub body_rate: u32,
+    /// For a whole body to arrive. Default: 5 min.
+    pub body_time: Duration,
     /// How long a client may take no byte of an answer that waits for it. Default: 60 s.
     pub write_stall: Duration,
     /// Open connections; more wait in the kernel's queue. Default: 16 384.
@@ -34,6 +36,7 @@ impl Default for HttpLimits {
             body_bytes: 32 << 20,
             header_time: Duration::from_secs(10),
             body_rate: 1 << 10,
+            body_time: Duration::from_secs(300),
             write_stall: Duration::from_secs(60),
             connections: 16_384,
             drain: Duration::from_secs(30),

@@ -46,7 +46,12 @@ impl Listener {
 /// Serves connections until `stop` resolves, then lets running calls finish within the limits' drain time.
 ///
 /// Returns whether all of them did.
-pub async fn serve(listener: Listener, service: Service, limits: HttpLimits, stop: impl Future<Output = ()>) -> bool {
+pub async fn serve(
+    listener: Listener,
+    service: Service,
+    limits: HttpLimits,
+    stop: impl Future<Output = ()>,
+) -> bool {
     let builder = Arc::new(builder(&limits));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));

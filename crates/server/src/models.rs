@@ -16,7 +16,10 @@ pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
         let data: Vec<Value> = names.iter().map(|name| anthropic_entry(name)).collect();
         let first = names.first();
         let last = names.last();
-        return json_reply(StatusCode::OK, &json!({ "data": data, "has_more": false, "first_id": first, "last_id": last }));
+        return json_reply(
+            StatusCode::OK,
+            &json!({ "data": data, "has_more": false, "first_id": first, "last_id": last }),
+        );
     }
     let data: Vec<Value> = names.iter().map(|name| entry(snapshot, name)).collect();
     json_reply(StatusCode::OK, &json!({ "object": "list", "data": data }))
@@ -25,7 +28,8 @@ pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
 /// One model.
 pub(crate) fn one(snapshot: &Snapshot, id: &str, anthropic: bool) -> Result<Reply> {
     if snapshot.routes.resolve(id).is_none() {
-        let error = Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
+        let error =
+            Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
         return Err(error.with_provider(Some("model_not_found".into()), None));
     }
     let value = if anthropic { anthropic_entry(id) } else { entry(snapshot, id) };
@@ -46,8 +50,10 @@ pub(crate) fn gemini_list(snapshot: &Snapshot) -> Reply {
 
 /// Deployments with limits, prices and capabilities. Where they are is for the operator only.
 pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) -> Reply {
-    let wanted = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("litellm_model_id=")));
-    let deployments = snapshot.routes.deployments().filter(|one| wanted.is_none_or(|id| one.id.as_ref() == id));
+    let wanted =
+        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("litellm_model_id=")));
+    let deployments =
+        snapshot.routes.deployments().filter(|one| wanted.is_none_or(|id| one.id.as_ref() == id));
     let mut data: Vec<Value> = deployments.map(|one| deployment(one, caller)).collect();
     if wanted.is_none() {
         data.extend(snapshot.routes.templates().map(|template| {
@@ -89,7 +95,7 @@ fn deployment(deployment: &Deployment, caller: &Caller) -> Value {
     params.insert("model".into(), json!(format!("{}/{}", deployment.provider, deployment.model)));
     params.insert("custom_llm_provider".into(), json!(deployment.provider.as_ref()));
     if let (Role::Admin, Some(endpoint)) = (caller.role, deployment.endpoint()) {
-        params.insert("api_base".into(), json!(endpoint.api_base()));
+        params.insert("api_base".into(), json!(endpoint.base()));
     }
     for (key, value) in [("rpm", deployment.limits.rpm), ("tpm", deployment.limits.tpm)] {
         if let Some(value) = value {

@@ -48,7 +48,9 @@ fn operation(route: &Route) -> Value {
     operation.insert("tags".into(), json!([tag(route.action)]));
     let security = match route.access {
         Access::Public => json!([]),
-        _ => json!([{ "bearer": [] }, { "x-api-key": [] }, { "api-key": [] }, { "x-goog-api-key": [] }, { "key": [] }]),
+        _ => {
+            json!([{ "bearer": [] }, { "x-api-key": [] }, { "api-key": [] }, { "x-goog-api-key": [] }, { "key": [] }])
+        }
     };
     operation.insert("security".into(), security);
     if let Some((_, rest)) = route.path.split_once('{') {
@@ -64,12 +66,17 @@ fn operation(route: &Route) -> Value {
             json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
         );
     }
-    let mut responses = json!({ "200": { "description": "The answer", "content": { "application/json": {} } } });
+    let mut responses =
+        json!({ "200": { "description": "The answer", "content": { "application/json": {} } } });
     if route.access != Access::Public
         && let Some(map) = responses.as_object_mut()
     {
         let error = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
-        for (status, description) in [("400", "The request is wrong"), ("401", "The key is missing or wrong"), ("default", "The call failed")] {
+        for (status, description) in [
+            ("400", "The request is wrong"),
+            ("401", "The key is missing or wrong"),
+            ("default", "The call failed"),
+        ] {
             map.insert(status.into(), json!({ "description": description, "content": error }));
         }
     }

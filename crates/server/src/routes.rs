@@ -52,7 +52,7 @@ pub enum Action {
 }
 
 /// One route.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// The method.
     pub method: Method,
@@ -68,7 +68,13 @@ pub struct Route {
 
 macro_rules! route {
     ($method:ident $path:literal $access:ident $action:expr, $summary:literal) => {
-        Route { method: Method::$method, path: $path, access: Access::$access, action: $action, summary: $summary }
+        Route {
+            method: Method::$method,
+            path: $path,
+            access: Access::$access,
+            action: $action,
+            summary: $summary,
+        }
     };
 }
 
@@ -172,7 +178,11 @@ mod tests {
         check(Method::POST, "/chat/completions/", Some((CHAT, None)));
         check(Method::POST, "/engines/gpt-4o/chat/completions", Some((CHAT, Some("gpt-4o"))));
         check(Method::POST, "/openai/deployments/a/b/embeddings", Some((EMBEDDING, Some("a/b"))));
-        check(Method::POST, "/v1beta/models/gemini/x:generateContent", Some((Action::Gemini, Some("gemini/x:generateContent"))));
+        check(
+            Method::POST,
+            "/v1beta/models/gemini/x:generateContent",
+            Some((Action::Gemini, Some("gemini/x:generateContent"))),
+        );
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));
         check(Method::GET, "/receipts/1", Some((Action::Receipt, Some("1"))));
@@ -188,7 +198,15 @@ mod tests {
             ROUTES.iter().filter(|route| route.access == Access::Public).map(|route| route.path).collect();
         assert_eq!(
             public,
-            ["/health/liveliness", "/health/liveness", "/health/readiness", "/openapi.json", "/docs", "/", "/routes"]
+            [
+                "/health/liveliness",
+                "/health/liveness",
+                "/health/readiness",
+                "/openapi.json",
+                "/docs",
+                "/",
+                "/routes"
+            ]
         );
     }
 }

@@ -8,7 +8,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
-use tollway_pipeline::{AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Role, Snapshot, Surface, render_error};
+use tollway_pipeline::{
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Role, Snapshot, Surface, render_error,
+};
 use tollway_wire::Framing;
 
 use crate::limits::HttpLimits;
@@ -75,7 +77,11 @@ impl Inner {
 
     async fn route(&self, request: Request<Incoming>, path: &str, started: Instant) -> Result<Reply> {
         if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > self.limits.url_bytes) {
-            return Err(Error::new(Kind::InvalidRequest, format!("the URL is longer than {} bytes", self.limits.url_bytes)).with_status(414));
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                format!("the URL is longer than {} bytes", self.limits.url_bytes),
+            )
+            .with_status(414));
         }
         let (route, captured) = match find(request.method(), path) {
             Matched::Route(index, captured) => match ROUTES.get(index) {
@@ -83,7 +89,10 @@ impl Inner {
                 None => return Err(tollway_pipeline::not_found(path)),
             },
             Matched::OtherMethod => {
-                return Err(Error::new(Kind::MethodNotAllowed, format!("{path} does not take {}", request.method())));
+                return Err(Error::new(
+                    Kind::MethodNotAllowed,
+                    format!("{path} does not take {}", request.method()),
+                ));
             }
             Matched::None => return Err(tollway_pipeline::not_found(path)),
         };
@@ -92,7 +101,9 @@ impl Inner {
         // Who calls is settled before a byte of the body is read.
         let caller = match route.access {
             Access::Public => None,
-            Access::Caller | Access::Admin => Some(snapshot.keyring.identify(request.headers(), request.uri())?),
+            Access::Caller | Access::Admin => {
+                Some(snapshot.keyring.identify(request.headers(), request.uri())?)
+            }
         };
         if route.access == Access::Admin && caller.as_ref().is_none_or(|caller| caller.role != Role::Admin) {
             return Err(Error::new(Kind::Permission, format!("{path} is for administrators")));
@@ -126,7 +137,8 @@ impl Inner {
         let headers = request.headers();
         match route.action {
             Action::Call(dialect, operation) => {
-                let surface = Surface { dialect, operation, model: captured, stream: None, framing: Framing::Sse };
+                let surface =
+                    Surface { dialect, operation, model: captured, stream: None, framing: Framing::Sse };
                 self.model_call(request, surface, snapshot, caller, started).await
             }
             Action::Gemini => {
@@ -134,10 +146,16 @@ impl Inner {
                 self.model_call(request, surface, snapshot, caller, started).await
             }
             Action::Models => Ok(models::list(&snapshot, headers.contains_key("anthropic-version"))),
-            Action::Model => models::one(&snapshot, &captured.unwrap_or_default(), headers.contains_key("anthropic-version")),
+            Action::Model => models::one(
+                &snapshot,
+                &captured.unwrap_or_default(),
+                headers.contains_key("anthropic-version"),
+            ),
             Action::GeminiModels => Ok(models::gemini_list(&snapshot)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
-            Action::TokenCounter => tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await,
+            Action::TokenCounter => {
+                tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
+            }
             Action::Health => Ok(health::health(&snapshot)),
             Action::Receipts => Ok(admin::receipts(&self.gateway, request.uri().query())),
             Action::Receipt => admin::receipt(&self.gateway, &captured.unwrap_or_default()),
@@ -164,7 +182,14 @@ impl Inner {
 
 /// `gemini-2.5-pro:streamGenerateContent?alt=sse` and its sisters.
 fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
-    let unknown = || Error::new(Kind::NotFound, format!("no method in `{call}`; it ends in :generateContent, :streamGenerateContent or :countTokens"));
+    let unknown = || {
+        Error::new(
+            Kind::NotFound,
+            format!(
+                "no method in `{call}`; it ends in :generateContent, :streamGenerateContent or :countTokens"
+            ),
+        )
+    };
     let (model, method) = call.rsplit_once(':').ok_or_else(unknown)?;
     let sse = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
     let (operation, stream) = match method {

@@ -12,7 +12,9 @@ use tollway_wire::json::{Edits, Envelope};
 pub(crate) async fn count(snapshot: &Snapshot, body: Bytes) -> Result<Reply> {
     let envelope = Envelope::parse(body, snapshot.settings.max_depth)?;
     let model = envelope.str("model").filter(|model| !model.is_empty());
-    let asked = model.ok_or_else(|| Error::invalid_at("model", "`model` is missing: name the model to count for"))?.into_owned();
+    let asked = model
+        .ok_or_else(|| Error::invalid_at("model", "`model` is missing: name the model to count for"))?
+        .into_owned();
     let deployment = snapshot.routes.resolve(&asked).and_then(|group| group.first().cloned());
     let used = deployment.map_or_else(|| asked.clone(), |deployment| deployment.model.to_string());
     let work = if envelope.has("messages") {

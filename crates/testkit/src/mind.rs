@@ -28,6 +28,8 @@ pub(crate) struct Prompt {
     /// The caller asked to see reasoning.
     pub reasoning: bool,
     pub max_tokens: Option<usize>,
+    /// Answers wanted; 0 means one.
+    pub choices: usize,
     pub stops: Vec<String>,
     /// Everything the caller sent that counts as input.
     pub input: String,
@@ -106,6 +108,9 @@ pub(crate) struct Usage {
 pub(crate) const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
+/// Longest answer in tokens, over all choices: whoever may call the demo must not be able to exhaust its memory.
+const LONGEST: usize = 100_000;
+
 /// Answers `prompt`.
 pub(crate) fn answer(prompt: &Prompt, script: &Script) -> Answer {
     let mut answer = Answer { image: script.image, ..Answer::default() };
@@ -178,7 +183,7 @@ fn arguments(tool: &Tool, hints: &str) -> Value {
 
 fn text(prompt: &Prompt, script: &Script) -> String {
     if let Some(n) = script.tokens {
-        return tokens::words(n);
+        return tokens::words(n.min(LONGEST));
     }
     match &prompt.format {
         Format::Schema(schema) => return schema::sample(schema, &prompt.user).to_string(),
@@ -213,7 +218,8 @@ fn bounded(text: String, prompt: &Prompt) -> (String, Finish) {
     let stops = prompt.stops.iter().filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop)));
     let stop = stops.min_by_key(|(at, _)| *at);
     let kept = stop.and_then(|(at, _)| text.get(..at)).unwrap_or(&text);
-    let limited = tokens::first(kept, prompt.max_tokens.unwrap_or(usize::MAX / tokens::CHARS));
+    let longest = LONGEST / prompt.choices.max(1);
+    let limited = tokens::first(kept, prompt.max_tokens.unwrap_or(longest).min(longest));
     let finish = match stop {
         _ if limited.len() < kept.len() => Finish::Length,
         Some((_, sequence)) => Finish::Sequence(sequence.clone()),

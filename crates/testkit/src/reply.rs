@@ -136,9 +136,15 @@ fn whole(body: &str, script: &Script) -> Vec<Bytes> {
     [head, tail].map(Bytes::copy_from_slice).to_vec()
 }
 
+/// Pieces a body is cut into at most; larger bodies get larger pieces.
+const MOST_PIECES: usize = 1 << 18;
+
 /// The same bytes in pieces of `size`, whatever that splits.
 fn cut_up(pieces: &[Bytes], size: usize) -> Vec<Bytes> {
-    pieces.concat().chunks(size.max(1)).map(Bytes::copy_from_slice).collect()
+    let whole = Bytes::from(pieces.concat());
+    let size = size.max(1).max(whole.len().div_ceil(MOST_PIECES));
+    let starts = (0..whole.len()).step_by(size);
+    starts.map(|start| whole.slice(start..whole.len().min(start + size))).collect()
 }
 
 /// The frame in which `speaks` reports a failure after the stream began.

@@ -1,6 +1,11 @@
 //! Values that satisfy a JSON schema, taken from the user's words where they name a property.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value, json};
+
+/// Values made for one schema at most: nested arrays multiply.
+const MOST: usize = 10_000;
 
 /// Below this depth only required members are made, so that recursive schemas end.
 const DEEP: usize = 5;
@@ -10,19 +15,22 @@ const DEEP: usize = 5;
 /// Knows JSON Schema and Gemini's dialect of it (upper-case types, `nullable`). `hints` is a text in which
 /// `name=value` sets the member `name`. Patterns are not honoured.
 pub(crate) fn sample(schema: &Value, hints: &str) -> Value {
-    Sampler { root: schema, hints }.value(schema, "", 0)
+    Sampler { root: schema, hints, left: Cell::new(MOST) }.value(schema, "", 0)
 }
 
 struct Sampler<'a> {
     root: &'a Value,
     hints: &'a str,
+    /// Values that may still be made.
+    left: Cell<usize>,
 }
 
 impl Sampler<'_> {
     fn value(&self, schema: &Value, name: &str, depth: usize) -> Value {
-        if depth > 4 * DEEP {
+        let Some(left) = self.left.get().checked_sub(1).filter(|_| depth <= 4 * DEEP) else {
             return Value::Null;
-        }
+        };
+        self.left.set(left);
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
             return found.map_or(Value::Null, |found| self.value(found, name, depth + 1));
@@ -152,5 +160,8 @@ mod tests {
             "properties":{"name":{"type":"string"},"next":{"$ref":"#/$defs/node"}},"required":["name"]}}});
         let made = sample(&node, "").to_string();
         assert!(made.len() < 1000 && made.contains("sample name"), "{made}");
+        let bomb = (0..18)
+            .fold(json!({"type":"string"}), |items, _| json!({"type":"array","minItems":8,"items":items}));
+        assert!(sample(&bomb, "").to_string().len() < 500_000);
     }
 }

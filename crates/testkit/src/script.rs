@@ -49,6 +49,9 @@ pub struct Script {
     pub thought_signatures: bool,
 }
 
+/// Most cached input a script may claim, in tokens.
+const MOST_CACHED: usize = 1_000_000_000;
+
 /// How a body breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
@@ -151,7 +154,7 @@ impl Script {
             "interval" => self.interval = millis,
             "chunk" => self.chunk_bytes = Some(size),
             "tokens" => self.tokens = Some(size),
-            "cached" => self.cached = size,
+            "cached" => self.cached = size.min(MOST_CACHED),
             "flaky" => self.flaky = size,
             "cut-after" => self.broken = Some((size, Break::Cut)),
             "stall-after" => self.broken = Some((size, Break::Stall)),

@@ -110,6 +110,11 @@ impl Envelope {
         Envelope::parse(Bytes::from(without(&body, cuts)), max_depth)
     }
 
+    /// `{}`.
+    pub fn empty() -> Envelope {
+        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new() }
+    }
+
     /// The whole body, duplicates collapsed.
     pub fn body(&self) -> &Bytes {
         &self.body

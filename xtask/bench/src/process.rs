@@ -43,6 +43,8 @@ impl Server {
         let log = File::create(place.log)?;
         let started = Instant::now();
         let child = command
+            // Loopback traffic must not take a detour that the environment asks for.
+            .envs([("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

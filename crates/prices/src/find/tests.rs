@@ -40,7 +40,7 @@ fn names_of_the_table_are_found_with_or_without_their_provider() {
     check("vertex_ai_beta", "gemini-2.5-flash", "gemini-2.5-flash");
     check("vertex_ai", "claude-opus-4-6@default", "vertex_ai/claude-opus-4-6@default");
     check("mistral", "mistral-large-latest", "mistral/mistral-large-latest");
-    check("groq", "llama-3.3-70b-versatile", "groq/llama-3.3-70b-versatile");
+    check("groq", "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b");
     check(
         "bedrock",
         "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -48,7 +48,7 @@ fn names_of_the_table_are_found_with_or_without_their_provider() {
     );
     check("bedrock", "anthropic.claude-haiku-5-5", "anthropic.claude-haiku-5-5");
     check("bedrock_converse", "anthropic.claude-haiku-5-5", "anthropic.claude-haiku-5-5");
-    check("deepseek", "deepseek-flash", "deepseek-flash");
+    check("deepseek", "deepseek-flash", "deepseek/deepseek-flash");
     check("perplexity", "sonar-deep-research", "perplexity/sonar-deep-research");
     check("xai", "grok-voice-2.0", "xai/grok-voice-2.0");
     check("dashscope", "qwen-flash", "dashscope/qwen-flash");
@@ -59,6 +59,7 @@ fn names_of_the_table_are_found_with_or_without_their_provider() {
 fn decorations_of_names_are_taken_off() {
     check("openai", "gpt-4o-2027-01-31", "gpt-4o");
     check("openai", "ft:gpt-4o-2024-08-06:acme::abc123", "ft:gpt-4o-2024-08-06");
+    check("openai", "ft:gpt-4o-2099-01-01:acme::abc", "ft:gpt-4o-2024-11-20");
     check("anthropic", "claude-sonnet-4-5-latest", "claude-sonnet-4-5");
     check("anthropic", "claude-opus-4-8-20270101", "claude-opus-4-8");
     check("vertex_ai", "gemini-2.5-pro-001", "gemini-2.5-pro");
@@ -86,11 +87,14 @@ fn the_newest_snapshot_stands_for_a_name_without_one() {
 fn other_hosts_and_new_models_give_capabilities_without_prices() {
     check_unpriced("openrouter", "openai/gpt-4o", other("gpt-4o"));
     check_unpriced("openrouter", "anthropic/claude-sonnet-4.5", other("claude-sonnet-4-5"));
+    check_unpriced("openrouter", "openai/gpt-4o-mini:nitro", other("gpt-4o-mini"));
+    check_unpriced("openrouter", "google/gemini-2.5-flash", other("gemini/gemini-2.5-flash"));
     check_unpriced("some_proxy", "gpt-4o", other("gpt-4o"));
     check_unpriced("openrouter", "mistralai/mistral-large-latest", other("mistral/mistral-large-latest"));
     check_unpriced("anthropic", "claude-newfamily-7", Derived::Family);
     check_unpriced("bedrock", "us.anthropic.claude-newfamily-7-1-v1:0", Derived::Family);
     check_unpriced("snowflake", "claude-opus-9", Derived::Family);
+    check_unpriced("openai", "ft:gpt-5-2099-01-01:acme::abc", other("gpt-5"));
     assert_eq!(Catalog::builtin().find("openai", "my-own-model"), None);
     assert_eq!(Catalog::builtin().find("groq", ""), None);
     assert_eq!(Catalog::builtin().find("", ""), None);

@@ -18,7 +18,7 @@ fn lines_survive_reading_and_writing() {
         r#"{"id":"a","provider":"p","mode":"chat","limits":{"in":5,"out":3,"rpm":1},"price":{"in":0.15,"out":12.5}}"#,
     );
     check(
-        r#"{"id":"a","provider":"p","price":{"in":0.0000015},"tiers":[{"above_tokens":8,"in":1,"unit.image_in":0.1}]}"#,
+        r#"{"id":"a","provider":"p","price":{"in":0.000015},"tiers":[{"above_tokens":8,"in":1,"unit.image_in":0.1}]}"#,
     );
     check(r#"{"id":"a","provider":"p","ranges":[{"results_from":0,"results_to":25,"unit.query":0.005}]}"#);
     check(r#"{"id":"a","provider":"p","service":{"flex":{"in":1,"tiers":[{"above_tokens":9,"in":2}]}}}"#);

@@ -30,6 +30,7 @@ pub(super) fn prompt(body: &Value) -> Prompt {
             Some("enabled" | "adaptive")
         ),
         max_tokens: count(body, "max_tokens"),
+        choices: 1,
         stops: list(body, "stop_sequences").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -103,6 +104,75 @@ fn refusals_carry_status_and_headers() {
     assert_eq!(stream("fake-ratelimit").header("x-ratelimit-remaining-requests"), Some("0"));
     assert_eq!(stream("fake-html-502").header("content-type"), Some("text/html"));
     assert!(stream("fake-ok").header("x-request-id").is_some());
+}
+
+proptest! {
+    #[test]
+    fn no_request_is_too_odd(
+        model in "(fake-)?[a-z0-9+-]{0,12}",
+        field in proptest::sample::select(&FIELDS[..]),
+        value in proptest::sample::select(&VALUES[..]),
+        text in "\\PC{0,20}",
+    ) {
+        let value: Value = serde_json::from_str(value).unwrap();
+        let parts = json!([{"text": text}]);
+        let bodies = [
+            ("/v1/chat/completions".to_owned(), json!({"messages": [{"role": "user", "content": text}]})),
+            ("/v1/messages".to_owned(), json!({"max_tokens": 9, "messages": [{"role": "user", "content": text}]})),
+            ("/v1/embeddings".to_owned(), json!({"input": text})),
+            (format!("/v1beta/models/{model}:generateContent"), json!({"contents": [{"role": "user", "parts": parts}]})),
+        ];
+        for (path, mut body) in bodies {
+            if !path.contains("v1beta") {
+                body["model"] = json!(model);
+            }
+            body[field] = value.clone();
+            let reply = respond(&path, body.to_string().as_bytes());
+            prop_assert!(reply.status >= 200 && reply.status < 600);
+        }
+    }
+}
+
+const FIELDS: [&str; 14] = [
+    "messages",
+    "contents",
+    "tools",
+    "tool_choice",
+    "n",
+    "max_tokens",
+    "stream",
+    "stop",
+    "generationConfig",
+    "input",
+    "response_format",
+    "system",
+    "thinking",
+    "dimensions",
+];
+
+const VALUES: [&str; 14] = [
+    "null",
+    "[]",
+    "{}",
+    "-1",
+    "18446744073709551615",
+    "1e308",
+    "true",
+    r#""text""#,
+    r#"[{"role":"user"}]"#,
+    r#"[{"role":"user","content":[{"type":"text"}]}]"#,
+    r#"{"type":"enabled","budget_tokens":-5}"#,
+    r##"[{"type":"function","function":{"name":"f","parameters":{"type":"object","$ref":"#"}}}]"##,
+    r#"{"candidateCount":9999999,"stopSequences":[""]}"#,
+    r#"["",""]"#,
+];
+
+#[test]
+fn answers_have_an_end() {
+    let body = json!({"model": "fake-tokens-99999999999+chunk-1", "n": 128, "stream": true,
+        "messages": [{"role": "user", "content": "hi"}]});
+    let reply = respond("/v1/chat/completions", body.to_string().as_bytes());
+    assert!(reply.body().len() < 60_000_000 && reply.chunks.len() < 300_000, "{}", reply.chunks.len());
 }
 
 #[test]

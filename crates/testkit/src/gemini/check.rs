@@ -178,6 +178,12 @@ fn config(config: &Value) -> Checked {
             "* GenerateContentRequest.generation_config.temperature: must be in the range [0.0, 2.0]",
         ));
     }
+    if config.get("candidateCount").is_some_and(|value| !value.as_u64().is_some_and(|n| (1..=8).contains(&n)))
+    {
+        return Err(Fault::invalid(
+            "* GenerateContentRequest.generation_config.candidate_count: must be from 1 to 8",
+        ));
+    }
     let Some(thinking) = config.get("thinkingConfig") else { return Ok(()) };
     known(
         thinking,

@@ -61,6 +61,11 @@ pub(crate) fn embed_batch(body: &Value) -> Result<Value, Fault> {
     if requests.is_empty() {
         return Err(Fault::invalid("* BatchEmbedContentsRequest.requests: requests is not specified"));
     }
+    if requests.len() > 100 {
+        return Err(Fault::invalid(
+            "* BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch",
+        ));
+    }
     let vectors: Result<Vec<_>, Fault> = requests
         .iter()
         .map(|request| {

@@ -67,6 +67,7 @@ pub(super) fn prompt(body: &Value) -> Prompt {
         format: format(config),
         reasoning: config.get("thinkingConfig").is_some_and(|thinking| flag(thinking, "includeThoughts")),
         max_tokens: count(config, "maxOutputTokens"),
+        choices: count(config, "candidateCount").unwrap_or(1),
         stops: list(config, "stopSequences").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
     }
 }

@@ -89,6 +89,9 @@ pub(crate) fn embeddings(body: &Value, head: &Head) -> Result<Value, Fault> {
     if inputs.is_empty() || inputs.iter().any(String::is_empty) {
         return Err(Fault::invalid("'$.input' is invalid. Please check the API reference.").at("input"));
     }
+    if inputs.len() > 2048 {
+        return Err(Fault::invalid("'$.input' is invalid: at most 2048 inputs are allowed.").at("input"));
+    }
     let dimensions = count(body, "dimensions").unwrap_or(64);
     if dimensions == 0 || dimensions > 4096 {
         return Err(

@@ -33,6 +33,7 @@ pub(super) fn prompt(body: &Value) -> Prompt {
         format,
         reasoning: false,
         max_tokens: count(body, "max_completion_tokens").or_else(|| count(body, "max_tokens")),
+        choices: count(body, "n").unwrap_or(1),
         stops: stops(body),
         input: everything.concat() + &tools_text,
     }

@@ -135,7 +135,11 @@ fn document(object: &mut Object<'_>, path: &Path<'_>, asides: &mut Asides) -> Re
     let Some(mut media) = source(object, path)? else { return Ok(None) };
     media.name = object.text("title", path)?.map(Into::into);
     if let Some(raw) = object.take("citations") {
-        asides.citations = Some(RawJson::from(raw));
+        let path = path.key("citations");
+        // Off is the default and needs no mention.
+        if Object::parse(raw, &path)?.bool("enabled", &path)? == Some(true) {
+            asides.citations = Some(RawJson::from(raw));
+        }
     }
     Ok(Some(Content::File(media)))
 }
@@ -177,7 +181,8 @@ fn tool_use(object: &mut Object<'_>, path: &Path<'_>) -> Result<Option<Content>>
     };
     // Called by the model itself, which is what no caller means. Other callers keep the block native.
     if let Some(raw) = object.take("caller") {
-        let is_direct = Object::parse(raw, &path.key("caller"))?.text("type", path)?.as_deref() == Some("direct");
+        let is_direct =
+            Object::parse(raw, &path.key("caller"))?.text("type", path)?.as_deref() == Some("direct");
         if !is_direct {
             return Ok(None);
         }

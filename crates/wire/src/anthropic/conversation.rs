@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tollway_model::{
-    Capabilities, Content, Dialect, Error, Kind, Media, MediaSource, Message, Notices, Part, RawJson, Request,
-    Result, Role, Signature, ToolCall, ToolKind, ToolResult,
+    Capabilities, Content, Dialect, Error, Kind, Media, MediaSource, Message, Notices, Part, RawJson,
+    Request, Result, Role, Signature, ToolCall, ToolKind, ToolResult,
 };
 
 use super::blocks_out::{Block, ResultContent, Source, Speaker, Turn};
@@ -78,7 +78,10 @@ impl<'a> Writer<'a, '_> {
         if role == Speaker::System && !(support.yes() || self.is_ours && !support.no()) {
             role = Speaker::User;
             let field = format!("messages[{index}].role");
-            self.notices.changed(field, "the model takes system messages at the top only: sent as an operator's note");
+            self.notices.changed(
+                field,
+                "the model takes system messages at the top only: sent as an operator's note",
+            );
             for block in &mut content {
                 if let Block::Text { text, .. } = block {
                     *text = Cow::Owned(format!("{OPERATOR_NOTE}{text}"));
@@ -89,7 +92,8 @@ impl<'a> Writer<'a, '_> {
             self.notices.changed(format!("messages[{index}].name"), "messages have no names here: left out");
         }
         if content.is_empty() && role == Speaker::User && message.role == Role::User {
-            self.notices.changed(format!("messages[{index}].content"), "empty content is refused: sent as `.`");
+            self.notices
+                .changed(format!("messages[{index}].content"), "empty content is refused: sent as `.`");
             content.push(Block::text(PLACEHOLDER));
         }
         if content.is_empty() {
@@ -105,7 +109,8 @@ impl<'a> Writer<'a, '_> {
     fn mend(&mut self, turns: &mut Vec<Turn<'a>>) {
         let first = turns.iter().find(|turn| turn.role != Speaker::System);
         if first.is_none_or(|turn| turn.role == Speaker::Assistant) {
-            self.notices.changed("messages", "a conversation begins with the user: a user turn `.` was added");
+            self.notices
+                .changed("messages", "a conversation begins with the user: a user turn `.` was added");
             turns.insert(0, Turn { role: Speaker::User, content: vec![Block::text(PLACEHOLDER)] });
         }
         for turn in turns.iter_mut().filter(|turn| turn.role == Speaker::User) {
@@ -128,7 +133,8 @@ impl<'a> Writer<'a, '_> {
             }
         }
         if self.capabilities.prefill.no() {
-            self.notices.dropped("messages", "the model does not continue a started answer; it was asked to go on");
+            self.notices
+                .dropped("messages", "the model does not continue a started answer; it was asked to go on");
             turns.push(Turn { role: Speaker::User, content: vec![Block::text(CONTINUE)] });
         }
     }
@@ -148,7 +154,9 @@ impl<'a> Writer<'a, '_> {
         let block = match &part.content {
             Content::Text { text, citations, .. } => self.text(text, citations, place),
             Content::Refusal(text) => self.text(text, &[], place),
-            Content::Image(media) => Some(Block::Image { source: self.image(media, place)?, cache_control: None }),
+            Content::Image(media) => {
+                Some(Block::Image { source: self.image(media, place)?, cache_control: None })
+            }
             Content::File(media) => Some(self.file(media, place)?),
             Content::Audio(_) => return Err(unsupported(place, "the model takes no sound")),
             Content::Video(_) => return Err(unsupported(place, "the model takes no moving pictures")),
@@ -198,7 +206,8 @@ impl<'a> Writer<'a, '_> {
             })
             .collect();
         if natives.len() < citations.len() {
-            self.notices.changed(place.field(), "citations of another provider cannot be sent back: left out");
+            self.notices
+                .changed(place.field(), "citations of another provider cannot be sent back: left out");
         }
         Some(Block::Text { text: Cow::Borrowed(text), citations: natives, cache_control: None })
     }
@@ -213,7 +222,8 @@ impl<'a> Writer<'a, '_> {
                     "image/jpg" => "image/jpeg",
                     known @ ("image/jpeg" | "image/png" | "image/gif" | "image/webp") => known,
                     other => {
-                        let message = format!("images of type `{other}` are not taken: send JPEG, PNG, GIF or WebP");
+                        let message =
+                            format!("images of type `{other}` are not taken: send JPEG, PNG, GIF or WebP");
                         return Err(unsupported(place, message));
                     }
                 };
@@ -350,7 +360,11 @@ fn is_textual(media_type: &str) -> bool {
     media_type.starts_with("text/")
         || matches!(
             media_type,
-            "application/json" | "application/xml" | "application/yaml" | "application/x-yaml" | "application/javascript"
+            "application/json"
+                | "application/xml"
+                | "application/yaml"
+                | "application/x-yaml"
+                | "application/javascript"
         )
 }
 

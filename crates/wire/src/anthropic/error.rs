@@ -68,7 +68,8 @@ pub(super) fn from_object(raw: &RawValue, status: Option<u16>) -> Error {
     let Ok(mut object) = Object::parse(raw, &Path::Root) else { return build(None, raw.get(), status) };
     let kind = object.text("type", &Path::Root).ok().flatten();
     let message = object.text("message", &Path::Root).ok().flatten();
-    let message = message.as_deref().filter(|message| !message.is_empty()).unwrap_or("the provider gave no reason");
+    let message =
+        message.as_deref().filter(|message| !message.is_empty()).unwrap_or("the provider gave no reason");
     build(kind.as_deref(), message, status)
 }
 
@@ -144,13 +145,16 @@ fn retry(kind: Kind) -> Retry {
         | Kind::Payment
         | Kind::ContextWindow
         | Kind::ContentPolicy => Retry::Elsewhere,
-        Kind::RateLimit | Kind::Timeout | Kind::Overloaded | Kind::Upstream | Kind::Conflict => Retry::Later(None),
+        Kind::RateLimit | Kind::Timeout | Kind::Overloaded | Kind::Upstream | Kind::Conflict => {
+            Retry::Later(None)
+        }
         _ => Retry::Never,
     }
 }
 
 fn retry_after<'h>(header: &impl Fn(&str) -> Option<&'h str>) -> Option<Duration> {
-    let number = |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|wait| wait.is_finite() && *wait >= 0.0);
+    let number =
+        |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|wait| wait.is_finite() && *wait >= 0.0);
     let seconds = number("retry-after-ms").map(|wait| wait / 1000.0).or_else(|| number("retry-after"))?;
     Duration::try_from_secs_f64(seconds).ok()
 }
@@ -234,17 +238,39 @@ mod tests {
     }
 
     fn body(kind: &str, message: &str) -> String {
-        format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_b"}}"#)
+        format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_b"}}"#
+        )
     }
 
     #[test]
     fn types_and_statuses_become_kinds() {
         let later = Retry::Later(Some(Duration::from_secs(7)));
         check(400, &body("invalid_request_error", "bad"), Kind::InvalidRequest, Retry::Never);
-        check(400, &body("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"), Kind::ContextWindow, Retry::Elsewhere);
-        check(400, &body("invalid_request_error", "Output blocked by content filtering policy"), Kind::ContentPolicy, Retry::Elsewhere);
-        check(400, &body("invalid_request_error", "Your credit balance is too low"), Kind::Payment, Retry::Elsewhere);
-        check(401, &body("authentication_error", "invalid x-api-key"), Kind::Authentication, Retry::Elsewhere);
+        check(
+            400,
+            &body("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"),
+            Kind::ContextWindow,
+            Retry::Elsewhere,
+        );
+        check(
+            400,
+            &body("invalid_request_error", "Output blocked by content filtering policy"),
+            Kind::ContentPolicy,
+            Retry::Elsewhere,
+        );
+        check(
+            400,
+            &body("invalid_request_error", "Your credit balance is too low"),
+            Kind::Payment,
+            Retry::Elsewhere,
+        );
+        check(
+            401,
+            &body("authentication_error", "invalid x-api-key"),
+            Kind::Authentication,
+            Retry::Elsewhere,
+        );
         check(402, &body("billing_error", "pay"), Kind::Payment, Retry::Elsewhere);
         check(403, &body("permission_error", "no"), Kind::Permission, Retry::Elsewhere);
         check(404, &body("not_found_error", "model: x"), Kind::NotFound, Retry::Elsewhere);
@@ -286,6 +312,8 @@ mod tests {
     #[test]
     fn agents_read_that_the_prompt_is_too_long() {
         let bytes = encode(&Error::new(Kind::ContextWindow, "maximum context length is 8"));
-        assert!(String::from_utf8(bytes).unwrap().contains("prompt is too long: maximum context length is 8"));
+        assert!(
+            String::from_utf8(bytes).unwrap().contains("prompt is too long: maximum context length is 8")
+        );
     }
 }

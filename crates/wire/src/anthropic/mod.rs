@@ -121,7 +121,8 @@ pub fn is_harmless(field: &str) -> bool {
         "cache_control",
         "client_metadata",
     ];
-    // Members of inner objects: settings of cache marks, of documents, of single tools.
-    const INNER: [&str; 5] = ["cache_control.", "metadata.", "output_config.", "messages[].", "tools["];
+    // Members of inner objects: settings of cache marks and of single tools. Not those of documents: a caller who
+    // switches citations on gets none.
+    const INNER: [&str; 4] = ["cache_control.", "metadata.", "output_config.", "tools["];
     WHOLE.contains(&field) || INNER.iter().any(|prefix| field.starts_with(prefix))
 }

@@ -45,8 +45,11 @@ impl<'a> Rewriter<'a> {
 
     /// A name near `wanted` that no other has.
     pub(super) fn free(&mut self, wanted: &str, fallback: &str) -> String {
-        let mut clean: String =
-            wanted.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(self.longest.min(4096)).collect();
+        let mut clean: String = wanted
+            .chars()
+            .map(|c| if is_allowed(c) { c } else { '_' })
+            .take(self.longest.min(4096))
+            .collect();
         if clean.is_empty() {
             clean.push_str(fallback);
         }

@@ -166,9 +166,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
 
 /// A JSON string.
 pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<Cow<'a, str>> {
-    serde_json::from_str::<Name<'a>>(raw.get())
-        .map(|name| name.0)
-        .map_err(|_| path.wrong("must be a string"))
+    serde_json::from_str::<Name<'a>>(raw.get()).map(|name| name.0).map_err(|_| path.wrong("must be a string"))
 }
 
 /// The elements of a JSON array.

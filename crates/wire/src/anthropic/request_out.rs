@@ -9,7 +9,9 @@ use tollway_model::{
     Capabilities, Content, Dialect, Error, Message, Notices, Part, RawJson, Request, Result, Tool, ToolChoice,
 };
 
-use super::blocks_out::{Block, Body, CacheControl, Metadata, OutputConfig, ResultContent, Thinking, ToolBlock, Turn};
+use super::blocks_out::{
+    Block, Body, CacheControl, Metadata, OutputConfig, ResultContent, Thinking, ToolBlock, Turn,
+};
 use super::conversation::{self, Conversation, loop_lost_its_thinking};
 use super::names::Rewriter;
 use super::request_in::DOCUMENT_CITATIONS;
@@ -22,7 +24,8 @@ use crate::{Encoded, Restore, Target};
 const MOST_CACHE_MARKS: usize = 4;
 
 /// Members of this API that callers of other dialects may send as they are.
-const NATIVE_MEMBERS: [&str; 6] = ["container", "context_management", "inference_geo", "mcp_servers", "speed", "betas"];
+const NATIVE_MEMBERS: [&str; 6] =
+    ["container", "context_management", "inference_geo", "mcp_servers", "speed", "betas"];
 
 /// Writes the request, and what the decoder of the answer must undo.
 pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notices) -> Result<Encoded> {
@@ -36,14 +39,20 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         names: &names,
         ids: &ids,
         is_ours,
-        citations: request.extras.for_dialect(Dialect::Anthropic).and_then(|fields| fields.get(DOCUMENT_CITATIONS)),
+        citations: request
+            .extras
+            .for_dialect(Dialect::Anthropic)
+            .and_then(|fields| fields.get(DOCUMENT_CITATIONS)),
         notices,
         uses_files: false,
     };
     let Conversation { mut system, turns, uses_files } = writer.conversation(request)?;
     forgo_thinking(&mut plan, &turns, capabilities, notices);
     let thinks = plan.is_on() || capabilities.thinking_always_on;
-    let has_history = turns.iter().flat_map(|turn| &turn.content).any(|block| block.is_tool_use() || block.is_tool_result());
+    let has_history = turns
+        .iter()
+        .flat_map(|turn| &turn.content)
+        .any(|block| block.is_tool_use() || block.is_tool_result());
     let writer = tools::Writer { request, capabilities, names: &names, is_ours, notices };
     let mut tools = writer.tools(has_history, thinks);
     let answer = structured::plan(request, capabilities, is_ours, thinks, &mut names, &mut tools, notices);
@@ -96,13 +105,23 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
 
 /// Writes a request to count tokens: the members that endpoint knows.
 pub(super) fn encode_count(request: &Request, target: &Target<'_>) -> Result<Vec<u8>> {
-    const COUNTED: [&str; 9] =
-        ["model", "messages", "system", "tools", "tool_choice", "thinking", "cache_control", "output_config", "speed"];
+    const COUNTED: [&str; 9] = [
+        "model",
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "cache_control",
+        "output_config",
+        "speed",
+    ];
     let encoded = encode(request, target, &mut Notices::new())?;
     let mut body: IndexMap<String, RawJson> = serde_json::from_slice(&encoded.body)
         .map_err(|error| Error::internal(format!("the request cannot be read back: {error}")))?;
     body.retain(|name, _| COUNTED.contains(&name.as_str()));
-    serde_json::to_vec(&body).map_err(|error| Error::internal(format!("the request cannot be written: {error}")))
+    serde_json::to_vec(&body)
+        .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))
 }
 
 /// All parts, those inside tool results left out: they hold no calls.
@@ -142,7 +161,12 @@ fn custom_tools(request: &Request, names: &Rewriter<'_>) -> std::collections::Ha
 }
 
 /// Switches thinking off where the provider would refuse the conversation because of it.
-fn forgo_thinking(plan: &mut Plan<'_>, turns: &[Turn<'_>], capabilities: &Capabilities, notices: &mut Notices) {
+fn forgo_thinking(
+    plan: &mut Plan<'_>,
+    turns: &[Turn<'_>],
+    capabilities: &Capabilities,
+    notices: &mut Notices,
+) {
     if !plan.is_on() || capabilities.thinking_always_on {
         return;
     }
@@ -150,7 +174,10 @@ fn forgo_thinking(plan: &mut Plan<'_>, turns: &[Turn<'_>], capabilities: &Capabi
     let has_budget = matches!(plan.thinking, Some(Thinking::Enabled { .. }));
     if has_budget && loop_lost_its_thinking(turns) {
         plan.thinking = None;
-        notices.changed("reasoning_effort", "the last tool calls came without their thinking: this call does not think");
+        notices.changed(
+            "reasoning_effort",
+            "the last tool calls came without their thinking: this call does not think",
+        );
         return;
     }
     let is_prefilled = turns.last().is_some_and(|turn| turn.role == super::blocks_out::Speaker::Assistant);
@@ -174,7 +201,8 @@ fn sampling(
     is_ours: bool,
     notices: &mut Notices,
 ) -> Sampling {
-    let mut sampling = Sampling { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
+    let mut sampling =
+        Sampling { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
     if let Some(wanted) = sampling.temperature
         && !(0.0..=1.0).contains(&wanted)
     {
@@ -224,7 +252,10 @@ fn metadata<'a>(request: &'a Request, is_ours: bool, notices: &mut Notices) -> O
     let mut user_id = request.user.as_deref();
     if user_id.is_some_and(is_personal) {
         let field = if is_ours { "metadata.user_id" } else { "user" };
-        notices.changed(field, "looks like an e-mail address or a phone number, which may not be sent: left out");
+        notices.changed(
+            field,
+            "looks like an e-mail address or a phone number, which may not be sent: left out",
+        );
         user_id = None;
     }
     let metadata = Metadata { user_id, rest: inner(request, "metadata.") };
@@ -238,7 +269,8 @@ fn is_personal(user: &str) -> bool {
     });
     let digits = user.bytes().filter(u8::is_ascii_digit).count();
     let phone = user.strip_prefix('+').unwrap_or(user);
-    let is_phone = digits >= 7 && phone.chars().all(|c| c.is_ascii_digit() || matches!(c, ' ' | '(' | ')' | '-' | '.'));
+    let is_phone =
+        digits >= 7 && phone.chars().all(|c| c.is_ascii_digit() || matches!(c, ' ' | '(' | ')' | '-' | '.'));
     is_mail || is_phone
 }
 
@@ -314,13 +346,13 @@ fn native_member<'a>(name: &'a str, value: &'a RawJson, body: &mut Body<'a>, bet
 /// OpenAI's list of compactions → this API's edits.
 fn compaction(value: &RawJson) -> Option<RawJson> {
     let list = value.to_value();
-    let edits = list.as_array()?.iter().filter_map(|item| {
-        let threshold = item.get("compact_threshold").filter(|threshold| threshold.is_u64());
-        let mut edit = json!({ "type": "compact_20260112" });
-        if let Some(threshold) = threshold {
-            edit["trigger"] = json!({ "type": "input_tokens", "value": threshold });
+    let edits =
+        list.as_array()?.iter().filter(|item| item.get("type").is_some_and(|kind| kind == "compaction"));
+    let edits = edits.map(|item| match item.get("compact_threshold").filter(|threshold| threshold.is_u64()) {
+        Some(threshold) => {
+            json!({ "type": "compact_20260112", "trigger": { "type": "input_tokens", "value": threshold } })
         }
-        (item.get("type")? == "compaction").then_some(edit)
+        None => json!({ "type": "compact_20260112" }),
     });
     Some(RawJson::from(json!({ "edits": edits.collect::<Vec<_>>() })))
 }
@@ -328,7 +360,8 @@ fn compaction(value: &RawJson) -> Option<RawJson> {
 /// Notes the neutral fields that have no counterpart.
 fn unsupported(request: &Request, notices: &mut Notices) {
     let nonzero = |value: Option<f64>| value.is_some_and(|value| value != 0.0);
-    let asks_for_sound = request.modalities.iter().any(|modality| modality != "text") || request.audio.is_some();
+    let asks_for_sound =
+        request.modalities.iter().any(|modality| modality != "text") || request.audio.is_some();
     let dropped = [
         ("seed", request.seed.is_some()),
         ("n", request.n.is_some_and(|n| n > 1)),
@@ -381,7 +414,10 @@ fn limit_cache_marks(body: &mut Body<'_>, capabilities: &Capabilities, notices: 
     for mark in marks.into_iter().take(over) {
         *mark = None;
     }
-    notices.changed("cache_control", format!("at most {most} cache marks are taken: the first {over} were left out"));
+    notices.changed(
+        "cache_control",
+        format!("at most {most} cache marks are taken: the first {over} were left out"),
+    );
 }
 
 fn collect_marks<'b, 'a>(

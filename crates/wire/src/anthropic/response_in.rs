@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 use tollway_model::{
-    Choice, Content, Dialect, Error, Extras, FinishReason, Kind, Origin, Part, Response, Result, Retry, ToolKind,
+    Choice, Content, Dialect, Error, Extras, FinishReason, Kind, Origin, Part, Response, Result, Retry,
+    ToolKind,
 };
 
 use super::blocks_in::{Asides, block};

@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tollway_model::{
-    Choice, Citation, Content, Dialect, FinishReason, Media, MediaSource, Notices, Part, RawJson, Response, Signature,
-    ToolCall, ToolKind,
+    Choice, Citation, Content, Dialect, FinishReason, Media, MediaSource, Notices, Part, RawJson, Response,
+    Signature, ToolCall, ToolKind,
 };
 
 use super::usage::{self, WireUsage};
@@ -146,7 +146,11 @@ pub(super) fn message_id(id: &str, fallback: &str) -> String {
 
 /// A call's id, with another provider's state inside.
 pub(super) fn tool_id(call: &ToolCall, message_id: &str, index: usize) -> String {
-    let id = if call.id.is_empty() { Cow::Owned(format!("call_{message_id}_{index}")) } else { Cow::Borrowed(&*call.id) };
+    let id = if call.id.is_empty() {
+        Cow::Owned(format!("call_{message_id}_{index}"))
+    } else {
+        Cow::Borrowed(&*call.id)
+    };
     match &call.signature {
         Some(signature) => carry::pack_id(&id, signature),
         None => id.into_owned(),

@@ -99,11 +99,21 @@ enum OpenKind {
     Reasoning,
     Redacted,
     /// A tool call, or the answer given by a tool. `given` is the input the block began with.
-    Call { given: String, any: bool, answer: bool },
+    Call {
+        given: String,
+        any: bool,
+        answer: bool,
+    },
     /// A free-text tool's call.
-    Custom { given: String, json: String },
+    Custom {
+        given: String,
+        json: String,
+    },
     /// A block of this dialect, and the text of its input.
-    Native { block: Map<String, Value>, json: String },
+    Native {
+        block: Map<String, Value>,
+        json: String,
+    },
 }
 
 impl State {
@@ -129,7 +139,11 @@ impl State {
             return;
         }
         if let Err(error) = self.read(data, events) {
-            let error = if error.origin() == tollway_model::Origin::Upstream { error } else { corrupt(error.message()) };
+            let error = if error.origin() == tollway_model::Origin::Upstream {
+                error
+            } else {
+                corrupt(error.message())
+            };
             self.fail(error, events);
         }
     }
@@ -294,7 +308,9 @@ impl State {
                 grow(block, json, kind, delta)?;
                 None
             }
-            (OpenKind::Text, "text_delta") => Some(Delta::Text(delta.required_text("text", &path)?.into_owned())),
+            (OpenKind::Text, "text_delta") => {
+                Some(Delta::Text(delta.required_text("text", &path)?.into_owned()))
+            }
             (OpenKind::Text, "citations_delta") => {
                 Some(Delta::Citation(citation(delta.required("citation", &path)?, &path.key("citation"))?))
             }
@@ -383,7 +399,8 @@ impl State {
         };
         if without_text {
             // A text block that is still open closes unseen.
-            self.blocks.retain(|_, open| !matches!(open.kind, OpenKind::Text) || !held.texts.contains(&open.part));
+            self.blocks
+                .retain(|_, open| !matches!(open.kind, OpenKind::Text) || !held.texts.contains(&open.part));
             events.extend(held.events.into_iter().filter(|event| !is_text(event)));
         } else {
             events.extend(held.events);

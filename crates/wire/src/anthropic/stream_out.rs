@@ -13,7 +13,9 @@ use tollway_model::{
     Delta, Dialect, Event, Extras, FinishReason, PartKind, RawJson, ToolCall, ToolKind, Usage,
 };
 
-use super::response_out::{Facts, citation, describe, message_id, split_input, stop_reason, tag, tool_id, top_level};
+use super::response_out::{
+    Facts, citation, describe, message_id, split_input, stop_reason, tag, tool_id, top_level,
+};
 use super::{error, usage};
 use crate::json::write_str;
 use crate::{StreamEncoder, View, sse};
@@ -254,7 +256,7 @@ impl Encoder {
         };
         // Strings and numbers with string keys: writing cannot fail.
         let data = serde_json::to_vec(&fields).unwrap_or_default();
-        sse::write(Some("message_delta"), &data, bytes);
+        sse::write(Some("message_delta"), &flat(data), bytes);
         sse::write(Some("message_stop"), b"{\"type\":\"message_stop\"}", bytes);
         self.phase = Phase::Over;
     }
@@ -291,20 +293,23 @@ impl Pending {
 
     /// Writes the block's first frame. `false` when there is nothing to show.
     fn open(&mut self, index: u32, message_id: &str, bytes: &mut Vec<u8>) -> bool {
-        let mut start = |block: &[u8]| {
-            let mut data = format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":").into_bytes();
+        let start = |block: &[u8], bytes: &mut Vec<u8>| {
+            let mut data = format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":")
+                .into_bytes();
             data.extend_from_slice(block);
             data.push(b'}');
             sse::write(Some("content_block_start"), &data, bytes);
         };
         match &self.kind {
-            PartKind::Text | PartKind::Refusal => start(b"{\"type\":\"text\",\"text\":\"\"}"),
-            PartKind::Reasoning => start(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"),
+            PartKind::Text | PartKind::Refusal => start(b"{\"type\":\"text\",\"text\":\"\"}", bytes),
+            PartKind::Reasoning => {
+                start(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}", bytes)
+            }
             PartKind::Redacted => {
                 let mut block = b"{\"type\":\"redacted_thinking\",\"data\":".to_vec();
                 write_str(&self.signature().map(tag).unwrap_or_default(), &mut block);
                 block.push(b'}');
-                start(&block);
+                start(&block, bytes);
             }
             PartKind::ToolCall { id, name, kind } => {
                 let signature = self.signature().cloned();
@@ -320,7 +325,7 @@ impl Pending {
                 block.extend_from_slice(b",\"name\":");
                 write_str(name, &mut block);
                 block.extend_from_slice(b",\"input\":{}}");
-                start(&block);
+                start(&block, bytes);
                 if *kind == ToolKind::Custom {
                     text_delta(index, "input_json_delta", "partial_json", "{\"input\":\"", bytes);
                 }
@@ -331,15 +336,15 @@ impl Pending {
                     _ => None,
                 });
                 let Some(words) = media.map(describe) else { return false };
-                start(b"{\"type\":\"text\",\"text\":\"\"}");
+                start(b"{\"type\":\"text\",\"text\":\"\"}", bytes);
                 text_delta(index, "text_delta", "text", &words, bytes);
             }
             PartKind::Native { json, .. } => match split_input(json) {
                 Some((block, input)) => {
-                    start(block.get().as_bytes());
+                    start(&one_line(&block), bytes);
                     text_delta(index, "input_json_delta", "partial_json", &input, bytes);
                 }
-                None => start(json.get().as_bytes()),
+                None => start(&one_line(json), bytes),
             },
         }
         true
@@ -355,9 +360,11 @@ fn write_delta(index: u32, kind: &PartKind, delta: &Delta, bytes: &mut Vec<u8>) 
         }
         (PartKind::Text, Delta::Citation(source)) => {
             let json = citation(source);
-            raw_delta(index, "citations_delta", "citation", json.get().as_bytes(), bytes);
+            raw_delta(index, "citations_delta", "citation", &one_line(&json), bytes);
         }
-        (PartKind::Reasoning, Delta::Text(text)) => text_delta(index, "thinking_delta", "thinking", text, bytes),
+        (PartKind::Reasoning, Delta::Text(text)) => {
+            text_delta(index, "thinking_delta", "thinking", text, bytes)
+        }
         (PartKind::Reasoning, Delta::Signature(signature)) => {
             text_delta(index, "signature_delta", "signature", &tag(signature), bytes);
         }
@@ -376,6 +383,21 @@ fn write_delta(index: u32, kind: &PartKind, delta: &Delta, bytes: &mut Vec<u8>) 
     }
 }
 
+/// Verbatim JSON on one line: a line break would end the frame's data.
+fn one_line(json: &RawJson) -> Vec<u8> {
+    flat(json.get().as_bytes().to_vec())
+}
+
+fn flat(mut json: Vec<u8>) -> Vec<u8> {
+    // Inside JSON strings line breaks are escaped, so these stand between members only.
+    for byte in &mut json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    json
+}
+
 fn text_delta(index: u32, kind: &str, member: &str, text: &str, bytes: &mut Vec<u8>) {
     let mut json = Vec::with_capacity(text.len() + 2);
     write_str(text, &mut json);
@@ -383,7 +405,9 @@ fn text_delta(index: u32, kind: &str, member: &str, text: &str, bytes: &mut Vec<
 }
 
 fn raw_delta(index: u32, kind: &str, member: &str, json: &[u8], bytes: &mut Vec<u8>) {
-    let head = format!("{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{member}\":");
+    let head = format!(
+        "{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{member}\":"
+    );
     let mut data = head.into_bytes();
     data.reserve(json.len() + 2);
     data.extend_from_slice(json);

@@ -12,8 +12,8 @@ use tollway_model::{Capabilities, Notices, OutputFormat, RawJson, Request};
 
 use super::blocks_out::{Choice, Format, ToolBlock};
 use super::names::Rewriter;
-use super::tools::{Tools, function, object_schema};
 use super::schema;
+use super::tools::{Tools, function, object_schema};
 
 const TOOL: &str = "json_tool_call";
 const INSTRUCTION: &str =
@@ -44,9 +44,15 @@ pub(super) fn plan<'a>(
         None | Some(OutputFormat::Text) => Structured::default(),
         Some(OutputFormat::JsonObject) => {
             if can_force && tools.list.is_empty() {
-                let schema = RawJson::from(json!({ "type": "object", "properties": {}, "additionalProperties": true }));
-                let text = "Gives the answer: its members are the members of the JSON object that was asked for.";
-                return Structured { tool: Some(add_tool(schema, text, can_force, names, tools)), ..Structured::default() };
+                let schema = RawJson::from(
+                    json!({ "type": "object", "properties": {}, "additionalProperties": true }),
+                );
+                let text =
+                    "Gives the answer: its members are the members of the JSON object that was asked for.";
+                return Structured {
+                    tool: Some(add_tool(schema, text, can_force, names, tools)),
+                    ..Structured::default()
+                };
             }
             Structured { instruction: Some(Cow::Borrowed(INSTRUCTION)), ..Structured::default() }
         }
@@ -62,7 +68,8 @@ pub(super) fn plan<'a>(
                     }
                     return native(Cow::Owned(RawJson::from(enforceable.schema)));
                 }
-                notices.changed("response_format", "a schema that refers to itself is given to a tool instead");
+                notices
+                    .changed("response_format", "a schema that refers to itself is given to a tool instead");
             }
             by_tool(schema, description.as_deref(), can_force, names, tools, notices)
         }
@@ -85,7 +92,8 @@ fn by_tool<'a>(
     if kind.is_some_and(|kind| kind != "object") {
         // A tool's input is always an object.
         notices.changed("response_format", "only objects can be enforced on this model: asked for in words");
-        let words = format!("Answer with JSON of this schema and nothing else, no code fence: {}", schema.get());
+        let words =
+            format!("Answer with JSON of this schema and nothing else, no code fence: {}", schema.get());
         return Structured { instruction: Some(Cow::Owned(words)), ..Structured::default() };
     }
     let text = match description {
@@ -111,7 +119,11 @@ fn add_tool<'a>(
 ) -> String {
     let name = names.free(TOOL, TOOL);
     let has_others = !tools.list.is_empty();
-    tools.list.push(ToolBlock::Function(function(name.clone(), Some(Cow::Owned(description.to_owned())), schema)));
+    tools.list.push(ToolBlock::Function(function(
+        name.clone(),
+        Some(Cow::Owned(description.to_owned())),
+        schema,
+    )));
     let disable_parallel_tool_use = Some(true);
     tools.choice = match &tools.choice {
         _ if !can_force => Some(Choice::Auto { disable_parallel_tool_use: None }),

@@ -3,7 +3,7 @@
 //! Older models take a budget in tokens, newer ones choose it themselves and take an effort in words, and some
 //! cannot stop thinking. A model of which nothing is known gets what the caller wrote, in the newer form.
 
-use tollway_model::{Capabilities, Effort, Extras, Dialect, Notices, Reasoning, Request};
+use tollway_model::{Capabilities, Dialect, Effort, Extras, Notices, Reasoning, Request};
 
 use super::blocks_out::Thinking;
 
@@ -127,7 +127,8 @@ fn effort_name(effort: Effort, capabilities: &Capabilities, notices: &mut Notice
         return effort.name();
     }
     let lower = capabilities.efforts.iter().copied().filter(|known| *known <= effort).max();
-    let taken = lower.or_else(|| capabilities.efforts.iter().copied().min()).unwrap_or(effort).max(Effort::Low);
+    let taken =
+        lower.or_else(|| capabilities.efforts.iter().copied().min()).unwrap_or(effort).max(Effort::Low);
     let message = format!("the model has no effort `{}`: sent as `{}`", effort.name(), taken.name());
     notices.changed("reasoning_effort", message);
     taken.name()
@@ -157,7 +158,8 @@ fn plan_budget(
     }
     let mut budget = budget.unwrap_or(USUAL_BUDGET);
     if budget < LEAST_BUDGET {
-        notices.changed("thinking.budget_tokens", format!("{budget} is below the least budget: raised to 1024"));
+        notices
+            .changed("thinking.budget_tokens", format!("{budget} is below the least budget: raised to 1024"));
         budget = LEAST_BUDGET;
     }
     if request.max_output_tokens.is_none() {
@@ -165,14 +167,17 @@ fn plan_budget(
         plan.max_tokens = budget.saturating_add(ROOM).min(most);
     }
     if plan.max_tokens <= LEAST_BUDGET {
-        let message = format!("a limit of {} tokens leaves no room to think: thinking is off", plan.max_tokens);
+        let message =
+            format!("a limit of {} tokens leaves no room to think: thinking is off", plan.max_tokens);
         notices.changed("reasoning_effort", message);
         return;
     }
     // Interleaved thinking may exceed the limit; a caller of this dialect asks for that by a header.
-    if budget >= plan.max_tokens && !(is_ours && !request.tools.is_empty()) {
+    let may_interleave = is_ours && !request.tools.is_empty();
+    if budget >= plan.max_tokens && !may_interleave {
         budget = plan.max_tokens - 1;
-        notices.changed("thinking.budget_tokens", format!("the budget must fit the limit: lowered to {budget}"));
+        notices
+            .changed("thinking.budget_tokens", format!("the budget must fit the limit: lowered to {budget}"));
     }
     let display = reasoning.show.map(|show| if show { "summarized" } else { "omitted" });
     plan.thinking = Some(Thinking::Enabled { budget_tokens: budget, display: display.filter(|_| is_ours) });

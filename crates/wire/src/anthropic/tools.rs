@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 use serde_json::Value;
-use tollway_model::{
-    Capabilities, Dialect, Notices, RawJson, Request, Tool, ToolChoice, WebSearch,
-};
+use tollway_model::{Capabilities, Dialect, Notices, RawJson, Request, Tool, ToolChoice, WebSearch};
 
 use super::blocks_out::{Choice, FunctionTool, SearchTool, ToolBlock};
 use super::names::Rewriter;
@@ -45,7 +43,10 @@ impl<'a> Writer<'a, '_> {
         if tools.list.is_empty() && has_history {
             tools.list.push(ToolBlock::Function(uncallable()));
             tools.choice = Some(Choice::None);
-            self.notices.changed("tools", "earlier turns use tools and none are given: one that is never called was added");
+            self.notices.changed(
+                "tools",
+                "earlier turns use tools and none are given: one that is never called was added",
+            );
             return tools;
         }
         tools.choice = self.choice(!tools.list.is_empty(), thinks);
@@ -77,7 +78,11 @@ impl<'a> Writer<'a, '_> {
                     format!("tools[{index}]"),
                     "tools take JSON here: sent as a function with one argument `input`",
                 );
-                tools.list.push(ToolBlock::Function(custom(self.names.get(name), description, format.as_ref())));
+                tools.list.push(ToolBlock::Function(custom(
+                    self.names.get(name),
+                    description,
+                    format.as_ref(),
+                )));
             }
             Tool::Server { dialect: Dialect::Anthropic, kind, json } => {
                 if kind.starts_with("web_search_") && self.capabilities.web_search.no() {
@@ -106,7 +111,9 @@ impl<'a> Writer<'a, '_> {
 
     /// Members of the tool that only this dialect knows.
     fn rest(&self, index: usize) -> IndexMap<&'a str, &'a RawJson> {
-        let Some(fields) = self.request.extras.for_dialect(Dialect::Anthropic) else { return IndexMap::new() };
+        let Some(fields) = self.request.extras.for_dialect(Dialect::Anthropic) else {
+            return IndexMap::new();
+        };
         let prefix = format!("tools[{index}].");
         fields.iter().filter_map(|(path, value)| Some((path.strip_prefix(&prefix)?, value))).collect()
     }
@@ -152,7 +159,9 @@ impl<'a> Writer<'a, '_> {
             return self.notices.dropped("web_search_options", "the model cannot search the web");
         }
         if self.request.tools.iter().any(|tool| tool.name() == "web_search") {
-            return self.notices.dropped("web_search_options", "a tool of the caller is called `web_search` too");
+            return self
+                .notices
+                .dropped("web_search_options", "a tool of the caller is called `web_search` too");
         }
         let by_size = match search.context_size.as_deref() {
             Some("low") => Some(1),
@@ -199,7 +208,8 @@ impl<'a> Writer<'a, '_> {
         let is_forced = matches!(choice, Some(Choice::Any { .. } | Choice::Tool { .. }));
         if is_forced && (thinks || self.capabilities.forced_tool_use.no()) {
             let why = if thinks { "a thinking model" } else { "this model" };
-            self.notices.changed("tool_choice", format!("{why} cannot be forced to use a tool: sent as `auto`"));
+            self.notices
+                .changed("tool_choice", format!("{why} cannot be forced to use a tool: sent as `auto`"));
             return Some(Choice::Auto { disable_parallel_tool_use });
         }
         choice
@@ -238,7 +248,9 @@ fn custom<'a>(name: &str, description: &'a Option<String>, format: Option<&RawJs
         (Some(text), None) => Some(Cow::Borrowed(text.as_str())),
         (text, Some(format)) => {
             let text = text.as_deref().unwrap_or_default();
-            Some(Cow::Owned(format!("{text}\nThe input must have this format: {}", format.get()).trim().to_owned()))
+            Some(Cow::Owned(
+                format!("{text}\nThe input must have this format: {}", format.get()).trim().to_owned(),
+            ))
         }
         (None, None) => None,
     };
@@ -251,7 +263,11 @@ fn custom<'a>(name: &str, description: &'a Option<String>, format: Option<&RawJs
 }
 
 /// A function tool with nothing special about it.
-pub(super) fn function<'a>(name: String, description: Option<Cow<'a, str>>, schema: RawJson) -> FunctionTool<'a> {
+pub(super) fn function<'a>(
+    name: String,
+    description: Option<Cow<'a, str>>,
+    schema: RawJson,
+) -> FunctionTool<'a> {
     FunctionTool {
         name: Cow::Owned(name),
         description,
@@ -282,14 +298,18 @@ fn approximate(location: &RawJson) -> Option<RawJson> {
 fn mcp_server(tool: &Value) -> Option<Value> {
     let url = tool.get("server_url")?.as_str()?;
     let name = tool.get("server_label").and_then(Value::as_str).unwrap_or("mcp");
-    let mut server = serde_json::json!({ "type": "url", "url": url, "name": name });
     let header = tool.pointer("/headers/Authorization").and_then(Value::as_str);
     let token = header.map(|header| header.strip_prefix("Bearer ").unwrap_or(header));
-    if let Some(token) = token.or_else(|| tool.get("authorization").and_then(Value::as_str)) {
-        server["authorization_token"] = Value::String(token.to_owned());
+    let token = token.or_else(|| tool.get("authorization").and_then(Value::as_str));
+    let mut server = serde_json::Map::new();
+    server.insert("type".to_owned(), "url".into());
+    server.insert("url".to_owned(), url.into());
+    server.insert("name".to_owned(), name.into());
+    if let Some(token) = token {
+        server.insert("authorization_token".to_owned(), token.into());
     }
     if let Some(allowed) = tool.get("allowed_tools").filter(|allowed| allowed.is_array()) {
-        server["tool_configuration"] = serde_json::json!({ "allowed_tools": allowed });
+        server.insert("tool_configuration".to_owned(), serde_json::json!({ "allowed_tools": allowed }));
     }
-    Some(server)
+    Some(Value::Object(server))
 }

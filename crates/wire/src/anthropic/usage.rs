@@ -141,7 +141,8 @@ pub(super) fn wire<'a>(
         output_tokens: usage.total_output(),
         output_tokens_details: (usage.reasoning > 0)
             .then_some(OutputDetails { thinking_tokens: usage.reasoning }),
-        server_tool_use: (usage.web_searches > 0 && !rest.contains_key("server_tool_use")).then_some(searches),
+        server_tool_use: (usage.web_searches > 0 && !rest.contains_key("server_tool_use"))
+            .then_some(searches),
         service_tier,
         rest,
     }

@@ -280,7 +280,7 @@ fn more(request: &Request, notices: &mut Notices) -> Members {
     for (key, value) in &extras.fields {
         if let Some((_, name)) = GEMINI_FIELDS.iter().find(|(known, _)| known == key) {
             more.insert((*name).to_owned(), value.clone());
-        } else if HARMLESS.contains(&key.as_str()) {
+        } else if HARMLESS.contains(&key.as_str()) || crate::anthropic::is_harmless(key) {
             notices.changed(key.clone(), "Gemini has no counterpart");
         } else {
             notices.dropped(key.clone(), "Gemini has no counterpart");

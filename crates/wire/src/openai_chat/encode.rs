@@ -151,7 +151,14 @@ impl Fields<'_, '_> {
 
     fn limits(&mut self, map: &mut Map<'_>) {
         let request = self.request;
-        if let Some(limit) = request.max_output_tokens {
+        if let Some(wanted) = request.max_output_tokens {
+            // Agents ask for what their usual model can do; others refuse more than they can.
+            let most =
+                self.target.capabilities.max_output_tokens.filter(|most| *most > 0 && !is_native(request));
+            let limit = most.map_or(wanted, |most| wanted.min(most));
+            if limit < wanted {
+                self.notices.changed("max_tokens", format!("the model writes at most {limit} tokens"));
+            }
             let older = self.target.quirks.max_tokens_only;
             map.int(if older { "max_tokens" } else { "max_completion_tokens" }, limit);
         }
@@ -196,7 +203,8 @@ impl Fields<'_, '_> {
             Some(OutputFormat::Text) => map.map("response_format", |map| map.str("type", "text")),
             Some(OutputFormat::JsonObject) => json_object(map),
             Some(OutputFormat::JsonSchema { .. }) if self.target.capabilities.json_schema.no() => {
-                self.notices.dropped("response_format.json_schema", "the model takes no schema for its answer");
+                self.notices
+                    .dropped("response_format.json_schema", "the model takes no schema for its answer");
                 json_object(map);
             }
             Some(OutputFormat::JsonSchema { name, description, schema, strict }) => {
@@ -239,7 +247,9 @@ impl Fields<'_, '_> {
             let off = reasoning.disabled || reasoning.effort == Some(Effort::None);
             let kind = if off { "disabled" } else { "enabled" };
             map.map("thinking", |map| map.str("type", kind));
-            if reasoning.budget_tokens.is_some() || reasoning.effort.is_some_and(|effort| effort != Effort::None) {
+            if reasoning.budget_tokens.is_some()
+                || reasoning.effort.is_some_and(|effort| effort != Effort::None)
+            {
                 self.notices.changed("reasoning_effort", "the target only switches thinking on or off");
             }
             return;
@@ -249,9 +259,7 @@ impl Fields<'_, '_> {
             return;
         }
         let Some(wanted) = wanted_effort(reasoning) else {
-            if reasoning.disabled && !capabilities.efforts.is_empty() {
-                self.notices.changed("thinking", "the model cannot be told not to think");
-            }
+            self.notices.changed("thinking", "the target is asked for an effort, or decides by itself");
             return;
         };
         if reasoning.disabled && !capabilities.efforts.contains(&Effort::None) && !is_native(self.request) {
@@ -302,8 +310,13 @@ impl Fields<'_, '_> {
 
     fn bookkeeping(&mut self, map: &mut Map<'_>) {
         let request = self.request;
-        if let Some(user) = &request.user {
-            map.str("user", user);
+        match &request.user {
+            // OpenAI refuses more; agents put whole JSON objects there.
+            Some(user) if user.len() > 64 && !is_native(request) => {
+                self.notices.changed("user", "longer than 64 bytes: kept for the gateway's own records");
+            }
+            Some(user) => map.str("user", user),
+            None => {}
         }
         if let Some(metadata) = &request.metadata {
             if is_native(request) {
@@ -349,7 +362,7 @@ impl Fields<'_, '_> {
                     }
                 }
                 (Some(Dialect::OpenaiText), _) => map.raw(key, value),
-                (_, key) if HARMLESS.contains(&key) => {
+                (_, key) if HARMLESS.contains(&key) || crate::anthropic::is_harmless(key) => {
                     self.notices.changed(key.to_owned(), "the target has no such field");
                 }
                 _ => self.notices.dropped(key.clone(), "the target has no such field"),

@@ -132,7 +132,8 @@ impl<'a, 'n> Messages<'a, 'n> {
                 Content::Audio(media) => audio(path, media, map)?,
                 Content::Video(media) => {
                     map.str("type", "video_url");
-                    let url = location(media).ok_or_else(|| unsupported(path, "a video needs bytes or a URL"))?;
+                    let url =
+                        location(media).ok_or_else(|| unsupported(path, "a video needs bytes or a URL"))?;
                     map.map("video_url", |map| map.str("url", &url));
                 }
                 Content::File(media) => file(path, media, self.native, map)?,
@@ -165,7 +166,8 @@ impl<'a, 'n> Messages<'a, 'n> {
         let (said, moved): (Vec<_>, Vec<_>) =
             result.parts.iter().enumerate().partition(|(_, part)| fits(part));
         if result.is_error == Some(true) {
-            self.notices.changed(format!("messages[{index}].is_error"), "the text alone tells of the failure");
+            self.notices
+                .changed(format!("messages[{index}].is_error"), "the text alone tells of the failure");
         }
         if part.cache.is_some() {
             self.notices.changed(format!("messages[{index}].cache_control"), AUTOMATIC_CACHE);
@@ -263,7 +265,8 @@ impl<'a, 'n> Messages<'a, 'n> {
         let mut text = String::new();
         for (number, part) in message.parts.iter().enumerate() {
             let Content::Reasoning { text: thought, signature, .. } = &part.content else { continue };
-            if wanted || (signature.is_none() && !refused) {
+            let own = signature.as_ref().is_none_or(|signature| signature.origin == Dialect::OpenaiChat);
+            if wanted || (own && !refused) {
                 text.push_str(thought);
             } else {
                 let path = format!("messages[{index}].content[{number}]");
@@ -318,7 +321,8 @@ impl<'a, 'n> Messages<'a, 'n> {
                     self.notices.changed(path(), "generated media is not sent back");
                 }
                 Content::Native { dialect: Dialect::OpenaiChat, json } if !refused => {
-                    if let Some(fields) = json.to_value().as_object().filter(|fields| !fields.contains_key("type"))
+                    if let Some(fields) =
+                        json.to_value().as_object().filter(|fields| !fields.contains_key("type"))
                     {
                         for (key, value) in fields {
                             map.literal(key, &value.to_string());

@@ -71,6 +71,8 @@ struct Fault {
     code: Option<String>,
     kind: Option<String>,
     param: Option<String>,
+    /// Azure's inner error says that a content filter refused.
+    filtered: bool,
 }
 
 impl Fault {
@@ -79,7 +81,9 @@ impl Fault {
         if let Some(items) = read::list(raw) {
             // Gemini's compatible endpoint wraps the error in a list.
             let first = items.first().filter(|item| read::is_object(item));
-            return first.map(|item| Fault::of(item)).unwrap_or(Fault { message: readable(raw), ..Fault::default() });
+            return first
+                .map(|item| Fault::of(item))
+                .unwrap_or(Fault { message: readable(raw), ..Fault::default() });
         }
         let Some(mut fields) = Object::parse(raw.get()) else {
             return Fault { message: readable(raw), ..Fault::default() };
@@ -87,7 +91,8 @@ impl Fault {
         let inner = fields.get("error").filter(|inner| read::is_object(inner));
         let mut fault = inner.map(Fault::of).unwrap_or_default();
         if fault.message.is_empty() {
-            let named = ["message", "error", "detail", "error_message", "errors", "msg", "title", "error_msg"];
+            let named =
+                ["message", "error", "detail", "error_message", "errors", "msg", "title", "error_msg"];
             fault.message = named
                 .iter()
                 .filter_map(|key| fields.take(key))
@@ -96,11 +101,13 @@ impl Fault {
                 .unwrap_or_default();
         }
         let inner_code = fields.object("innererror").and_then(|mut inner| word(&mut inner, "code"));
-        let telling = inner_code.filter(|code| code.contains("PolicyViolation"));
-        let own = telling.or_else(|| word(&mut fields, "code")).or_else(|| word(&mut fields, "status_code"));
+        fault.filtered |= inner_code.is_some_and(|code| code.contains("PolicyViolation"));
+        let own = word(&mut fields, "code").or_else(|| word(&mut fields, "status_code"));
         fault.code = fault.code.or(own);
         let kind = word(&mut fields, "type").or_else(|| word(&mut fields, "error_type"));
-        fault.kind = fault.kind.or(kind).or_else(|| word(&mut fields, "status"));
+        // Google's `status` is a word; Azure's is the HTTP status once more.
+        let status = word(&mut fields, "status").filter(|word| word.parse::<i64>().is_err());
+        fault.kind = fault.kind.or(kind).or(status);
         fault.param = fault.param.or_else(|| word(&mut fields, "param"));
         // OpenRouter and others keep the upstream's words in metadata.
         if let Some(mut metadata) = fields.object("metadata")
@@ -146,7 +153,9 @@ impl Fault {
     fn into_error(self, status: u16, retry_after: Option<Duration>) -> Error {
         let kind = self.kind_for(status);
         let retry = match (kind, status) {
-            (Kind::ContextWindow | Kind::ContentPolicy | Kind::Payment, _) | (_, 401..=404) => Retry::Elsewhere,
+            (Kind::ContextWindow | Kind::ContentPolicy | Kind::Payment, _) | (_, 401..=404) => {
+                Retry::Elsewhere
+            }
             _ if self.code.as_deref() == Some("insufficient_quota") => Retry::Elsewhere,
             (_, 408 | 409 | 424 | 425 | 429 | 500..) => Retry::Later(retry_after),
             (Kind::Authentication, _) => Retry::Elsewhere,
@@ -168,7 +177,7 @@ impl Fault {
         if is_context_window(&text, &code) {
             return Kind::ContextWindow;
         }
-        if is_content_policy(&text, &code) {
+        if self.filtered || is_content_policy(&text, &code) {
             return Kind::ContentPolicy;
         }
         match status {
@@ -205,7 +214,9 @@ fn is_context_window(text: &str, code: &str) -> bool {
         "input is too long",
         "context window",
     ];
-    if text.contains("string_above_max_length") || (text.contains("invalid 'user") && text.contains("too long")) {
+    if text.contains("string_above_max_length")
+        || (text.contains("invalid 'user") && text.contains("too long"))
+    {
         return false;
     }
     matches!(code, "context_length_exceeded" | "context_window_exceeded" | "model_max_prompt_tokens_exceeded")
@@ -330,8 +341,20 @@ mod tests {
         );
         check(401, r#"{"message":"Unauthorized"}"#, Authentication, Elsewhere, "Unauthorized");
         check(404, r#"{"detail":"Not Found"}"#, NotFound, Elsewhere, "Not Found");
-        check(400, r#"{"error":"Input is too long for this"}"#, ContextWindow, Elsewhere, "Input is too long for this");
-        check(400, r#"{"error":["`a`: b","c"],"error_type":"validation"}"#, InvalidRequest, Never, "`a`: b; c");
+        check(
+            400,
+            r#"{"error":"Input is too long for this"}"#,
+            ContextWindow,
+            Elsewhere,
+            "Input is too long for this",
+        );
+        check(
+            400,
+            r#"{"error":["`a`: b","c"],"error_type":"validation"}"#,
+            InvalidRequest,
+            Never,
+            "`a`: b; c",
+        );
         check(
             400,
             r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
@@ -339,15 +362,51 @@ mod tests {
             Elsewhere,
             "filtered",
         );
-        check(400, r#"[{"error":{"code":400,"message":"API key not valid. X","status":"INVALID_ARGUMENT"}}]"#, Authentication, Elsewhere, "API key not valid. X");
-        check(429, r#"{"error":{"message":"slow down","type":"tokens"}}"#, RateLimit, Later(None), "slow down");
+        check(
+            400,
+            r#"[{"error":{"code":400,"message":"API key not valid. X","status":"INVALID_ARGUMENT"}}]"#,
+            Authentication,
+            Elsewhere,
+            "API key not valid. X",
+        );
+        check(
+            429,
+            r#"{"error":{"message":"slow down","type":"tokens"}}"#,
+            RateLimit,
+            Later(None),
+            "slow down",
+        );
         check(429, r#"{"error":{"message":"m","code":"insufficient_quota"}}"#, RateLimit, Elsewhere, "m");
-        check(503, "<html><head><title>503 Unavailable</title></head></html>", Overloaded, Later(None), "503 Unavailable");
+        check(
+            503,
+            "<html><head><title>503 Unavailable</title></head></html>",
+            Overloaded,
+            Later(None),
+            "503 Unavailable",
+        );
         check(502, "", Upstream, Later(None), "the provider answered with status 502 and no message");
         check(500, "boom", Upstream, Later(None), "boom");
-        check(400, r#"{"success":false,"errors":[{"code":7003,"message":"no route"}]}"#, InvalidRequest, Never, "no route");
-        check(413, r#"{"message":"Current length is 9000 while limit is 8192"}"#, ContextWindow, Elsewhere, "Current length is 9000 while limit is 8192");
-        check(400, r#"{"error":{"message":"Invalid 'user': string too long. prompt is too long"}}"#, InvalidRequest, Never, "Invalid 'user': string too long. prompt is too long");
+        check(
+            400,
+            r#"{"success":false,"errors":[{"code":7003,"message":"no route"}]}"#,
+            InvalidRequest,
+            Never,
+            "no route",
+        );
+        check(
+            413,
+            r#"{"message":"Current length is 9000 while limit is 8192"}"#,
+            ContextWindow,
+            Elsewhere,
+            "Current length is 9000 while limit is 8192",
+        );
+        check(
+            400,
+            r#"{"error":{"message":"Invalid 'user': string too long. prompt is too long"}}"#,
+            InvalidRequest,
+            Never,
+            "Invalid 'user': string too long. prompt is too long",
+        );
     }
 
     #[test]

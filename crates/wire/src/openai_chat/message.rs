@@ -2,7 +2,8 @@
 //!
 //! A tool message is one `Role::Tool` message. Fields of assistant messages that only this dialect knows
 //! (`reasoning_details`, `prefix`) become [`Content::Native`] parts: an object with that one field. Content parts of
-//! unknown type become native parts that have a `type`.
+//! unknown type become native parts that have a `type`. Other unknown message fields are bookkeeping of client
+//! libraries and go no further.
 
 use tollway_model::{
     CacheHint, CacheTtl, Citation, Content, Detail, Dialect, Media, MediaSource, Message, Part, RawJson,
@@ -79,7 +80,8 @@ fn assistant(fields: &mut Object<'_>, path: &Path<'_>, index: usize) -> Result<V
     let said = content(fields, path)?;
     let start = parts.len();
     parts.extend(said);
-    let signatures = fields.object("provider_specific_fields").map(|mut extra| thought_signatures(&mut extra));
+    let signatures =
+        fields.object("provider_specific_fields").map(|mut extra| thought_signatures(&mut extra));
     attach_citations(fields, parts.get_mut(start..).unwrap_or_default());
     if let Some(refusal) = fields.string("refusal", path)? {
         parts.push(Part::new(Content::Refusal(refusal)));
@@ -155,7 +157,8 @@ fn thinking(fields: &mut Object<'_>, path: &Path<'_>) -> Result<Vec<Part>> {
     let older = fields.text("reasoning").map(|text| text.into_owned());
     let mut parts = Vec::new();
     for raw in fields.list("thinking_blocks") {
-        parts.extend(Object::parse(raw.get()).and_then(|mut block| thinking_block(&mut block)).map(Part::new));
+        parts
+            .extend(Object::parse(raw.get()).and_then(|mut block| thinking_block(&mut block)).map(Part::new));
     }
     if parts.is_empty()
         && let Some(text) = plain.or(older).filter(|text| !text.is_empty())
@@ -169,13 +172,16 @@ fn thinking(fields: &mut Object<'_>, path: &Path<'_>) -> Result<Vec<Part>> {
 pub(super) fn thinking_block(block: &mut Object<'_>) -> Option<Content> {
     let kind = block.text("type")?;
     let data = block.text(if kind == "redacted_thinking" { "data" } else { "signature" });
-    let signature =
-        data.filter(|data| !data.is_empty()).map(|data| carry::untag(&data, Dialect::Anthropic));
+    let signature = data.filter(|data| !data.is_empty()).map(|data| carry::untag(&data, Dialect::Anthropic));
     if kind == "redacted_thinking" {
         return Some(Content::Reasoning { text: String::new(), signature, redacted: true });
     }
     let text = block.text("thinking").unwrap_or_default().into_owned();
-    (!text.is_empty() || signature.is_some()).then_some(Content::Reasoning { text, signature, redacted: false })
+    (!text.is_empty() || signature.is_some()).then_some(Content::Reasoning {
+        text,
+        signature,
+        redacted: false,
+    })
 }
 
 fn tool_calls(fields: &mut Object<'_>, path: &Path<'_>, index: usize, parts: &mut Vec<Part>) -> Result<()> {
@@ -208,8 +214,11 @@ fn tool_call(raw: Raw<'_>, path: &Path<'_>, message: usize, number: usize) -> Re
     let listed = listed.and_then(|mut extra| thought_signatures(&mut extra).into_iter().next());
     let signature = packed.or_else(|| Some(carry::untag(&listed?, Dialect::Gemini)));
     let custom = fields.get("custom").is_some();
-    let (key, text, kind) =
-        if custom { ("custom", "input", ToolKind::Custom) } else { ("function", "arguments", ToolKind::Function) };
+    let (key, text, kind) = if custom {
+        ("custom", "input", ToolKind::Custom)
+    } else {
+        ("function", "arguments", ToolKind::Function)
+    };
     let inner_path = path.key(key);
     let inner = fields.take(key).ok_or_else(|| inner_path.missing())?;
     let mut inner = Object::expect(inner, &inner_path)?;

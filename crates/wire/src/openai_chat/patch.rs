@@ -70,7 +70,10 @@ fn top_level(envelope: &Envelope, quirks: &Quirks, edits: &mut Edits) {
         if envelope.has("reasoning_effort") && !envelope.has("thinking") {
             let effort = envelope.str("reasoning_effort");
             let off = matches!(effort.as_deref(), Some("none" | "disable"));
-            edits.set_raw("thinking", format!("{{\"type\":\"{}\"}}", if off { "disabled" } else { "enabled" }));
+            edits.set_raw(
+                "thinking",
+                format!("{{\"type\":\"{}\"}}", if off { "disabled" } else { "enabled" }),
+            );
         }
     }
 }
@@ -81,11 +84,8 @@ fn elements(
     quirks: &Quirks,
     rewrite: impl Fn(Raw<'_>, &Quirks) -> Option<Vec<u8>>,
 ) -> Option<Vec<u8>> {
-    let rewritten: HashMap<usize, Vec<u8>> = items
-        .iter()
-        .enumerate()
-        .filter_map(|(index, item)| Some((index, rewrite(item, quirks)?)))
-        .collect();
+    let rewritten: HashMap<usize, Vec<u8>> =
+        items.iter().enumerate().filter_map(|(index, item)| Some((index, rewrite(item, quirks)?))).collect();
     if rewritten.is_empty() {
         return None;
     }
@@ -172,7 +172,9 @@ fn message(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {
 }
 
 fn content<'a>(fields: &'a Object<'_>, role: &str, quirks: &Quirks, changes: &mut Changes<'a>) {
-    let Some(parts) = fields.get("content").filter(|raw| read::is_list(raw)).and_then(read::list) else { return };
+    let Some(parts) = fields.get("content").filter(|raw| read::is_list(raw)).and_then(read::list) else {
+        return;
+    };
     if quirks.flatten_text {
         let texts: Option<Vec<_>> = parts
             .iter()

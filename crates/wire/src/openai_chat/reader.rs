@@ -89,6 +89,7 @@ impl Reader {
         self.id = id.into_owned();
         let created = created.and_then(|seconds| i64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
         events.push(Event::Start { id: self.id.clone(), model: model.into_owned(), created });
+        events.extend(self.usage.map(Event::Usage));
     }
 
     fn count(&mut self, usage: Usage, events: &mut Vec<Event>) {
@@ -113,15 +114,16 @@ impl Reader {
         let said = if self.whole { message.or(delta) } else { delta.or(message) };
         let number = index;
         let choice = self.choices.entry(index).or_insert_with(|| Choice::new(number));
+        // Before the text they belong to, so that one chunk for the client can hold both.
+        if let Some(logprobs) = fields.take("logprobs").and_then(logprobs) {
+            events.push(Event::Logprobs { choice: index, logprobs });
+        }
         if let Some(mut said) = said {
             choice.say(&mut said, &self.id, self.whole, &self.restore, events);
         }
         // Legacy text completions.
         if let Some(text) = fields.text("text") {
             choice.text(&text, events);
-        }
-        if let Some(logprobs) = fields.take("logprobs").and_then(logprobs) {
-            events.push(Event::Logprobs { choice: index, logprobs });
         }
         choice.finish(&mut fields);
         if counted.is_none() {
@@ -167,16 +169,20 @@ fn chat_logprobs(fields: &mut Object<'_>) -> Option<RawJson> {
     let (tokens, probabilities) = (fields.list("tokens"), fields.list("token_logprobs"));
     let mut tops = fields.list("top_logprobs").into_iter();
     let entry = |token: &str, logprob: serde_json::Value| {
-        serde_json::json!({ "token": token, "logprob": logprob, "bytes": token.as_bytes() })
+        let mut fields = serde_json::Map::new();
+        fields.insert("token".to_owned(), token.into());
+        fields.insert("logprob".to_owned(), logprob);
+        fields.insert("bytes".to_owned(), token.as_bytes().into());
+        fields
     };
     let mut content = Vec::with_capacity(tokens.len());
     for (token, logprob) in tokens.into_iter().zip(probabilities) {
         let mut one = entry(&read::text(token)?, serde_json::from_str(logprob.get()).ok()?);
         let top = tops.next().and_then(|top| Object::parse(top.get()));
         let alternatives = top.iter().flat_map(Object::rest).filter_map(|(token, logprob)| {
-            Some(entry(token, serde_json::from_str(logprob.get()).ok()?))
+            Some(entry(token, serde_json::from_str(logprob.get()).ok()?).into())
         });
-        one["top_logprobs"] = serde_json::Value::Array(alternatives.collect());
+        one.insert("top_logprobs".to_owned(), serde_json::Value::Array(alternatives.collect()));
         content.push(one);
     }
     (!content.is_empty()).then(|| RawJson::from(serde_json::json!({ "content": content })))
@@ -189,9 +195,12 @@ pub(super) fn finish_reason(word: &str) -> Option<FinishReason> {
         "stop_sequence" | "STOP_SEQUENCE" => FinishReason::StopSequence,
         "length" | "max_tokens" | "MAX_TOKENS" | "model_length" | "max_length" => FinishReason::Length,
         "tool_calls" | "function_call" | "tool_use" | "TOOL_CALL" => FinishReason::ToolCalls,
-        "content_filter" | "content_filtered" | "sensitive" | "SAFETY" | "RECITATION" | "guardrail_intervened" => {
-            FinishReason::ContentFilter
-        }
+        "content_filter"
+        | "content_filtered"
+        | "sensitive"
+        | "SAFETY"
+        | "RECITATION"
+        | "guardrail_intervened" => FinishReason::ContentFilter,
         "refusal" => FinishReason::Refusal,
         "pause_turn" => FinishReason::Pause,
         "model_context_window_exceeded" => FinishReason::ContextWindow,

@@ -135,9 +135,7 @@ fn tool(raw: Raw<'_>, path: &Path<'_>) -> Result<Tool> {
             let inner_path = path.key("custom");
             let mut inner = Object::expect(fields.take("custom").unwrap_or(raw), &inner_path)?;
             Ok(Tool::Custom {
-                name: inner
-                    .string("name", &inner_path)?
-                    .ok_or_else(|| inner_path.key("name").missing())?,
+                name: inner.string("name", &inner_path)?.ok_or_else(|| inner_path.key("name").missing())?,
                 description: inner.string("description", &inner_path)?,
                 format: inner.raw("format"),
             })
@@ -197,11 +195,11 @@ fn tool_choice(raw: Raw<'_>, path: &Path<'_>) -> Result<ToolChoice> {
             allowed(&mut inner, &inner_path)
         }
         // Anthropic's spelling.
-        "tool" => fields
-            .string("name", path)?
-            .map(ToolChoice::Named)
-            .ok_or_else(|| path.key("name").missing()),
-        word => choice_word(word).ok_or_else(|| path.key("type").must_be("`function`, `custom` or `allowed_tools`")),
+        "tool" => {
+            fields.string("name", path)?.map(ToolChoice::Named).ok_or_else(|| path.key("name").missing())
+        }
+        word => choice_word(word)
+            .ok_or_else(|| path.key("type").must_be("`function`, `custom` or `allowed_tools`")),
     }
 }
 
@@ -246,9 +244,7 @@ fn output_format(top: &mut Object<'_>) -> Result<Option<OutputFormat>> {
         "text" => Ok(Some(OutputFormat::Text)),
         // A schema beside `json_object` is an older spelling (`response_schema` is LiteLLM's).
         "json_object" => Ok(Some(match fields.raw("response_schema").or_else(|| fields.raw("schema")) {
-            Some(schema) => {
-                OutputFormat::JsonSchema { name: None, description: None, schema, strict: None }
-            }
+            Some(schema) => OutputFormat::JsonSchema { name: None, description: None, schema, strict: None },
             None => OutputFormat::JsonObject,
         })),
         "json_schema" => {
@@ -326,9 +322,10 @@ fn web_search(top: &mut Object<'_>) -> Result<Option<WebSearch>> {
     }
     if let Some(mut filters) = fields.object("filters") {
         let path = path.key("filters");
-        for (key, domains) in
-            [("allowed_domains", &mut search.allowed_domains), ("blocked_domains", &mut search.blocked_domains)]
-        {
+        for (key, domains) in [
+            ("allowed_domains", &mut search.allowed_domains),
+            ("blocked_domains", &mut search.blocked_domains),
+        ] {
             if let Some(raw) = filters.take(key) {
                 *domains = strings(raw, &path.key(key))?;
             }
@@ -348,7 +345,9 @@ fn audio(top: &mut Object<'_>, request: &mut Request) -> Result<()> {
         return Ok(());
     }
     let voice = fields.string("voice", &path)?.ok_or_else(|| path.key("voice").missing())?;
-    let format = fields.string("format", &path)?.ok_or_else(|| Error::invalid_at("audio.format", "`audio.format` is required"))?;
+    let format = fields
+        .string("format", &path)?
+        .ok_or_else(|| Error::invalid_at("audio.format", "`audio.format` is required"))?;
     request.audio = Some(AudioFormat { voice, format });
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Whole answers: reading a provider's, writing a client's.
 
 use tollway_model::{
-    Choice, Citation, Content, Dialect, Error, FinishReason, Fold, Kind, Media, MediaSource, Notices, RawJson,
-    Response, Result, Signature, ToolCall, ToolKind,
+    Choice, Citation, Content, Dialect, Error, FinishReason, Fold, Kind, Media, MediaSource, Notices,
+    RawJson, Response, Result, Signature, ToolCall, ToolKind,
 };
 
 use super::encode_message::location;
@@ -68,7 +68,11 @@ fn write_message(choice: &Choice, id: &str, notices: &mut Notices, map: &mut Map
     map.str("role", "assistant");
     let silent = gathered.text.is_empty()
         && !(gathered.calls.is_empty() && gathered.refusal.is_none() && gathered.audio.is_none());
-    if silent || gathered.audio.is_some() { map.null("content") } else { map.str("content", &gathered.text) }
+    if silent || gathered.audio.is_some() {
+        map.null("content")
+    } else {
+        map.str("content", &gathered.text)
+    }
     match &gathered.refusal {
         Some(refusal) => map.str("refusal", refusal),
         None => map.null("refusal"),

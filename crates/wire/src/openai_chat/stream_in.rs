@@ -69,10 +69,10 @@ impl StreamDecoder for Decoder {
             return;
         }
         let Decoder { framer, reader, over, .. } = self;
-        if let Err(too_long) = framer.push(bytes, |frame| take(&frame, reader, over, events)) {
-            if !self.over {
-                self.fail(Error::new(Kind::Upstream, too_long.to_string()), events);
-            }
+        if let Err(too_long) = framer.push(bytes, |frame| take(&frame, reader, over, events))
+            && !self.over
+        {
+            self.fail(Error::new(Kind::Upstream, too_long.to_string()), events);
         }
     }
 

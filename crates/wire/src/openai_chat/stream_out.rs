@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use tollway_model::{Delta, Dialect, Event, FinishReason, Media, PartKind, RawJson, Signature, ToolKind, Usage};
+use tollway_model::{
+    Delta, Dialect, Event, FinishReason, Media, PartKind, RawJson, Signature, ToolKind, Usage,
+};
 
 use super::error;
 use super::response;
@@ -18,6 +20,8 @@ pub(super) struct Encoder {
     id: String,
     model: String,
     created: i64,
+    /// How every frame begins, from `data: ` to the model.
+    head: Vec<u8>,
     include_usage: bool,
     choices: BTreeMap<u32, Choice>,
     finished: Vec<(u32, FinishReason, Option<String>, Option<String>)>,
@@ -33,6 +37,8 @@ struct Choice {
     begun: bool,
     next_tool: u32,
     next_image: u32,
+    /// Log-probabilities that wait for the text they belong to.
+    logprobs: Option<RawJson>,
     parts: BTreeMap<u32, Part>,
 }
 
@@ -40,7 +46,11 @@ struct Choice {
 enum Part {
     /// Text or refusal: nothing to remember.
     Plain(&'static str),
-    Thought { text: String, signature: Option<Signature>, redacted: bool },
+    Thought {
+        text: String,
+        signature: Option<Signature>,
+        redacted: bool,
+    },
     Tool(Tool),
     Audio,
     Image,
@@ -58,10 +68,11 @@ struct Tool {
 
 impl Encoder {
     pub(super) fn new(view: &View<'_>) -> Encoder {
-        Encoder {
+        let mut encoder = Encoder {
             id: view.id.to_owned(),
             model: view.model.to_owned(),
             created: view.created,
+            head: Vec::new(),
             include_usage: view.include_usage,
             choices: BTreeMap::new(),
             finished: Vec::new(),
@@ -69,16 +80,27 @@ impl Encoder {
             service_tier: None,
             extras: Vec::new(),
             over: false,
-        }
+        };
+        encoder.make_head();
+        encoder
     }
 
-    fn frame(&self, bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Map<'_>)) {
-        bytes.extend_from_slice(b"data: ");
-        write::object(bytes, |map| {
+    fn make_head(&mut self) {
+        let mut head = b"data: ".to_vec();
+        write::object(&mut head, |map| {
             map.str("id", &self.id);
             map.str("object", "chat.completion.chunk");
             map.int("created", self.created);
             map.str("model", &self.model);
+        });
+        // The frame goes on.
+        head.pop();
+        self.head = head;
+    }
+
+    fn frame(&self, bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Map<'_>)) {
+        bytes.extend_from_slice(&self.head);
+        write::resume(bytes, |map| {
             fill(map);
             if let Some(tier) = &self.service_tier {
                 map.str("service_tier", tier);
@@ -102,6 +124,7 @@ impl Encoder {
     ) {
         let choice = self.choices.entry(index).or_default();
         let first = !std::mem::replace(&mut choice.begun, true);
+        let logprobs = choice.logprobs.take();
         self.frame(bytes, |map| {
             map.list("choices", |list| {
                 list.map(|map| {
@@ -112,6 +135,9 @@ impl Encoder {
                         }
                         fill(map);
                     });
+                    if let Some(logprobs) = &logprobs {
+                        map.raw("logprobs", logprobs);
+                    }
                     after(map);
                 });
             });
@@ -321,19 +347,18 @@ impl StreamEncoder for Encoder {
                     self.id.clone_from(id);
                 }
                 self.created = created.unwrap_or(self.created);
+                self.make_head();
             }
             Event::PartStart { choice, part, kind } => self.begin(*choice, *part, kind, bytes),
             Event::Delta { choice, part, delta } => self.delta(*choice, *part, delta, bytes),
             Event::PartEnd { choice, part } => self.end_part(*choice, *part, bytes),
-            Event::Logprobs { choice, logprobs } => self.chunk_with(
-                *choice,
-                bytes,
-                |_| {},
-                |map| {
-                    map.raw("logprobs", logprobs);
-                    map.null("finish_reason");
-                },
-            ),
+            Event::Logprobs { choice, logprobs } => {
+                let waiting = self.choices.entry(*choice).or_default().logprobs.is_some();
+                if waiting {
+                    self.chunk(*choice, bytes, |_| {});
+                }
+                self.choices.entry(*choice).or_default().logprobs = Some(logprobs.clone());
+            }
             Event::Finish { choice, reason, native, stop_sequence } => {
                 self.finished.push((*choice, *reason, native.clone(), stop_sequence.clone()));
             }

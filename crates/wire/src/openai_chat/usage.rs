@@ -10,7 +10,8 @@ use super::write::Map;
 /// OpenAI counts cached and cache-written tokens in `prompt_tokens` and thinking in `completion_tokens`. Some hosts
 /// leave thinking out of `completion_tokens` and show it by the total: prompt + completion + reasoning.
 pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
-    let mut input_details = usage.object("prompt_tokens_details").or_else(|| usage.object("input_tokens_details"));
+    let mut input_details =
+        usage.object("prompt_tokens_details").or_else(|| usage.object("input_tokens_details"));
     let mut output_details =
         usage.object("completion_tokens_details").or_else(|| usage.object("output_tokens_details"));
     let prompt = first(&mut usage, &["prompt_tokens", "input_tokens"]);
@@ -21,7 +22,8 @@ pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
         details.as_mut().map_or(0, |details| first(details, names))
     };
     let cached = inner(&mut input_details, &["cached_tokens"]);
-    let outer_cached = first(&mut usage, &["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"]);
+    let outer_cached =
+        first(&mut usage, &["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"]);
     let written = inner(&mut input_details, &["cache_write_tokens", "cache_creation_tokens"]);
     let outer_written = first(&mut usage, &["cache_creation_input_tokens"]);
     let hour = input_details
@@ -52,7 +54,8 @@ pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
     };
     decoded.input = prompt.saturating_sub(decoded.total_input());
     let apart = reasoning > 0 && total == prompt.saturating_add(completion).saturating_add(reasoning);
-    let generated = if apart || reasoning > completion { completion.saturating_add(reasoning) } else { completion };
+    let generated =
+        if apart || reasoning > completion { completion.saturating_add(reasoning) } else { completion };
     decoded.output = generated.saturating_sub(decoded.total_output());
     decoded
 }

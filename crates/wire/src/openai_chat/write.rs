@@ -25,6 +25,14 @@ pub(crate) fn object<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Map<'_>) -> T)
     result
 }
 
+/// Goes on with an object that has a member already, and closes it.
+pub(crate) fn resume<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Map<'_>) -> T) -> T {
+    let mut map = Map { out, first: false };
+    let result = fill(&mut map);
+    map.out.push(b'}');
+    result
+}
+
 /// Writes a list.
 pub(crate) fn list<T>(out: &mut Vec<u8>, fill: impl FnOnce(&mut List<'_>) -> T) -> T {
     out.push(b'[');

@@ -11,8 +11,8 @@ mod tests;
 
 use http::HeaderMap;
 use tollway_model::{
-    Choice, Content, Dialect, Error, FinishReason, Kind, Message, Notices, RawJson, Request, Response, Result,
-    Role,
+    Choice, Content, Dialect, Error, FinishReason, Kind, Message, Notices, RawJson, Request, Response,
+    Result, Role,
 };
 
 use crate::openai_chat::read::{self, Object, Path, Raw};

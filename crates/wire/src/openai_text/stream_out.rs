@@ -17,6 +17,8 @@ pub(super) struct Encoder {
     shown: Vec<(u32, u32)>,
     /// Characters that have log-probabilities, by choice.
     offsets: BTreeMap<u32, usize>,
+    /// Log-probabilities that wait for the text they belong to.
+    logprobs: BTreeMap<u32, RawJson>,
     finished: Vec<(u32, FinishReason)>,
     usage: Option<Usage>,
     over: bool,
@@ -31,6 +33,7 @@ impl Encoder {
             include_usage: view.include_usage,
             shown: Vec::new(),
             offsets: BTreeMap::new(),
+            logprobs: BTreeMap::new(),
             finished: Vec::new(),
             usage: None,
             over: false,
@@ -49,20 +52,16 @@ impl Encoder {
         bytes.extend_from_slice(b"\n\n");
     }
 
-    fn chunk(
-        &self,
-        index: u32,
-        text: &str,
-        logprobs: Option<&RawJson>,
-        reason: Option<FinishReason>,
-        bytes: &mut Vec<u8>,
-    ) {
+    fn chunk(&mut self, index: u32, text: &str, reason: Option<FinishReason>, bytes: &mut Vec<u8>) {
+        let waiting = self.logprobs.remove(&index);
+        let offset = self.offsets.entry(index).or_default();
+        let logprobs = waiting.and_then(|logprobs| legacy_logprobs(&logprobs, offset));
         self.frame(bytes, |map| {
             map.list("choices", |list| {
                 list.map(|map| {
                     map.str("text", text);
                     map.int("index", index);
-                    match logprobs {
+                    match &logprobs {
                         Some(logprobs) => map.raw("logprobs", logprobs),
                         None => map.null("logprobs"),
                     }
@@ -77,7 +76,7 @@ impl Encoder {
 
     fn flush_finished(&mut self, bytes: &mut Vec<u8>) {
         for (index, reason) in std::mem::take(&mut self.finished) {
-            self.chunk(index, "", None, Some(reason), bytes);
+            self.chunk(index, "", Some(reason), bytes);
         }
     }
 }
@@ -100,14 +99,14 @@ impl StreamEncoder for Encoder {
             Event::Delta { choice, part, delta: Delta::Text(text) }
                 if self.shown.contains(&(*choice, *part)) =>
             {
-                self.chunk(*choice, text, None, None, bytes);
+                self.chunk(*choice, text, None, bytes);
             }
             Event::PartEnd { choice, part } => self.shown.retain(|shown| *shown != (*choice, *part)),
             Event::Logprobs { choice, logprobs } => {
-                let offset = self.offsets.entry(*choice).or_default();
-                if let Some(lists) = legacy_logprobs(logprobs, offset) {
-                    self.chunk(*choice, "", Some(&lists), None, bytes);
+                if self.logprobs.contains_key(choice) {
+                    self.chunk(*choice, "", None, bytes);
                 }
+                self.logprobs.insert(*choice, logprobs.clone());
             }
             Event::Finish { choice, reason, .. } => self.finished.push((*choice, *reason)),
             Event::Usage(usage) => self.usage = Some(*usage),

@@ -66,7 +66,8 @@ fn answers_are_text_completions_streamed_or_not() {
         "usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}});
     let answer = OpenaiText.decode_response(body.to_string().as_bytes(), &Restore::default()).unwrap();
     let mut notices = Notices::new();
-    let shown: Value = serde_json::from_slice(&OpenaiText.encode_response(&answer, &VIEW, &mut notices)).unwrap();
+    let shown: Value =
+        serde_json::from_slice(&OpenaiText.encode_response(&answer, &VIEW, &mut notices)).unwrap();
     assert_eq!(
         shown["choices"],
         json!([{"text":"hé","index":0,"finish_reason":"length","logprobs":{"tokens":["hé"],

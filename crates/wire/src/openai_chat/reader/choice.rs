@@ -7,9 +7,9 @@ use tollway_model::{Content, Delta, Dialect, Event, FinishReason, Media, PartKin
 
 use self::tools::Tools;
 use super::finish_reason;
-use crate::Restore;
 use crate::openai_chat::message;
 use crate::openai_chat::read::{self, Object, Path, Raw};
+use crate::{Restore, carry};
 
 /// The part that text is being added to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,15 +56,16 @@ impl Choice {
         if let Some(raw) = said.take("content") {
             self.content(raw, events);
         }
-        if let Some(refusal) = said.text("refusal") {
-            self.add(Open::Refusal, &refusal, events);
-        }
         let mut audio = said.object("audio");
         if let Some(transcript) = audio.as_mut().and_then(|audio| audio.text("transcript")) {
             self.text(&transcript, events);
         }
         for raw in said.list("annotations") {
             self.citation(raw, events);
+        }
+        self.text_signature(said, events);
+        if let Some(refusal) = said.text("refusal") {
+            self.add(Open::Refusal, &refusal, events);
         }
         self.tool_calls(said, id, restore, events);
         if let Some(audio) = &mut audio {
@@ -221,6 +222,16 @@ impl Choice {
         if let Some(citation) = message::citation(raw) {
             let part = self.ensure(Open::Text, events);
             self.delta(part, Some(Delta::Citation(citation)), events);
+        }
+    }
+
+    /// A thought signature beside the text belongs to the text.
+    fn text_signature(&mut self, said: &mut Object<'_>, events: &mut Vec<Event>) {
+        let Some(mut extra) = said.object("provider_specific_fields") else { return };
+        let Some((part, Open::Text)) = self.open else { return };
+        if let Some(value) = extra.list("thought_signatures").into_iter().find_map(read::text) {
+            let signature = carry::untag(&value, Dialect::Gemini);
+            self.delta(part, Some(Delta::Signature(signature)), events);
         }
     }
 
