@@ -286,7 +286,7 @@ fn usage_is_found_wherever_it_stands_and_the_last_counts() {
 
 #[test]
 fn renamed_tools_get_their_names_back() {
-    let restore = Restore { tool_names: [("f_1".to_owned(), "f.1".to_owned())].into(), json_tool: None };
+    let restore = Restore { tool_names: [("f_1".to_owned(), "f.1".to_owned())].into(), ..Restore::default() };
     let body = json!({"id": "c", "choices": [{"message": {"tool_calls": [call("a", "f_1", "{}")]}}]});
     let response = response::decode(body.to_string().as_bytes(), &restore).unwrap();
     assert_eq!(shown(&response)["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "f.1");
