@@ -131,11 +131,6 @@ pub(super) fn call_part<'a>(call: &'a ToolCall, wrapped: &mut bool) -> PartOut<'
     }
 }
 
-/// The word for why a choice ended.
-pub(super) fn finish_word(finish: FinishReason, native: Option<&str>) -> &str {
-    finish::write(finish, native)
-}
-
 /// Writes a complete answer.
 pub(super) fn encode(
     response: &Response,
@@ -183,7 +178,7 @@ pub(super) fn encode(
         }
         let mut candidate = CandidateOut::of(choice.index, parts);
         candidate.finish_reason =
-            choice.finish.map(|finish| finish_word(finish, choice.native_finish.as_deref()));
+            choice.finish.map(|finish| finish::write(finish, choice.native_finish.as_deref()));
         candidate.logprobs_result = choice.logprobs.as_ref().and_then(super::logprobs::write);
         candidate.complete(&response.extras, &sources);
         out.candidates.push(candidate);

@@ -50,6 +50,10 @@ pub(super) fn read_usage(body: &[u8]) -> Option<Usage> {
         #[serde(default)]
         candidates: Option<Vec<Candidate>>,
     }
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        // A stream that came as one array: its last piece counts.
+        return decode_response(body, &Restore::default()).ok()?.usage;
+    }
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let grounded = answer.candidates.iter().flatten().filter_map(|one| one.grounding_metadata.as_ref());
     let searched = grounded.map(grounding::searches).fold(0, u64::saturating_add);

@@ -2,7 +2,7 @@
 //!
 //! Clients are the google-genai SDKs and Gemini CLI; providers are Google's two hosts of the format. The model, the
 //! operation and whether to stream are in the URL, so they are not this codec's business. What a model understands
-//! depends on its generation, which [`family`] reads from its name.
+//! depends on its generation, which `family.rs` reads from its name.
 //! Reference: <https://ai.google.dev/api/generate-content>.
 
 mod answer_out;

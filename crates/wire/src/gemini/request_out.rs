@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::json;
-use tollway_model::{Dialect, Error, Notices, OutputFormat, RawJson, Request, Result, Tool};
+use tollway_model::{Capabilities, Dialect, Error, Notices, OutputFormat, RawJson, Request, Result, Tool};
 
 use super::contents_out::{self, Conversation, Setting};
 use super::family::Family;
@@ -65,7 +65,16 @@ pub(super) fn body<'a>(
     )?;
     let tools = tools_out::write(request, family, names, notices);
     let mut more = more(request, notices);
-    let mut config = generation_config(request, family, target, tools.functions, notices);
+    let mut config = Config {
+        request,
+        family,
+        capabilities: target.capabilities,
+        native,
+        functions: tools.functions,
+        notices: &mut *notices,
+        members: Members::new(),
+    }
+    .write();
     let mut tool_config: Members =
         tools.config.iter().map(|(key, value)| (key.clone(), RawJson::from(value.clone()))).collect();
     if native {
@@ -133,114 +142,116 @@ fn add_kept(config: &mut Members, kept: Option<RawJson>) {
     }
 }
 
-fn generation_config(
-    request: &Request,
+/// `generationConfig` while it is written.
+struct Config<'r, 'n> {
+    request: &'r Request,
     family: Family,
-    target: &Target<'_>,
+    capabilities: &'r Capabilities,
+    native: bool,
+    /// The request has functions.
     functions: bool,
-    notices: &mut Notices,
-) -> Members {
-    let mut config = Members::new();
-    set(&mut config, "maxOutputTokens", request.max_output_tokens);
-    sampling(request, target, notices, &mut config);
-    stops(request, notices, &mut config);
-    set(&mut config, "candidateCount", request.n);
-    set(&mut config, "responseLogprobs", request.logprobs);
-    set(&mut config, "logprobs", request.top_logprobs);
-    if let Some(output) = &request.output {
-        format(request, output, family, target, functions, notices, &mut config);
-    }
-    set(&mut config, "thinkingConfig", thinking::write(request, family, target.capabilities, notices));
-    voices(request, family, notices, &mut config);
-    config
+    notices: &'n mut Notices,
+    members: Members,
 }
 
-fn sampling(request: &Request, target: &Target<'_>, notices: &mut Notices, config: &mut Members) {
-    if target.capabilities.sampling_params.no() {
-        for (field, given) in [
-            ("temperature", request.temperature.is_some()),
-            ("top_p", request.top_p.is_some()),
-            ("top_k", request.top_k.is_some()),
-        ] {
-            if given {
-                notices.dropped(field, "this model takes no sampling parameters");
+impl Config<'_, '_> {
+    fn write(mut self) -> Members {
+        let request = self.request;
+        self.set("maxOutputTokens", request.max_output_tokens);
+        self.sampling();
+        self.stops();
+        self.set("candidateCount", request.n);
+        self.set("responseLogprobs", request.logprobs);
+        self.set("logprobs", request.top_logprobs);
+        if let Some(output) = &request.output {
+            self.format(output);
+        }
+        let thinking = thinking::write(request, self.family, self.capabilities, self.notices);
+        self.set("thinkingConfig", thinking);
+        self.voices();
+        self.members
+    }
+
+    fn set<T: Serialize>(&mut self, key: &str, value: Option<T>) {
+        set(&mut self.members, key, value);
+    }
+
+    fn sampling(&mut self) {
+        let request = self.request;
+        if self.capabilities.sampling_params.no() {
+            for (field, given) in [
+                ("temperature", request.temperature.is_some()),
+                ("top_p", request.top_p.is_some()),
+                ("top_k", request.top_k.is_some()),
+            ] {
+                if given {
+                    self.notices.dropped(field, "this model takes no sampling parameters");
+                }
             }
+        } else {
+            self.set("temperature", request.temperature);
+            self.set("topP", request.top_p);
+            self.set("topK", request.top_k);
         }
-    } else {
-        set(config, "temperature", request.temperature);
-        set(config, "topP", request.top_p);
-        set(config, "topK", request.top_k);
+        self.set("seed", request.seed);
+        self.set("presencePenalty", request.presence_penalty);
+        self.set("frequencyPenalty", request.frequency_penalty);
     }
-    set(config, "seed", request.seed);
-    set(config, "presencePenalty", request.presence_penalty);
-    set(config, "frequencyPenalty", request.frequency_penalty);
-}
 
-fn stops(request: &Request, notices: &mut Notices, config: &mut Members) {
-    if request.stop.is_empty() {
-        return;
-    }
-    if request.stop.len() > MOST_STOPS {
-        notices
-            .dropped("stop", format!("Gemini takes at most {MOST_STOPS} stop texts; the rest was left out"));
-    }
-    let stops: Vec<&String> = request.stop.iter().take(MOST_STOPS).collect();
-    set(config, "stopSequences", Some(stops));
-}
-
-fn format(
-    request: &Request,
-    output: &OutputFormat,
-    family: Family,
-    target: &Target<'_>,
-    functions: bool,
-    notices: &mut Notices,
-    config: &mut Members,
-) {
-    let native = request.extras.dialect == Some(Dialect::Gemini);
-    if matches!(output, OutputFormat::Text) {
-        if native {
-            set(config, "responseMimeType", Some("text/plain"));
+    fn stops(&mut self) {
+        let stops = &self.request.stop;
+        if stops.is_empty() {
+            return;
         }
-        return;
-    }
-    if functions && !native && family.before((3, 0)) {
-        notices.dropped("response_format", "this model cannot answer in JSON while it has functions");
-        return;
-    }
-    set(config, "responseMimeType", Some("application/json"));
-    let OutputFormat::JsonSchema { schema, .. } = output else { return };
-    if target.capabilities.json_schema.no() {
-        notices.dropped("response_format", "this model cannot be held to a schema; JSON was asked for");
-    } else if family.json_schema() {
-        config.insert("responseJsonSchema".into(), schema.clone());
-    } else {
-        let lowered = schema::lower(&schema.to_value());
-        if !lowered.lost.is_empty() {
-            let message = format!("this model's schemas have no {}", lowered.lost.join(", "));
-            notices.changed("response_format.json_schema.schema", message);
+        if stops.len() > MOST_STOPS {
+            let message = format!("Gemini takes at most {MOST_STOPS} stop texts; the rest was left out");
+            self.notices.dropped("stop", message);
         }
-        set(config, "responseSchema", Some(lowered.schema));
+        self.set("stopSequences", Some(stops.get(..MOST_STOPS).unwrap_or(stops)));
     }
-}
 
-fn voices(request: &Request, family: Family, notices: &mut Notices, config: &mut Members) {
-    let mut modalities: Vec<String> =
-        request.modalities.iter().map(|name| name.to_ascii_uppercase()).collect();
-    if family.speech && modalities.len() > 1 && modalities.iter().any(|name| name == "AUDIO") {
-        modalities.retain(|name| name == "AUDIO");
-        notices.changed("modalities", "this model only speaks; text was left out");
+    fn format(&mut self, output: &OutputFormat) {
+        if matches!(output, OutputFormat::Text) {
+            self.set("responseMimeType", self.native.then_some("text/plain"));
+            return;
+        }
+        if self.functions && !self.native && self.family.before((3, 0)) {
+            self.notices
+                .dropped("response_format", "this model cannot answer in JSON while it has functions");
+            return;
+        }
+        self.set("responseMimeType", Some("application/json"));
+        let OutputFormat::JsonSchema { schema, .. } = output else { return };
+        if self.capabilities.json_schema.no() {
+            let message = "this model cannot be held to a schema; JSON was asked for";
+            self.notices.dropped("response_format", message);
+        } else if self.family.json_schema() {
+            self.members.insert("responseJsonSchema".into(), schema.clone());
+        } else {
+            let lowered = schema::lower(&schema.to_value());
+            if !lowered.lost.is_empty() {
+                let message = format!("this model's schemas have no {}", lowered.lost.join(", "));
+                self.notices.changed("response_format.json_schema.schema", message);
+            }
+            self.set("responseSchema", Some(lowered.schema));
+        }
     }
-    if !modalities.is_empty() {
-        set(config, "responseModalities", Some(modalities));
-    }
-    if let Some(audio) = &request.audio {
+
+    fn voices(&mut self) {
+        let mut modalities: Vec<String> =
+            self.request.modalities.iter().map(|name| name.to_ascii_uppercase()).collect();
+        if self.family.speech && modalities.len() > 1 && modalities.iter().any(|name| name == "AUDIO") {
+            modalities.retain(|name| name == "AUDIO");
+            self.notices.changed("modalities", "this model only speaks; text was left out");
+        }
+        self.set("responseModalities", (!modalities.is_empty()).then_some(modalities));
+        let Some(audio) = &self.request.audio else { return };
         if audio.format != "pcm16" {
             let message = format!("Gemini speaks in pcm16 only, not {:?}", audio.format);
-            notices.dropped("audio.format", message);
+            self.notices.dropped("audio.format", message);
         }
         let speech = json!({"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": audio.voice}}});
-        set(config, "speechConfig", Some(speech));
+        self.set("speechConfig", Some(speech));
     }
 }
 

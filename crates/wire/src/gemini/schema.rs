@@ -129,11 +129,13 @@ impl<'a> Lowering<'a> {
     /// Gemini wants `anyOf` alone in its schema, and has no type null.
     fn any_of(&mut self, object: &'a Map<String, Value>, members: &'a [Value], depth: usize) -> Value {
         let nullable = members.iter().any(is_null) || object.get("nullable") == Some(&json!(true));
-        let mut branches: Vec<Value> = members
-            .iter()
-            .filter(|member| !is_null(member))
-            .map(|member| self.schema(member, depth + 1))
-            .collect();
+        let said = members.iter().filter(|member| !is_null(member));
+        let mut branches: Vec<Value> = Vec::new();
+        for branch in said.flat_map(|member| alternatives(self.schema(member, depth + 1))) {
+            if !branches.contains(&branch) {
+                branches.push(branch);
+            }
+        }
         if branches.len() > 1
             && let Some(joined) = join_enums(&branches)
         {
@@ -357,6 +359,14 @@ fn is_null(schema: &Value) -> bool {
     schema.get("type") == Some(&json!("null"))
         || schema.get("const") == Some(&Value::Null)
         || schema.get("enum") == Some(&json!([null]))
+}
+
+/// What a lowered schema allows, one by one: unions never stand inside unions.
+fn alternatives(mut schema: Value) -> Vec<Value> {
+    match schema.get_mut("anyOf").map(Value::take) {
+        Some(Value::Array(branches)) => branches,
+        _ => vec![schema],
+    }
 }
 
 /// Several string enums are one.

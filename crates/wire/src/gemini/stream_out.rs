@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tollway_model::{Delta, Event, Extras, FinishReason, PartKind, RawJson, Signature, ToolCall, Usage};
 
-use super::answer_out::{AnswerOut, CandidateOut, call_part, finish_word, is_blocked, top_extras};
+use super::answer_out::{AnswerOut, CandidateOut, call_part, is_blocked, top_extras};
 use super::grounding::Sources;
 use super::shape::{AnyPart, PartOut};
-use super::{error, logprobs, media, signature, time, usage};
+use super::{error, finish, logprobs, media, signature, time, usage};
 use crate::{Framing, StreamEncoder, View, sse};
 
 /// Writes the stream.
@@ -167,7 +167,7 @@ impl Encoder {
             // Google's own last piece has an empty text; its clients skip pieces without content.
             let mut candidate = CandidateOut::of(*index, vec![PartOut::text("").into()]);
             candidate.finish_reason =
-                choice.finish.as_ref().map(|(reason, native)| finish_word(*reason, native.as_deref()));
+                choice.finish.as_ref().map(|(reason, native)| finish::write(*reason, native.as_deref()));
             candidate.complete(&self.extras, &choice.sources);
             answer.candidates.push(candidate);
         }
