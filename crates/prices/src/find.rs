@@ -71,6 +71,12 @@ impl Catalog {
         {
             return Some(entry);
         }
+        if let Some((_, folder)) = FOLDERS.iter().find(|(host, _)| *host == group)
+            && !name.contains('/')
+            && let Some(entry) = full(&format!("{group}/{folder}"))
+        {
+            return Some(entry);
+        }
         let ours = |line: &&[u8]| {
             label_of(line).is_some_and(|label| label == provider || provider_of(label) == group)
         };
@@ -117,6 +123,9 @@ impl Catalog {
         })
     }
 }
+
+/// Where a host keeps its models, for names that leave it out.
+const FOLDERS: [(&str, &str); 1] = [("fireworks_ai", "accounts/fireworks/models")];
 
 /// Bounds the walk over ids with a common beginning.
 const MOST_SNAPSHOTS: usize = 64;

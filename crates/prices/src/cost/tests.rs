@@ -204,7 +204,7 @@ proptest! {
     #[test]
     fn lines_sum_to_the_total_and_count_every_token(usage in any_usage(), batch: bool) {
         for sheet in models() {
-            let breakdown = cost(&sheet, &usage, &Facts { batch, ..PLAIN });
+            let breakdown = cost(sheet, &usage, &Facts { batch, ..PLAIN });
             let Cost::Known(total) = breakdown.total else { continue };
             prop_assert_eq!(total, breakdown.priced_part());
             let picos = exact(&breakdown);
@@ -220,7 +220,7 @@ proptest! {
             if !sheet.tiers.is_empty() || !sheet.ranges.is_empty() || sheet.base.units.contains_key("request") {
                 continue;
             }
-            let of = |usage: Usage| exact(&cost(&sheet, &usage, &PLAIN));
+            let of = |usage: Usage| exact(&cost(sheet, &usage, &PLAIN));
             prop_assert_eq!(of(one) + of(two), of(add(one, two)));
         }
     }
@@ -228,8 +228,8 @@ proptest! {
     #[test]
     fn more_usage_never_costs_less(one in any_usage(), two in any_usage()) {
         for sheet in models() {
-            let less = cost(&sheet, &one, &PLAIN).total.known();
-            let more = cost(&sheet, &add(one, two), &PLAIN).total.known();
+            let less = cost(sheet, &one, &PLAIN).total.known();
+            let more = cost(sheet, &add(one, two), &PLAIN).total.known();
             if let (Some(less), Some(more)) = (less, more) {
                 prop_assert!(less <= more);
             }

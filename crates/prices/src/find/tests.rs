@@ -41,6 +41,7 @@ fn names_of_the_table_are_found_with_or_without_their_provider() {
     check("vertex_ai", "claude-opus-4-6@default", "vertex_ai/claude-opus-4-6@default");
     check("mistral", "mistral-large-latest", "mistral/mistral-large-latest");
     check("groq", "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b");
+    check("fireworks_ai", "minimax-m2p7", "fireworks_ai/accounts/fireworks/models/minimax-m2p7");
     check(
         "bedrock",
         "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
