@@ -70,6 +70,14 @@ function pair(surface, upstream) {
       assert.ok(answer.input > 5 && answer.output > 5);
     });
 
+    check(`${mode}: the provider is spoken to in its own dialect`, async () => {
+      const name = tag();
+      await send(question({ user: name }));
+      const call = await stack.eventually(name, () => true);
+      const path = { oai: '/chat/completions', ant: '/v1/messages', gem: 'enerateContent' }[upstream];
+      assert.ok(call.path.endsWith(path), call.path);
+    });
+
     check(`${mode}: instructions and pictures reach the model`, async () => {
       const answer = await send(question({ user: 'look', system: 'Be brief.', image: PIXEL }));
       assert.match(answer.text, /My instructions are: "Be brief."/);

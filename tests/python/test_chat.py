@@ -16,6 +16,15 @@ def test_a_question_is_answered(pair, send):
     assert answer.input_tokens > 5 and answer.output_tokens > 5
 
 
+def test_the_provider_is_spoken_to_in_its_own_dialect(pair, send, stack, tag):
+    """The fake answers every dialect, so that only this tells a translation from a pass-through."""
+    send(pair.ask(user=tag))
+    call = stack.one(tag)
+    path = {"oai": "/chat/completions", "ant": "/v1/messages", "gem": "enerateContent"}[pair.upstream]
+    assert call["path"].endswith(path), call["path"]
+    assert call["headers"]["content-type"].startswith("application/json")
+
+
 def test_instructions_reach_the_model(pair, send):
     answer = send(pair.ask(user="hello", system="Be brief."))
     assert 'You said: "hello".' in answer.text

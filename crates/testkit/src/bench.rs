@@ -48,6 +48,7 @@ impl Bench {
         };
         let body = match (&endpoint, endpoint.speaks()) {
             (Endpoint::Embeddings, _) => json!({"model": model, "input": "hi"}),
+            (Endpoint::Responses, _) => json!({"model": model, "stream": stream, "input": "hi"}),
             (Endpoint::Completions, _) => json!({"model": model, "stream": stream, "prompt": "hi"}),
             (_, Speaks::Gemini) => json!({"contents": [{"parts": [{"text": "hi"}]}]}),
             (_, Speaks::Anthropic) => {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::anthropic;
 use crate::fault::Fault;
@@ -104,7 +104,7 @@ fn reply(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, request_id: &s
         || matches!(endpoint, Endpoint::Gemini { method, .. } if method.starts_with("stream"));
     if let Some(refuse) = &script.refuse {
         if speaks == Speaks::Gemini && *refuse == Refuse::ContentPolicy {
-            return deliver(gemini::blocked(model, request_id, streams), speaks, &script, request_id);
+            return deliver(gemini::blocked(model, request_id, streams), String::new(), &script);
         }
         let mut reply = refused(refuse, speaks, model, request_id);
         reply.wait = script.slow;
@@ -112,9 +112,9 @@ fn reply(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, request_id: &s
     }
     match said(call, endpoint, body, id, &script) {
         Ok(Said::Stream(frames)) if speaks == Speaks::Gemini && !call.query.contains("alt=sse") => {
-            deliver(Said::Json(array(&frames)), speaks, &script, request_id)
+            deliver(Said::Json(array(&frames)), String::new(), &script)
         }
-        Ok(said) => deliver(said, speaks, &script, request_id),
+        Ok(said) => deliver(said, failure(endpoint, request_id), &script),
         Err(fault) => Reply { wait: script.slow, ..Reply::fault(&fault, speaks, request_id) },
     }
 }
@@ -136,6 +136,10 @@ fn said(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, script: &Script
         Endpoint::Chat => {
             let id = format!("chatcmpl-{id:016x}");
             openai::chat(body, &Head { id: &id, model, created: call.created }, script)
+        }
+        Endpoint::Responses => {
+            let id = format!("resp_{id:016x}");
+            openai::responses::respond(body, &Head { id: &id, model, created: call.created }, script)
         }
         Endpoint::Completions => {
             let id = format!("cmpl-{id:016x}");
@@ -162,6 +166,27 @@ fn said(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, script: &Script
                 gemini::generate(body, model, &id, method.starts_with("stream"), script)
             }
         },
+    }
+}
+
+/// The frame in which an endpoint reports a failure after its stream began.
+fn failure(endpoint: &Endpoint, request_id: &str) -> String {
+    let speaks = endpoint.speaks();
+    let (status, message) = match speaks {
+        Speaks::OpenAi => (500, "The server had an error while processing your request."),
+        Speaks::Anthropic => (529, "Overloaded"),
+        Speaks::Gemini => (503, "The model is overloaded. Please try again later."),
+    };
+    let body = Fault::new(status, message).code("server_error").body(speaks, request_id);
+    match endpoint {
+        Endpoint::Responses => {
+            let body = json!({
+                "type": "error", "code": "server_error", "message": message, "param": null, "sequence_number": 0,
+            });
+            format!("event: error\ndata: {body}\n\n")
+        }
+        _ if speaks == Speaks::Anthropic => format!("event: error\ndata: {body}\n\n"),
+        _ => format!("data: {body}\n\n"),
     }
 }
 

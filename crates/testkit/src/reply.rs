@@ -87,8 +87,9 @@ pub(crate) enum Said {
     Stream(Vec<String>),
 }
 
-/// Sends `said` the way `script` wants.
-pub(crate) fn deliver(said: Said, speaks: Speaks, script: &Script, request_id: &str) -> Reply {
+/// Sends `said` the way `script` wants; `failure` is the frame that reports a failure in the stream.
+pub(crate) fn deliver(said: Said, failure: String, script: &Script) -> Reply {
+    let streams = matches!(said, Said::Stream(_));
     let (mut pieces, content_type) = match said {
         Said::Json(body) => (whole(&body.to_string(), script), "application/json"),
         Said::Stream(frames) => {
@@ -109,11 +110,11 @@ pub(crate) fn deliver(said: Said, speaks: Speaks, script: &Script, request_id: &
         };
         match how {
             Break::Malformed => pieces.push(Bytes::from_static(b"data: {\"broken\": tru\n\n")),
-            Break::Error => pieces.push(error_frame(speaks, request_id).into()),
-            Break::Cut | Break::Stall | Break::Reset => {}
+            Break::Error if streams => pieces.push(failure.into()),
+            Break::Error | Break::Cut | Break::Stall | Break::Reset => {}
         }
     }
-    if script.comments {
+    if script.comments && streams {
         let comment = Bytes::from_static(b": still working\n\n");
         pieces = pieces.into_iter().flat_map(|piece| [comment.clone(), piece]).collect();
     }
@@ -145,18 +146,4 @@ fn cut_up(pieces: &[Bytes], size: usize) -> Vec<Bytes> {
     let size = size.max(1).max(whole.len().div_ceil(MOST_PIECES));
     let starts = (0..whole.len()).step_by(size);
     starts.map(|start| whole.slice(start..whole.len().min(start + size))).collect()
-}
-
-/// The frame in which `speaks` reports a failure after the stream began.
-fn error_frame(speaks: Speaks, request_id: &str) -> String {
-    let (status, message) = match speaks {
-        Speaks::OpenAi => (500, "The server had an error while processing your request."),
-        Speaks::Anthropic => (529, "Overloaded"),
-        Speaks::Gemini => (503, "The model is overloaded. Please try again later."),
-    };
-    let body = Fault::new(status, message).code("server_error").body(speaks, request_id);
-    match speaks {
-        Speaks::Anthropic => format!("event: error\ndata: {body}\n\n"),
-        Speaks::OpenAi | Speaks::Gemini => format!("data: {body}\n\n"),
-    }
 }

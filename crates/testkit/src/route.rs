@@ -18,6 +18,8 @@ pub enum Speaks {
 pub enum Endpoint {
     /// `POST …/chat/completions`
     Chat,
+    /// `POST …/responses`
+    Responses,
     /// `POST …/completions`
     Completions,
     /// `POST …/embeddings`
@@ -57,6 +59,7 @@ impl Endpoint {
         };
         match () {
             () if end("/chat/completions") => Some(Endpoint::Chat),
+            () if end("/responses") => Some(Endpoint::Responses),
             () if end("/completions") => Some(Endpoint::Completions),
             () if end("/embeddings") => Some(Endpoint::Embeddings),
             () if end("/messages") => Some(Endpoint::Messages),
@@ -69,7 +72,9 @@ impl Endpoint {
     /// Whose protocol this is.
     pub fn speaks(&self) -> Speaks {
         match self {
-            Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings => Speaks::OpenAi,
+            Endpoint::Chat | Endpoint::Responses | Endpoint::Completions | Endpoint::Embeddings => {
+                Speaks::OpenAi
+            }
             Endpoint::Messages | Endpoint::CountTokens => Speaks::Anthropic,
             Endpoint::Gemini { .. } => Speaks::Gemini,
             Endpoint::Models(speaks, _) => *speaks,
@@ -103,6 +108,7 @@ mod tests {
         check("/v1/chat/completions", false, Some(Endpoint::Chat));
         check("/chat/completions", false, Some(Endpoint::Chat));
         check("/openai/v1/chat/completions", false, Some(Endpoint::Chat));
+        check("/v1/responses", false, Some(Endpoint::Responses));
         check("/v1/completions", false, Some(Endpoint::Completions));
         check("/v1/embeddings", false, Some(Endpoint::Embeddings));
         check("/v1/messages", true, Some(Endpoint::Messages));

@@ -82,6 +82,8 @@ fn errors_in_a_stream_are_worded_by_the_dialect() {
         last("/v1/messages", json!({"model": model, "stream": true, "max_tokens": 9, "messages": messages}));
     assert!(message.starts_with("event: error\ndata: {\"type\":\"error\""), "{message}");
     let path = format!("/v1beta/models/{model}:streamGenerateContent?alt=sse");
+    let response = last("/v1/responses", json!({"model": model, "stream": true, "input": "hi"}));
+    assert!(response.starts_with("event: error\ndata: {\"type\":\"error\""), "{response}");
     let gemini = last(&path, json!({"contents": [{"parts": [{"text": "hi"}]}]}));
     assert!(gemini.starts_with("data: {\"error\":{\"code\":503"), "{gemini}");
 }

@@ -1,8 +1,9 @@
-//! OpenAI: chat completions, legacy completions, embeddings and models.
+//! OpenAI: chat completions, responses, legacy completions, embeddings and models.
 //! Source: the official Python SDK's types and the vendor's error texts.
 
 mod check;
 mod read;
+pub(crate) mod responses;
 mod write;
 
 use base64::Engine as _;
