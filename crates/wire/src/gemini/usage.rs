@@ -56,7 +56,9 @@ impl UsageIn {
         let tools = if searched > 0 { 0 } else { self.tool_use_prompt_token_count.unwrap_or(0) };
         let reasoning = self.thoughts_token_count.unwrap_or(0);
         let mut visible = self.candidates_token_count.unwrap_or(0);
-        if reasoning > 0 && self.total_token_count == Some(prompt + visible + tools) {
+        if reasoning > 0
+            && self.total_token_count == Some(prompt.saturating_add(visible).saturating_add(tools))
+        {
             // Some backends count thoughts among the candidates' tokens.
             visible = visible.saturating_sub(reasoning);
         }
@@ -196,6 +198,11 @@ mod tests {
         check(tools.clone(), 0, Usage { input: 100, output: 5, ..Usage::default() });
         check(tools, 2, Usage { input: 10, output: 5, web_searches: 2, ..Usage::default() });
         check(json!({}), 0, Usage::default());
+        check(
+            json!({"promptTokenCount": u64::MAX, "candidatesTokenCount": u64::MAX, "thoughtsTokenCount": 1}),
+            0,
+            Usage { input: u64::MAX, output: u64::MAX, reasoning: 1, ..Usage::default() },
+        );
     }
 
     proptest! {
