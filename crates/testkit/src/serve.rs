@@ -209,13 +209,11 @@ async fn handle(
     let query = head.uri.query().unwrap_or_default();
     if let Some(bench) = &state.options.bench {
         let reply = bench.reply(path, query, &body);
-        return send(reply, state.log.add(Received::default()), reset).await;
+        return send(reply, state.log.ignore(), reset).await;
     }
     if path.starts_with("/__") {
         let reply = control(&head.method, path, query, &state);
-        let mut ticket = Arc::new(Log::new(0)).add(Received::default());
-        ticket.abandon();
-        return send(Arc::new(reply), ticket, reset).await;
+        return send(Arc::new(reply), state.log.ignore(), reset).await;
     }
     let ticket = state.log.add(received(&head.method, path, query, &head.headers, &body));
     let reply = answer(&state, path, query, &head.headers, &body, ticket.id);
