@@ -9,7 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tollway_model::{Dialect, Signature};
 
-const MARK: &str = "__thought__";
+/// What separates an id from the signature packed into it.
+pub(crate) const MARK: &str = "__thought__";
 const TAG: &str = "tollway.";
 
 /// A tool call's id with `signature` inside. Uses only letters, digits, `_` and `-` beyond those of `id`.

@@ -1,9 +1,9 @@
 //! The contract every dialect fulfils.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::HeaderMap;
-use tollway_model::{Capabilities, Dialect, Error, Event, Kind, Notices, Request, Response, Result};
+use tollway_model::{Capabilities, Dialect, Error, Event, Kind, Notices, Request, Response, Result, Usage};
 
 use crate::openai_chat::Quirks;
 
@@ -31,6 +31,12 @@ pub trait Codec: Send + Sync {
 
     /// Reads a provider's complete 2xx answer.
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response>;
+
+    /// What a provider's complete 2xx answer says was used. Reads as little as it can: the verbatim lane asks this of
+    /// every answer.
+    fn read_usage(&self, body: &[u8]) -> Option<Usage> {
+        self.decode_response(body, &Restore::default()).ok()?.usage
+    }
 
     /// Writes an answer for a client.
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8>;
@@ -101,6 +107,9 @@ pub struct Restore {
     /// The forced tool whose input is the JSON answer, for targets without native structured output.
     /// Its arguments become the answer's text and the finish reason `Stop`.
     pub json_tool: Option<String>,
+    /// Names, as sent, of free-text tools that the target takes as functions with one argument `input`.
+    /// Its text becomes the call's arguments.
+    pub custom_tools: HashSet<String>,
 }
 
 impl Restore {

@@ -78,6 +78,13 @@ impl Edits {
         self.list.is_empty()
     }
 
+    /// Adds all of `other`; where both change a key, `other` counts.
+    pub fn extend(&mut self, other: Edits) {
+        for (key, edit) in other.list {
+            self.put(key, edit);
+        }
+    }
+
     fn put(&mut self, key: Cow<'static, str>, edit: Edit) {
         self.list.retain(|(other, _)| *other != key);
         self.list.push((key, edit));
@@ -101,6 +108,11 @@ impl Envelope {
         }
         // Rare: drop the earlier duplicates and look again. Each pass removes at least one member.
         Envelope::parse(Bytes::from(without(&body, cuts)), max_depth)
+    }
+
+    /// `{}`.
+    pub fn empty() -> Envelope {
+        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new() }
     }
 
     /// The whole body, duplicates collapsed.
@@ -170,8 +182,9 @@ impl Envelope {
         let mut out = Vec::with_capacity(self.body.len() + added);
         let mut used = vec![false; edits.list.len()];
         let mut first = true;
-        let mut copied =
-            self.members.first().map_or(self.body.len().saturating_sub(1), |member| member.span.start);
+        // Without members everything before the closing brace, which white space may follow.
+        let closing = || self.body.iter().rposition(|byte| *byte == b'}').unwrap_or_default();
+        let mut copied = self.members.first().map_or_else(closing, |member| member.span.start);
         out.extend_from_slice(self.slice(&(0..copied)));
         for member in &self.members {
             let found = edits.list.iter().position(|(key, _)| self.key_is(member, key));
@@ -688,6 +701,7 @@ mod tests {
         );
         check_rewrite("{}", |e| e.set_raw("a", "1"), r#"{"a":1}"#);
         check_rewrite("{ }", |e| e.set_raw("a", "1"), r#"{ "a":1}"#);
+        check_rewrite("{} \n", |e| e.set_raw("a", "1"), "{\"a\":1} \n");
         check_rewrite(r#"{"a":1}"#, |e| e.remove("a"), "{}");
         check_rewrite(
             r#"{"a":1}"#,

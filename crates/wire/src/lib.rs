@@ -22,6 +22,7 @@ pub mod gemini;
 pub mod json;
 pub mod openai_chat;
 pub mod openai_text;
+pub mod relay;
 pub mod sse;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};

@@ -128,7 +128,7 @@ impl Framer {
         };
         match name {
             b"data" => {
-                self.check(self.data.len() + value.len())?;
+                self.check(self.data.len() + usize::from(self.has_data) + value.len())?;
                 if self.has_data {
                     self.data.push(b'\n');
                 }
@@ -206,6 +206,9 @@ mod tests {
         assert_eq!(framer.push(b"data: 0123456789", |_| {}), Err(TooLong { limit: 10 }));
         let mut framer = Framer::new(16);
         assert!(framer.push(b"data: 01234567\ndata: 0123456789\n", |_| {}).is_err());
+        // The line break that joins two lines counts too.
+        let mut framer = Framer::new(16);
+        assert!(framer.push(b"data: 01234567\ndata: 01234567\n", |_| {}).is_err());
     }
 
     proptest! {

@@ -1,7 +1,32 @@
-//! Stub.
+//! Anthropic Messages, both ways: `/v1/messages` and `/v1/messages/count_tokens`.
+//!
+//! The dialect of Claude Code and the Anthropic SDKs on one side, of Claude's hosts on the other. Its peculiarities,
+//! each in its module: turns that alternate (`conversation`), three classes of thinking models (`thinking`), JSON
+//! answers by schema or by tool (`structured`), one open block at a time in streams (`stream_out`).
+//! Spec: <https://docs.anthropic.com/en/api/messages>
+
+mod blocks_in;
+mod blocks_out;
+mod conversation;
+mod error;
+mod names;
+mod read;
+mod request_in;
+mod request_out;
+mod response_in;
+mod response_out;
+mod schema;
+mod stream_in;
+mod stream_out;
+mod structured;
+#[cfg(test)]
+mod tests;
+mod thinking;
+mod tools;
+mod usage;
 
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Kind, Notices, Request, Response, Result};
+use tollway_model::{Dialect, Error, Notices, Request, Response, Result};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
@@ -13,37 +38,91 @@ impl Codec for Anthropic {
     fn dialect(&self) -> Dialect {
         Dialect::Anthropic
     }
-    fn decode_request(&self, _: &[u8]) -> Result<Request> {
-        Err(Error::internal("stub"))
+
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        request_in::decode(body, false)
     }
-    fn encode_request(&self, _: &Request, _: &Target<'_>, _: &mut Notices) -> Result<Encoded> {
-        Err(Error::internal("stub"))
+
+    fn encode_request(
+        &self,
+        request: &Request,
+        target: &Target<'_>,
+        notices: &mut Notices,
+    ) -> Result<Encoded> {
+        request_out::encode(request, target, notices)
     }
-    fn decode_response(&self, _: &[u8], _: &Restore) -> Result<Response> {
-        Err(Error::internal("stub"))
+
+    fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
+        response_in::decode(body, restore)
     }
-    fn encode_response(&self, _: &Response, _: &View<'_>, _: &mut Notices) -> Vec<u8> {
-        Vec::new()
+
+    fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
+        response_out::encode(response, view, notices)
     }
-    fn decoder(&self, _: Restore) -> Box<dyn StreamDecoder> {
-        Box::new(Stub)
+
+    fn decoder(&self, restore: Restore) -> Box<dyn StreamDecoder> {
+        Box::new(stream_in::Decoder::new(restore))
     }
-    fn encoder(&self, _: &View<'_>) -> Box<dyn StreamEncoder> {
-        Box::new(Stub)
+
+    fn encoder(&self, view: &View<'_>) -> Box<dyn StreamEncoder> {
+        Box::new(stream_out::Encoder::new(view))
     }
-    fn decode_error(&self, _: u16, _: &HeaderMap, _: &[u8]) -> Error {
-        Error::new(Kind::Upstream, "stub")
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        error::decode(status, headers, body)
     }
-    fn encode_error(&self, _: &Error) -> Vec<u8> {
-        Vec::new()
+
+    fn encode_error(&self, error: &Error) -> Vec<u8> {
+        error::encode(error)
+    }
+
+    fn decode_count_request(&self, body: &[u8]) -> Result<Request> {
+        request_in::decode(body, true)
+    }
+
+    fn encode_count_request(&self, request: &Request, target: &Target<'_>) -> Option<Result<Vec<u8>>> {
+        Some(request_out::encode_count(request, target))
+    }
+
+    fn decode_count(&self, body: &[u8]) -> Result<u64> {
+        response_in::decode_count(body)
     }
 }
 
-struct Stub;
-impl StreamDecoder for Stub {
-    fn push(&mut self, _: &[u8], _: &mut Vec<tollway_model::Event>) {}
-    fn finish(&mut self, _: &mut Vec<tollway_model::Event>) {}
-}
-impl StreamEncoder for Stub {
-    fn push(&mut self, _: &tollway_model::Event, _: &mut Vec<u8>) {}
+/// May a member of a request's extras be left out without changing what the caller gets?
+///
+/// True for bookkeeping and for hints that clients of this dialect and of OpenAI's send to every model. Encoders
+/// report these as changed and all other foreign extras as dropped, so that coding agents work on any provider.
+pub fn is_harmless(field: &str) -> bool {
+    const WHOLE: [&str; 21] = [
+        // this dialect's
+        "betas",
+        "container",
+        "context_management",
+        "diagnostics",
+        "inference_geo",
+        "speed",
+        "thinking",
+        "user_profile_id",
+        "workspace_id",
+        // OpenAI's
+        "include",
+        "moderation",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_summary",
+        "safety_identifier",
+        "store",
+        "stream_options",
+        "truncation",
+        // Gemini's
+        "labels",
+        // hosts'
+        "cache_control",
+        "client_metadata",
+    ];
+    // Members of inner objects: settings of cache marks and of single tools. Not those of documents: a caller who
+    // switches citations on gets none.
+    const INNER: [&str; 4] = ["cache_control.", "metadata.", "output_config.", "tools["];
+    WHOLE.contains(&field) || INNER.iter().any(|prefix| field.starts_with(prefix))
 }

@@ -1,7 +1,40 @@
-//! Stub.
+//! Gemini generateContent, both ways.
+//!
+//! Clients are the google-genai SDKs and Gemini CLI; providers are Google's two hosts of the format. The model, the
+//! operation and whether to stream are in the URL, so they are not this codec's business. What a model understands
+//! depends on its generation, which `family.rs` reads from its name.
+//! Reference: <https://ai.google.dev/api/generate-content>.
+
+mod answer_out;
+mod assembler;
+mod candidate;
+mod contents_in;
+mod contents_out;
+mod count;
+pub mod embedding;
+mod error;
+mod family;
+mod finish;
+mod grounding;
+mod logprobs;
+mod media;
+mod names;
+mod partial_args;
+mod request_in;
+mod request_out;
+mod schema;
+mod shape;
+mod signature;
+mod stream_in;
+mod stream_out;
+mod thinking;
+mod time;
+mod tools_in;
+mod tools_out;
+mod usage;
 
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Kind, Notices, Request, Response, Result};
+use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
@@ -13,37 +46,65 @@ impl Codec for Gemini {
     fn dialect(&self) -> Dialect {
         Dialect::Gemini
     }
-    fn decode_request(&self, _: &[u8]) -> Result<Request> {
-        Err(Error::internal("stub"))
+
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        request_in::decode(body)
     }
-    fn encode_request(&self, _: &Request, _: &Target<'_>, _: &mut Notices) -> Result<Encoded> {
-        Err(Error::internal("stub"))
+
+    fn encode_request(
+        &self,
+        request: &Request,
+        target: &Target<'_>,
+        notices: &mut Notices,
+    ) -> Result<Encoded> {
+        request_out::encode(request, target, notices)
     }
-    fn decode_response(&self, _: &[u8], _: &Restore) -> Result<Response> {
-        Err(Error::internal("stub"))
+
+    fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
+        assembler::decode_response(body, restore)
     }
-    fn encode_response(&self, _: &Response, _: &View<'_>, _: &mut Notices) -> Vec<u8> {
-        Vec::new()
+
+    fn read_usage(&self, body: &[u8]) -> Option<Usage> {
+        assembler::read_usage(body)
     }
-    fn decoder(&self, _: Restore) -> Box<dyn StreamDecoder> {
-        Box::new(Stub)
+
+    fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
+        answer_out::encode(response, view, notices)
     }
-    fn encoder(&self, _: &View<'_>) -> Box<dyn StreamEncoder> {
-        Box::new(Stub)
+
+    fn decoder(&self, restore: Restore) -> Box<dyn StreamDecoder> {
+        Box::new(stream_in::Decoder::new(restore))
     }
-    fn decode_error(&self, _: u16, _: &HeaderMap, _: &[u8]) -> Error {
-        Error::new(Kind::Upstream, "stub")
+
+    fn encoder(&self, view: &View<'_>) -> Box<dyn StreamEncoder> {
+        Box::new(stream_out::Encoder::new(view))
     }
-    fn encode_error(&self, _: &Error) -> Vec<u8> {
-        Vec::new()
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        error::decode(status, headers, body)
+    }
+
+    fn encode_error(&self, error: &Error) -> Vec<u8> {
+        // Strings and numbers only: this cannot fail.
+        serde_json::to_vec(&error::body(error)).unwrap_or_default()
+    }
+
+    fn decode_count_request(&self, body: &[u8]) -> Result<Request> {
+        count::decode_request(body)
+    }
+
+    fn encode_count_request(&self, request: &Request, target: &Target<'_>) -> Option<Result<Vec<u8>>> {
+        Some(count::encode_request(request, target))
+    }
+
+    fn decode_count(&self, body: &[u8]) -> Result<u64> {
+        count::decode(body)
+    }
+
+    fn encode_count(&self, tokens: u64) -> Vec<u8> {
+        count::encode(tokens)
     }
 }
 
-struct Stub;
-impl StreamDecoder for Stub {
-    fn push(&mut self, _: &[u8], _: &mut Vec<tollway_model::Event>) {}
-    fn finish(&mut self, _: &mut Vec<tollway_model::Event>) {}
-}
-impl StreamEncoder for Stub {
-    fn push(&mut self, _: &tollway_model::Event, _: &mut Vec<u8>) {}
-}
+#[cfg(test)]
+mod tests;

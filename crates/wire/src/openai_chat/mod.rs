@@ -1,11 +1,37 @@
-//! Stub.
+//! OpenAI Chat Completions, the dialect most clients and most providers speak.
+//!
+//! Requests are read strictly and name the field at fault; answers are read leniently, because hosts depart from
+//! OpenAI in many small ways ([`Quirks`] names those that matter when we write). Shapes: the `openai` SDK 2.54.
+//! `POST /v1/chat/completions`: <https://platform.openai.com/docs/api-reference/chat>
 
+mod encode;
+mod encode_message;
+mod encode_tools;
+pub(crate) mod error;
+mod media;
+mod message;
+mod names;
+mod patch;
 mod quirks;
+pub(crate) mod read;
+mod reader;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod stream_in;
+mod stream_out;
+pub(crate) mod usage;
+pub(crate) mod write;
 
+#[cfg(test)]
+mod tests;
+
+pub use patch::patch;
 pub use quirks::Quirks;
 
+pub(crate) use encode::common_sampling;
+
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Kind, Notices, Request, Response, Result};
+use tollway_model::{Dialect, Error, Notices, Request, Response, Result};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
@@ -17,37 +43,41 @@ impl Codec for OpenaiChat {
     fn dialect(&self) -> Dialect {
         Dialect::OpenaiChat
     }
-    fn decode_request(&self, _: &[u8]) -> Result<Request> {
-        Err(Error::internal("stub"))
-    }
-    fn encode_request(&self, _: &Request, _: &Target<'_>, _: &mut Notices) -> Result<Encoded> {
-        Err(Error::internal("stub"))
-    }
-    fn decode_response(&self, _: &[u8], _: &Restore) -> Result<Response> {
-        Err(Error::internal("stub"))
-    }
-    fn encode_response(&self, _: &Response, _: &View<'_>, _: &mut Notices) -> Vec<u8> {
-        Vec::new()
-    }
-    fn decoder(&self, _: Restore) -> Box<dyn StreamDecoder> {
-        Box::new(Stub)
-    }
-    fn encoder(&self, _: &View<'_>) -> Box<dyn StreamEncoder> {
-        Box::new(Stub)
-    }
-    fn decode_error(&self, _: u16, _: &HeaderMap, _: &[u8]) -> Error {
-        Error::new(Kind::Upstream, "stub")
-    }
-    fn encode_error(&self, _: &Error) -> Vec<u8> {
-        Vec::new()
-    }
-}
 
-struct Stub;
-impl StreamDecoder for Stub {
-    fn push(&mut self, _: &[u8], _: &mut Vec<tollway_model::Event>) {}
-    fn finish(&mut self, _: &mut Vec<tollway_model::Event>) {}
-}
-impl StreamEncoder for Stub {
-    fn push(&mut self, _: &tollway_model::Event, _: &mut Vec<u8>) {}
+    fn decode_request(&self, body: &[u8]) -> Result<Request> {
+        request::decode(body)
+    }
+
+    fn encode_request(
+        &self,
+        request: &Request,
+        target: &Target<'_>,
+        notices: &mut Notices,
+    ) -> Result<Encoded> {
+        encode::encode(request, target, notices)
+    }
+
+    fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
+        response::decode(body, restore)
+    }
+
+    fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
+        response::encode(response, view, notices)
+    }
+
+    fn decoder(&self, restore: Restore) -> Box<dyn StreamDecoder> {
+        Box::new(stream_in::Decoder::new(restore))
+    }
+
+    fn encoder(&self, view: &View<'_>) -> Box<dyn StreamEncoder> {
+        Box::new(stream_out::Encoder::new(view))
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        error::decode(status, headers, body)
+    }
+
+    fn encode_error(&self, error: &Error) -> Vec<u8> {
+        error::encode(error)
+    }
 }

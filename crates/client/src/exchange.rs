@@ -1,0 +1,350 @@
+//! One attempt at one endpoint: what is asked, how it is sent, how the answer is read.
+//!
+//! Two lanes. Where the caller's dialect is the endpoint's, the body travels verbatim with a few top-level edits;
+//! otherwise it goes through the neutral model. Both end in the same [`Received`].
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tollway_model::{Dialect, Error, Kind, Notices, Operation, Origin, RawJson, Request, Result, Retry};
+use tollway_providers::Endpoint;
+use tollway_wire::embedding::EmbeddingRequest;
+use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, write_str};
+use tollway_wire::{Encoded, Framing, Restore, codec, embedding, gemini, openai_chat};
+
+use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
+use crate::transport::{Timeouts, Transport};
+
+/// Largest error body that is read.
+const MAX_ERROR_BYTES: usize = 1 << 20;
+
+/// What a caller asks, in the caller's own dialect.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The caller's dialect.
+    pub surface: Dialect,
+    /// The model as the caller named it.
+    pub model: String,
+    /// Answer as a stream.
+    pub stream: bool,
+    /// How the caller wants streamed events delimited.
+    pub framing: Framing,
+    /// The caller's body.
+    pub envelope: Envelope,
+    /// Edits to the body that hold for every endpoint: fields meant for the gateway are removed.
+    pub edits: Edits,
+    /// Leave out what a target cannot do instead of failing.
+    pub drop_params: bool,
+    /// The caller's headers that belong to the dialect and go along in the verbatim lane (`anthropic-beta`).
+    pub headers: Vec<(&'static str, String)>,
+    /// There is no body of a caller: the ask is neutral from the start.
+    neutral: bool,
+    pub(crate) embedding: Option<EmbeddingRequest>,
+    decoded: OnceLock<Result<Request>>,
+}
+
+impl Ask {
+    /// A chat that is neutral from the start, streamed as `request.stream` says.
+    pub fn from_request(request: Request) -> Ask {
+        let mut ask = Ask::neutral(Operation::Chat, request.model.clone());
+        ask.stream = request.stream;
+        ask.decoded = OnceLock::from(Ok(request));
+        ask
+    }
+
+    pub(crate) fn neutral(operation: Operation, model: String) -> Ask {
+        let mut ask = Ask::new(operation, Dialect::OpenaiChat, model, Envelope::empty());
+        ask.neutral = true;
+        ask
+    }
+
+    /// An unstreamed ask with no edits.
+    pub fn new(operation: Operation, surface: Dialect, model: impl Into<String>, envelope: Envelope) -> Ask {
+        Ask {
+            operation,
+            surface,
+            model: model.into(),
+            stream: false,
+            framing: Framing::Sse,
+            envelope,
+            edits: Edits::new(),
+            drop_params: false,
+            headers: Vec::new(),
+            neutral: false,
+            embedding: None,
+            decoded: OnceLock::new(),
+        }
+    }
+
+    /// The neutral request, decoded at most once.
+    pub fn request(&self) -> Result<&Request> {
+        let decoded = self.decoded.get_or_init(|| {
+            let body = self.envelope.rewrite(&self.edits);
+            let mut request = match self.operation {
+                Operation::CountTokens => codec(self.surface).decode_count_request(&body)?,
+                _ => codec(self.surface).decode_request(&body)?,
+            };
+            request.model.clone_from(&self.model);
+            request.stream = self.stream;
+            Ok(request)
+        });
+        decoded.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// How an attempt's answer comes back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lane {
+    /// In the caller's own dialect, byte for byte.
+    Verbatim,
+    /// Through the neutral model.
+    Translated {
+        /// The provider's dialect.
+        target: Dialect,
+        /// What the decoder must undo.
+        restore: Restore,
+    },
+}
+
+/// An attempt ready to be sent.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The request, signed.
+    pub request: http::Request<Bytes>,
+    /// How its answer comes back.
+    pub lane: Lane,
+    /// What translation changed or dropped.
+    pub notices: Notices,
+}
+
+/// A 2xx answer, its body still arriving.
+#[derive(Debug)]
+pub struct Received {
+    /// The status.
+    pub status: StatusCode,
+    /// The provider's headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+/// A failed attempt, with the provider's headers when it answered.
+#[derive(Debug)]
+pub struct Refused {
+    /// What went wrong.
+    pub error: Error,
+    /// The provider's headers.
+    pub headers: Option<HeaderMap>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { error, headers: None }
+    }
+}
+
+/// Prepares an attempt of `ask` at `endpoint`.
+///
+/// `defaults` are request fields, in OpenAI's names, for where the caller sent none. Fails with
+/// [`Kind::Unsupported`], naming the field, when the endpoint cannot do something that was asked for and
+/// `drop_params` is off.
+pub fn prepare(endpoint: &Endpoint, ask: &Ask, defaults: &[(String, RawJson)]) -> Result<Prepared> {
+    let mut notices = Notices::new();
+    let surface = if ask.neutral { endpoint.dialect() } else { ask.surface };
+    let (operation, target) = endpoint.lane(ask.operation, surface).ok_or_else(|| cannot(ask))?;
+    let same = target == ask.surface && operation == ask.operation && !ask.neutral;
+    let verbatim = same && (ask.framing == Framing::Sse || !ask.stream);
+    let (body, lane, headers) = if verbatim {
+        (verbatim_body(endpoint, ask, defaults, &mut notices)?, Lane::Verbatim, Cow::Borrowed(&ask.headers))
+    } else {
+        let translated = Translation { endpoint, ask, operation, target };
+        let (body, restore, headers) = translated.body(defaults, &mut notices)?;
+        (body, Lane::Translated { target, restore }, Cow::Owned(headers))
+    };
+    if !ask.drop_params
+        && let Some(refused) = notices.first_dropped()
+    {
+        let message = format!(
+            "`{}` is not supported by {}: {}; remove it, or set drop_params to leave it out",
+            refused.field, ask.model, refused.message
+        );
+        return Err(Error::new(Kind::Unsupported, message).with_param(refused.field.clone()));
+    }
+    let request = endpoint.request(operation, target, ask.stream, body, &headers)?;
+    Ok(Prepared { request, lane, notices })
+}
+
+fn verbatim_body(
+    endpoint: &Endpoint,
+    ask: &Ask,
+    defaults: &[(String, RawJson)],
+    notices: &mut Notices,
+) -> Result<Bytes> {
+    let mut edits = ask.edits.clone();
+    for (field, value) in defaults {
+        if ask.envelope.get(field).is_some() {
+            continue;
+        }
+        if native_field(ask.surface, field) {
+            edits.set_raw(field.clone(), value.get());
+        } else {
+            notices.changed(
+                field.clone(),
+                "a default of the deployment that this dialect does not have; left out",
+            );
+        }
+    }
+    edits.extend(endpoint.edits(&ask.envelope, ask.operation, ask.surface, ask.stream, notices)?);
+    let body = ask.envelope.rewrite(&edits);
+    let quirks = endpoint.quirks();
+    let chat = ask.surface == Dialect::OpenaiChat && ask.operation == Operation::Chat;
+    if chat && *quirks != openai_chat::Quirks::default() {
+        return Ok(openai_chat::patch(&body, quirks)?.map_or(body, Bytes::from));
+    }
+    Ok(body)
+}
+
+/// Does a default named as in OpenAI's dialect mean the same in the caller's?
+fn native_field(surface: Dialect, field: &str) -> bool {
+    match surface {
+        Dialect::Gemini => false,
+        Dialect::Anthropic => matches!(field, "temperature" | "top_p" | "top_k" | "max_tokens" | "thinking"),
+        _ => true,
+    }
+}
+
+/// A call that goes out in another dialect than it came in.
+struct Translation<'a> {
+    endpoint: &'a Endpoint,
+    ask: &'a Ask,
+    operation: Operation,
+    target: Dialect,
+}
+
+type Headers = Vec<(&'static str, String)>;
+
+impl Translation<'_> {
+    fn body(
+        &self,
+        defaults: &[(String, RawJson)],
+        notices: &mut Notices,
+    ) -> Result<(Bytes, Restore, Headers)> {
+        let encoded = match self.operation {
+            Operation::Embedding => Encoded { body: self.embedding(notices)?, ..Encoded::default() },
+            Operation::CountTokens => {
+                let body =
+                    codec(self.target).encode_count_request(self.ask.request()?, &self.endpoint.target());
+                Encoded { body: body.ok_or_else(|| cannot(self.ask))??, ..Encoded::default() }
+            }
+            _ => {
+                let asked = self.ask.request()?;
+                let request = with_defaults(asked, defaults)?;
+                codec(self.target).encode_request(&request, &self.endpoint.target(), notices)?
+            }
+        };
+        let envelope = Envelope::parse(Bytes::from(encoded.body), MAX_DEPTH * 2).map_err(|error| {
+            Error::internal("the translated request is not valid JSON").with_context("cause", error.message())
+        })?;
+        let edits = self.endpoint.edits(&envelope, self.operation, self.target, self.ask.stream, notices)?;
+        Ok((envelope.rewrite(&edits), encoded.restore, encoded.headers))
+    }
+
+    fn embedding(&self, notices: &mut Notices) -> Result<Vec<u8>> {
+        let request = match &self.ask.embedding {
+            Some(request) => request.clone(),
+            None => embedding::decode_request(&self.ask.envelope.rewrite(&self.ask.edits))?,
+        };
+        match self.target {
+            Dialect::Gemini => gemini::embedding::encode_request(&request, self.endpoint.model(), notices),
+            Dialect::OpenaiChat => Ok(embedding::encode_request(&request, self.endpoint.model(), notices)),
+            other => Err(Error::new(Kind::NotFound, format!("the {other} dialect has no embeddings"))),
+        }
+    }
+}
+
+/// The request with the deployment's defaults where the caller said nothing.
+fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Result<Cow<'a, Request>> {
+    if defaults.is_empty() {
+        return Ok(Cow::Borrowed(asked));
+    }
+    let mut body = Vec::from(&br#"{"model":"","messages":[]"#[..]);
+    for (field, value) in defaults {
+        body.push(b',');
+        write_str(field, &mut body);
+        body.push(b':');
+        body.extend_from_slice(value.get().as_bytes());
+    }
+    body.push(b'}');
+    let given = codec(Dialect::OpenaiChat).decode_request(&body)?;
+    let mut request = asked.clone();
+    macro_rules! fill {
+        ($($field:ident),*) => { $( if request.$field.is_none() { request.$field = given.$field; } )* };
+    }
+    fill!(
+        max_output_tokens,
+        temperature,
+        top_p,
+        top_k,
+        seed,
+        n,
+        presence_penalty,
+        frequency_penalty,
+        logit_bias
+    );
+    fill!(
+        logprobs,
+        top_logprobs,
+        output,
+        reasoning,
+        verbosity,
+        audio,
+        tool_choice,
+        parallel_tool_calls,
+        web_search
+    );
+    fill!(user, service_tier, prompt_cache_key, prediction);
+    if request.stop.is_empty() {
+        request.stop = given.stop;
+    }
+    if request.tools.is_empty() {
+        request.tools = given.tools;
+    }
+    Ok(Cow::Owned(request))
+}
+
+fn cannot(ask: &Ask) -> Error {
+    let message = format!("{} cannot do `{}`", ask.model, ask.operation.name());
+    Error::new(Kind::Unsupported, message).with_retry(Retry::Elsewhere)
+}
+
+/// Sends an attempt and waits until the provider's headers say that it succeeded.
+pub async fn send(
+    transport: &Transport,
+    endpoint: &Endpoint,
+    request: http::Request<Bytes>,
+    target: Dialect,
+    timeouts: &Timeouts,
+) -> std::result::Result<Received, Refused> {
+    let answer = transport.send(request, timeouts).await?;
+    if answer.status.is_success() {
+        return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });
+    }
+    // A provider that fails while telling us why it failed has still failed.
+    let body = answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
+    let error = codec(target)
+        .decode_error(answer.status.as_u16(), &answer.headers, &body)
+        .with_origin(Origin::Upstream)
+        .with_context("provider", endpoint.provider().id.as_str());
+    Err(Refused { error, headers: Some(answer.headers) })
+}
+
+impl Received {
+    /// The whole body of an unstreamed answer.
+    pub async fn collect(self) -> Result<Bytes> {
+        self.body.collect(MAX_ANSWER_BYTES).await
+    }
+}

@@ -1,0 +1,310 @@
+//! The one place that opens sockets to providers.
+//!
+//! Connections are pooled per host, HTTP/1.1 by default, with `TCP_NODELAY`. Proxies come from the environment
+//! (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`). Redirects are never followed: a provider cannot send a
+//! request with a key elsewhere.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tollway_model::{Error, Kind, Result, Retry};
+
+use crate::body::AnswerBody;
+
+/// How long to wait for each phase of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the answer's headers, counted from when the attempt starts (connecting included). Default: 600 s.
+    pub first_byte: Duration,
+    /// Between two pieces of the body. Default: 120 s.
+    pub idle: Duration,
+    /// For the whole attempt, body included. Default: 6000 s, as LiteLLM's `request_timeout`.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(6000),
+        }
+    }
+}
+
+/// How the transport behaves.
+#[derive(Debug, Clone)]
+pub struct TransportOptions {
+    /// For the TCP and TLS handshakes. Default: 10 s.
+    pub connect: Duration,
+    /// Idle connections are closed after this. Default: 90 s.
+    pub pool_idle: Duration,
+    /// Offer HTTP/2. One HTTP/2 connection queues calls at the server's stream limit, so HTTP/1.1 is the default.
+    pub http2: bool,
+    /// Use the proxies of the environment. Default: true.
+    pub environment_proxies: bool,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        TransportOptions {
+            connect: Duration::from_secs(10),
+            pool_idle: Duration::from_secs(90),
+            http2: false,
+            environment_proxies: true,
+        }
+    }
+}
+
+type Plain = Client<Route, Full<Bytes>>;
+type Tls = Client<HttpsConnector<Route>, Full<Bytes>>;
+
+/// Sends requests. Cheap to clone: clones share connections.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    options: TransportOptions,
+    route: Route,
+    plain: Plain,
+    /// Reading the system's certificates takes milliseconds: only when the first TLS call comes, or [`Transport::warm`].
+    tls: OnceLock<Tls>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Transport::new(TransportOptions::default())
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Transport").field(&self.0.options).finish()
+    }
+}
+
+/// What a provider answered, its body still arriving.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+impl Transport {
+    /// A transport with its own pool of connections.
+    pub fn new(options: TransportOptions) -> Transport {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(Duration::from_secs(60)));
+        connector.set_connect_timeout(Some(options.connect));
+        let proxies = options.environment_proxies.then(Matcher::from_env).map(Arc::new);
+        let route = Route { connector, proxies };
+        let plain = builder(&options).build(route.clone());
+        Transport(Arc::new(Inner { options, route, plain, tls: OnceLock::new() }))
+    }
+
+    /// Prepares TLS ahead of the first call. Blocks for some milliseconds.
+    pub fn warm(&self) {
+        self.0.tls();
+    }
+
+    /// Sends `request` and waits for the answer's headers.
+    ///
+    /// Dropping the future, or the body it returns, closes the connection, so the provider stops generating.
+    pub async fn send(&self, request: http::Request<Bytes>, timeouts: &Timeouts) -> Result<Answer> {
+        let start = Instant::now();
+        let wait = timeouts.first_byte.min(timeouts.total);
+        let request = request.map(Full::new);
+        let secure = request.uri().scheme_str() == Some("https");
+        let answer = async {
+            if secure { self.0.tls().request(request).await } else { self.0.plain.request(request).await }
+        };
+        let answer = match tokio::time::timeout_at(start + wait, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(connection_error(&error)),
+            Err(_) => return Err(timed_out("the provider sent no answer", wait)),
+        };
+        let (parts, body) = answer.into_parts();
+        let body = AnswerBody::new(body, timeouts.idle, start + timeouts.total);
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+impl Inner {
+    fn tls(&self) -> &Tls {
+        self.tls.get_or_init(|| {
+            let connector = HttpsConnectorBuilder::new().with_tls_config(tls_config()).https_or_http();
+            let connector = if self.options.http2 {
+                connector.enable_all_versions().wrap_connector(self.route.clone())
+            } else {
+                connector.enable_http1().wrap_connector(self.route.clone())
+            };
+            builder(&self.options).build(connector)
+        })
+    }
+}
+
+fn builder(options: &TransportOptions) -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(options.pool_idle).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+    builder
+}
+
+/// The system's certificates, or Mozilla's where the system has none (an empty container).
+fn tls_config() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = || {
+        #[expect(clippy::expect_used, reason = "aws-lc-rs supports the default protocol versions")]
+        rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the crypto provider supports TLS 1.2 and 1.3")
+    };
+    match config().with_native_roots() {
+        Ok(roots) => roots.with_no_client_auth(),
+        Err(_) => config().with_webpki_roots().with_no_client_auth(),
+    }
+}
+
+pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
+    Error::new(Kind::Timeout, format!("{what} within {}", seconds(after))).with_status(408)
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{:.3} s", duration.as_secs_f64())
+    }
+}
+
+/// The caller learns that the provider could not be reached; which host and why is for the log.
+fn connection_error(error: &hyper_util::client::legacy::Error) -> Error {
+    let what = if error.is_connect() {
+        "no connection to the provider"
+    } else {
+        "the connection to the provider broke before it answered"
+    };
+    Error::new(Kind::Connection, what).with_retry(Retry::Later(None)).with_context("cause", chain(error))
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Connects directly or through the environment's proxy.
+#[derive(Clone)]
+struct Route {
+    connector: HttpConnector,
+    proxies: Option<Arc<Matcher>>,
+}
+
+/// A TCP connection that remembers whether it goes to a proxy, which wants whole URLs in plain requests.
+pub(crate) struct Wire {
+    io: TokioIo<TcpStream>,
+    proxied: bool,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl tower_service::Service<Uri> for Route {
+    type Response = Wire;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Wire, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let mut connector = self.connector.clone();
+        let intercept = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&target));
+        Box::pin(async move {
+            let Some(proxy) = intercept else {
+                let io = tower_service::Service::call(&mut connector, target).await?;
+                return Ok(Wire { io, proxied: false });
+            };
+            if target.scheme_str() == Some("https") {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                let io = tower_service::Service::call(&mut tunnel, target).await?;
+                return Ok(Wire { io, proxied: false });
+            }
+            let io = tower_service::Service::call(&mut connector, proxy.uri().clone()).await?;
+            Ok(Wire { io, proxied: true })
+        })
+    }
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        self.io.connected().proxy(self.proxied)
+    }
+}
+
+impl hyper::rt::Read for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl hyper::rt::Write for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+}

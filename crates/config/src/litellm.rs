@@ -1,0 +1,50 @@
+//! `litellm_settings`: settings of the library under LiteLLM's proxy.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::read::{Fields, Reader};
+use crate::router::{Fallbacks, bound_retries};
+use crate::section::{Section, settings};
+use crate::values::DurationSchema;
+
+settings! {
+    /// `litellm_settings`: how calls are translated, and defaults for `router_settings`, which counts more.
+    pub struct LitellmSettings in "litellm_settings" {
+        /// Leaves out parameters a provider lacks; otherwise such calls are refused with 400. Default: `false`.
+        /// Example: `drop_params: true`.
+        pub drop_params: bool = false;
+        /// Further tries of a call in its model group, from 0 to 20. Default: `2`.
+        pub num_retries: Option<u32> = None;
+        /// Longest duration of one attempt. Default: `6000s`. Example: `request_timeout: 600`.
+        #[schemars(with = "Option<DurationSchema>")]
+        pub request_timeout: Option<Duration> = None;
+        /// As in `router_settings`.
+        pub fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub context_window_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub content_policy_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub default_fallbacks: Vec<String> = Vec::new();
+        /// As in `router_settings`.
+        pub max_fallbacks: Option<u32> = None;
+        /// As in `router_settings`.
+        pub allowed_fails: Option<u32> = None;
+        /// Further names of models, replaced before anything else. Example: `model_alias_map: {gpt-4: gpt-4o}`.
+        pub model_alias_map: IndexMap<String, String> = IndexMap::new();
+        /// The log as one JSON object a line. Default: `false`.
+        pub json_logs: bool = false;
+        /// The log at level `debug`. Default: `false`.
+        pub set_verbose: bool = false;
+    }
+}
+
+impl Section for LitellmSettings {
+    fn settle(&mut self, fields: &mut Fields<'_>, reader: &mut Reader<'_>) {
+        // Read with the list at the top level, before everything else.
+        fields.entry("credential_list");
+        bound_retries(&mut self.num_retries, fields, reader);
+    }
+}

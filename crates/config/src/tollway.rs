@@ -1,0 +1,168 @@
+//! `tollway`: settings that LiteLLM does not have.
+
+use std::time::Duration;
+
+use crate::read::{Fields, Reader};
+use crate::section::{Section, choice, settings};
+use crate::values::{ByteSize, DurationSchema};
+
+settings! {
+    /// `tollway`: what LiteLLM has no setting for. Every queue, body, header and wait has its bound here.
+    pub struct Tollway in "tollway" {
+        /// How much a request may be.
+        pub limits: Limits = Limits::default();
+        /// How long anything may take.
+        pub timeouts: Timeouts = Timeouts::default();
+        /// How much a call may ask for.
+        pub calls: CallLimits = CallLimits::default();
+        /// Decision records.
+        pub receipts: Receipts = Receipts::default();
+        /// The process log.
+        pub log: Log = Log::default();
+        /// Browsers on other origins.
+        pub cors: Cors = Cors::default();
+    }
+}
+
+impl Section for Tollway {}
+
+settings! {
+    /// `tollway.limits`: how much a request may be. More is refused before it is read.
+    pub struct Limits in "" {
+        /// Largest request body, after decompression; more is 413. Default: `general_settings.max_request_size_mb`,
+        /// else 32 MiB. Example: `max_body: 64MiB`.
+        pub max_body: Option<ByteSize> = None;
+        /// Largest sum of a request's header names and values; more is 431. Default: `16KiB`.
+        /// Example: `max_headers_size: 32KiB`.
+        pub max_headers_size: ByteSize = ByteSize::kibibytes(16);
+        /// Most headers of a request; more is 431. Default: `100`. Example: `max_headers: 64`.
+        pub max_headers: u32 = 100;
+        /// Longest path and query; more is 414. Default: `8KiB`. Example: `max_url: 4KiB`.
+        pub max_url: ByteSize = ByteSize::kibibytes(8);
+        /// Deepest nesting of a JSON body; more is 400. Default: `64`. Example: `max_json_depth: 32`.
+        pub max_json_depth: u32 = 64;
+        /// Most connections at once; further ones wait to be accepted. Default: `10000`. Example: `max_connections: 2000`.
+        pub max_connections: u32 = 10_000;
+        /// Most calls being served at once; more are 503 with `Retry-After`. Default: `5000`. Example: `max_calls: 1000`.
+        pub max_calls: u32 = 5_000;
+        /// Largest answer of a provider that is not streamed; more is an error. Default: `64MiB`.
+        /// Example: `max_answer: 16MiB`.
+        pub max_answer: ByteSize = ByteSize::mebibytes(64);
+        /// Largest single event of a provider's stream. Default: `8MiB`. Example: `max_event: 1MiB`.
+        pub max_event: ByteSize = ByteSize::mebibytes(8);
+    }
+}
+
+impl Section for Limits {}
+
+settings! {
+    /// `tollway.timeouts`: how long anything may take. `0` waits for ever, except where it says otherwise.
+    pub struct Timeouts in "" {
+        /// From accepting a connection, or the end of the last answer, to the end of the headers. Default: `10s`.
+        /// Example: `read_headers: 5s`.
+        #[schemars(with = "DurationSchema")]
+        pub read_headers: Duration = Duration::from_secs(10);
+        /// Slowest body that is still read, in bytes a second measured over ten seconds; slower is 408. `0`: any.
+        /// Default: `1KiB`. Example: `min_body_rate: 512`.
+        pub min_body_rate: ByteSize = ByteSize::kibibytes(1);
+        /// Longest reading of a body. Default: `5m`. Example: `read_body: 60s`.
+        #[schemars(with = "DurationSchema")]
+        pub read_body: Duration = Duration::from_secs(300);
+        /// A call as a whole, tries and fallbacks included, until its first byte of answer. Default: `2h`.
+        /// Example: `call: 30m`.
+        #[schemars(with = "DurationSchema")]
+        pub call: Duration = Duration::from_secs(7200);
+        /// Reaching a provider: name, connection and TLS. Default: `10s`. Example: `connect: 3s`.
+        #[schemars(with = "DurationSchema")]
+        pub connect: Duration = Duration::from_secs(10);
+        /// First byte of a provider's answer, counted for each attempt from when the request has been sent.
+        /// Default: `10m`. Example: `first_byte: 30s`.
+        #[schemars(with = "DurationSchema")]
+        pub first_byte: Duration = Duration::from_secs(600);
+        /// Longest silence inside a provider's stream. Default: `2m`. Example: `idle: 60s`.
+        #[schemars(with = "DurationSchema")]
+        pub idle: Duration = Duration::from_secs(120);
+        /// How often a silent stream to a client gets a comment that keeps proxies from closing it. `0`: never.
+        /// Default: `15s`. Example: `keep_alive: 5s`.
+        #[schemars(with = "DurationSchema")]
+        pub keep_alive: Duration = Duration::from_secs(15);
+        /// How long a write to a client that does not read may wait. Default: `1m`. Example: `write: 30s`.
+        #[schemars(with = "DurationSchema")]
+        pub write: Duration = Duration::from_secs(60);
+        /// How long calls may finish after a signal to stop. `0`: not at all. Default: `30s`. Example: `shutdown: 2m`.
+        #[schemars(with = "DurationSchema")]
+        pub shutdown: Duration = Duration::from_secs(30);
+    }
+}
+
+impl Section for Timeouts {}
+
+settings! {
+    /// `tollway.calls`: how much a call may ask for; more is 400. Protects from a caller's mistake that costs money.
+    pub struct CallLimits in "" {
+        /// Most answers to one prompt (`n`). Default: `16`. Example: `max_n: 4`.
+        pub max_n: u32 = 16;
+        /// Most output tokens that may be asked for. Default: `1000000`. Example: `max_output_tokens: 32000`.
+        pub max_output_tokens: u64 = 1_000_000;
+        /// Most tools. Default: `512`. Example: `max_tools: 128`.
+        pub max_tools: u32 = 512;
+        /// Most messages. Default: `10000`. Example: `max_messages: 2000`.
+        pub max_messages: u32 = 10_000;
+    }
+}
+
+impl Section for CallLimits {}
+
+settings! {
+    /// `tollway.receipts`: the decision records that are kept in memory.
+    pub struct Receipts in "" {
+        /// How many of the latest are kept. `0`: none. Default: `1000`. Example: `keep: 10000`.
+        pub keep: usize = 1000;
+    }
+}
+
+impl Section for Receipts {}
+
+choice! {
+    /// How the log is written.
+    pub enum LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+settings! {
+    /// `tollway.log`: the process log. Keys and headers that carry them are never written, whatever is set here.
+    pub struct Log in "" {
+        /// What is written, as `tracing` filters it. Default: `info`. Example: `level: tollway=debug,info`.
+        pub level: String = "info".to_owned();
+        /// How it is written. Default: `text`. Example: `format: json`.
+        pub format: LogFormat = LogFormat::Text;
+        /// Leaves prompts, answers, and messages of providers' errors, which may quote them, out of the log.
+        /// Default: `true`. Example: `redact: false`.
+        pub redact: bool = true;
+    }
+}
+
+impl Section for Log {
+    fn settle(&mut self, _: &mut Fields<'_>, _: &mut Reader<'_>) {
+        if self.level.is_empty() {
+            Log::default().level.clone_into(&mut self.level);
+        }
+    }
+}
+
+settings! {
+    /// `tollway.cors`: which web pages may call from a browser. Off unless origins are named.
+    pub struct Cors in "" {
+        /// Origins, or `*` for any. Default: none. Example: `allowed_origins: ["https://chat.example.com"]`.
+        pub allowed_origins: Vec<String> = Vec::new();
+        /// How long a browser may remember the answer. Default: `10m`. Example: `max_age: 1h`.
+        #[schemars(with = "DurationSchema")]
+        pub max_age: Duration = Duration::from_secs(600);
+    }
+}
+
+impl Section for Cors {}

@@ -1,0 +1,266 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::log::Format;
+
+/// One door to every AI model provider.
+///
+/// Without a command it serves: `tollway` is `tollway serve`. LiteLLM's flags are accepted with their meaning.
+#[derive(Debug, Parser)]
+#[command(name = "tollway", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the gateway
+    Serve(Box<ServeArgs>),
+    /// Checks a configuration file without starting anything
+    Check(CheckArgs),
+    /// Asks a model and prints its answer as it comes; needs no running gateway
+    Chat(ChatArgs),
+    /// Lists models with prices and limits
+    Models(ModelsArgs),
+    /// Explains why a call went the way it went
+    Why(WhyArgs),
+    /// Works with the models table: prices, limits, capabilities
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Prints a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints reference pages made from the code
+    #[command(hide = true)]
+    Reference {
+        /// Which page
+        #[arg(value_enum)]
+        page: crate::reference::Page,
+    },
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file, in LiteLLM's format. Without one, every provider whose key is in the environment is
+    /// served as `provider/model`
+    #[arg(short, long, env = "CONFIG_FILE_PATH", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1, this machine only]
+    #[arg(long, env = "HOST", value_name = "ADDRESS")]
+    pub(crate) host: Option<IpAddr>,
+    /// The port to listen on [default: 4000]
+    #[arg(short, long, env = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Where the gateway keeps its files [default: TOLLWAY_DATA_DIR, else the platform's place]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `tollway=debug,info`
+    #[arg(long, env = "LITELLM_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// How the log is written
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
+    /// Unknown keys in the configuration are warnings instead of errors
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    #[command(flatten)]
+    pub(crate) litellm: LitellmArgs,
+}
+
+/// LiteLLM's flags.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "LiteLLM's flags")]
+pub(crate) struct LitellmArgs {
+    /// Serves one model without a configuration file
+    #[arg(short, long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<String>,
+    /// The name clients ask for, with --model
+    #[arg(long, requires = "model")]
+    pub(crate) alias: Option<String>,
+    /// The provider's base URL, with --model
+    #[arg(long = "api_base", requires = "model", value_name = "URL")]
+    pub(crate) api_base: Option<String>,
+    /// The provider's API version, with --model
+    #[arg(long = "api_version", requires = "model")]
+    pub(crate) api_version: Option<String>,
+    /// The temperature where the caller sends none, with --model
+    #[arg(long, requires = "model")]
+    pub(crate) temperature: Option<f64>,
+    /// The longest answer where the caller says nothing, with --model
+    #[arg(long = "max_tokens", requires = "model")]
+    pub(crate) max_tokens: Option<u64>,
+    /// Longest duration of one attempt, in seconds
+    #[arg(long = "request_timeout", value_name = "SECONDS")]
+    pub(crate) request_timeout: Option<u64>,
+    /// Leaves out parameters a provider lacks instead of refusing the call
+    #[arg(long = "drop_params")]
+    pub(crate) drop_params: bool,
+    /// Headers sent to the provider, a JSON object, with --model
+    #[arg(long, requires = "model", value_name = "JSON")]
+    pub(crate) headers: Option<String>,
+    /// The log at level debug
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// The log at level debug
+    #[arg(long = "detailed_debug")]
+    pub(crate) detailed_debug: bool,
+    /// Threads that serve calls; one process uses every core without it
+    #[arg(long = "num_workers", env = "NUM_WORKERS", value_name = "COUNT")]
+    pub(crate) num_workers: Option<usize>,
+    /// Most connections at once
+    #[arg(long = "limit_concurrency", value_name = "COUNT")]
+    pub(crate) limit_concurrency: Option<u32>,
+    /// Checks the configuration and exits, as `tollway check`
+    #[arg(long = "validate_config")]
+    pub(crate) validate_config: bool,
+    /// No TLS here: put a reverse proxy in front
+    #[arg(long = "ssl_keyfile_path", value_name = "FILE")]
+    pub(crate) ssl_keyfile_path: Option<PathBuf>,
+    /// No TLS here: put a reverse proxy in front
+    #[arg(long = "ssl_certfile_path", value_name = "FILE")]
+    pub(crate) ssl_certfile_path: Option<PathBuf>,
+    /// There is one server; has no effect
+    #[arg(long = "run_gunicorn")]
+    pub(crate) run_gunicorn: bool,
+    /// There is one server; has no effect
+    #[arg(long = "run_hypercorn")]
+    pub(crate) run_hypercorn: bool,
+    /// There is one server; has no effect
+    #[arg(long = "run_granian")]
+    pub(crate) run_granian: bool,
+    /// Workers are threads and are never restarted; has no effect
+    #[arg(long = "max_requests_before_restart", value_name = "COUNT")]
+    pub(crate) max_requests_before_restart: Option<u64>,
+    /// Idle connections stay open until the client closes them; has no effect
+    #[arg(long = "keepalive_timeout", value_name = "SECONDS")]
+    pub(crate) keepalive_timeout: Option<u64>,
+    /// There is no telemetry; has no effect
+    #[arg(long, value_name = "BOOLEAN")]
+    pub(crate) telemetry: Option<String>,
+    /// There is no database yet; has no effect
+    #[arg(long = "use_prisma_db_push")]
+    pub(crate) use_prisma_db_push: bool,
+    /// There is no database yet; has no effect
+    #[arg(long = "skip_db_migration_check")]
+    pub(crate) skip_db_migration_check: bool,
+    /// There is no database yet: exits without serving
+    #[arg(long = "skip_server_startup")]
+    pub(crate) skip_server_startup: bool,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration file
+    pub(crate) file: PathBuf,
+    /// Unknown keys are warnings instead of errors
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// Judges the master key as if others could reach the gateway
+    #[arg(long)]
+    pub(crate) public: bool,
+}
+
+/// What to ask.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// `provider/model`; `demo/chat` needs no key
+    pub(crate) model: String,
+    /// The prompt; read from standard input when it is `-` or missing
+    pub(crate) prompt: Option<String>,
+    /// Instructions for the model
+    #[arg(short, long)]
+    pub(crate) system: Option<String>,
+}
+
+/// Which models to list.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Only models whose name contains this
+    pub(crate) filter: Option<String>,
+    /// Only models of this provider
+    #[arg(short, long)]
+    pub(crate) provider: Option<String>,
+    /// As JSON, one model a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which call to explain.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The receipt's id, from the answer's `x-tollway-receipt` or `x-litellm-call-id` header
+    pub(crate) id: String,
+    /// The running gateway
+    #[arg(long, env = "TOLLWAY_URL", default_value = "http://127.0.0.1:4000")]
+    pub(crate) url: String,
+    /// The admin key; without it TOLLWAY_KEY, else LITELLM_MASTER_KEY
+    #[arg(long, env = "TOLLWAY_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// The receipt as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with the models table.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Reads a price file in LiteLLM's published format, shows what changes, and uses it from the next start on
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Shows what would change and changes nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Where the gateway keeps its files
+        #[arg(long, value_name = "DIRECTORY")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Shows what is known of a model
+    Show {
+        /// `provider/model`
+        model: String,
+        /// Where the gateway keeps its files
+        #[arg(long, value_name = "DIRECTORY")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Forgets an imported table: the built-in one counts again
+    Reset {
+        /// Where the gateway keeps its files
+        #[arg(long, value_name = "DIRECTORY")]
+        data_dir: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> Result<ExitCode, String> {
+        match self.command {
+            None => crate::serve::run(&self.serve),
+            Some(Command::Serve(arguments)) => crate::serve::run(&arguments),
+            Some(Command::Check(arguments)) => Ok(crate::check::run(&arguments)),
+            Some(Command::Chat(arguments)) => crate::chat::run(arguments),
+            Some(Command::Models(arguments)) => crate::models::run(&arguments),
+            Some(Command::Why(arguments)) => crate::why::run(&arguments),
+            Some(Command::Catalog(command)) => crate::catalog::run(&command),
+            Some(Command::Completions { shell }) => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "tollway", &mut script);
+                crate::output::text_now(&String::from_utf8_lossy(&script));
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(Command::Reference { page }) => crate::reference::run(page),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The binary `tollway`.
+
+mod admin_key;
+mod catalog;
+mod chat;
+mod check;
+mod cli;
+mod data_dir;
+mod log;
+mod models;
+mod output;
+mod reference;
+mod reload;
+mod serve;
+mod state;
+mod welcome;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Small and fast to build; long-running processes keep less memory than with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

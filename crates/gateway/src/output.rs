@@ -1,0 +1,17 @@
+//! Standard output belongs to the answers of commands; everything else goes to standard error.
+
+use std::io::Write;
+
+/// Writes a line. A closed pipe (`tollway models | head`) ends the process quietly.
+pub(crate) fn line(text: &str) {
+    text_now(text);
+    text_now("\n");
+}
+
+/// Writes without a line break, at once.
+pub(crate) fn text_now(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}

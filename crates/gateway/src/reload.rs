@@ -1,0 +1,141 @@
+//! Reading the configuration again: on a file change, on SIGHUP, on `POST /config/reload`.
+//!
+//! The new configuration is validated first and swapped in whole; when it is wrong the old one stays. Running calls
+//! keep what they began with.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::Watcher;
+use tollway_config::{Fingerprint, Loaded, Severity};
+use tollway_pipeline::Gateway;
+use tollway_server::Hooks;
+
+use crate::cli::ServeArgs;
+use crate::serve::{Build, read_configuration};
+use crate::state;
+
+/// Editors write a file in several steps; Kubernetes swaps a symbolic link.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Where the notification service misses a change (network file systems), looking does not.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Reads the configuration again.
+pub(crate) struct Reloader {
+    arguments: ServeArgs,
+    gateway: Arc<Gateway>,
+    build: Build,
+    loaded: Mutex<(Vec<PathBuf>, Fingerprint)>,
+}
+
+impl Reloader {
+    /// Starts watching the files of `loaded`.
+    pub(crate) fn start(
+        arguments: ServeArgs,
+        gateway: Arc<Gateway>,
+        build: Build,
+        loaded: Loaded,
+    ) -> Arc<Reloader> {
+        let watched = arguments.config.is_some();
+        let loaded = Mutex::new((loaded.files, loaded.fingerprint));
+        let reloader = Arc::new(Reloader { arguments, gateway, build, loaded });
+        if watched {
+            tokio::spawn(reloader.clone().watch());
+        }
+        #[cfg(unix)]
+        tokio::spawn(reloader.clone().on_hangup());
+        reloader
+    }
+
+    async fn watch(self: Arc<Self>) {
+        let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+        let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // A full channel already says that something changed.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                let _ = changed.try_send(());
+            }
+        });
+        let mut watcher = match notify {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!(error = %error, "file changes are not announced here; looking every {} s", LOOK.as_secs());
+                None
+            }
+        };
+        let mut directories: Vec<PathBuf> = Vec::new();
+        loop {
+            for directory in self.directories() {
+                if let Some(watcher) = &mut watcher
+                    && !directories.contains(&directory)
+                    && watcher.watch(&directory, notify::RecursiveMode::NonRecursive).is_ok()
+                {
+                    directories.push(directory);
+                }
+            }
+            tokio::select! {
+                _ = changes.recv(), if watcher.is_some() => tokio::time::sleep(SETTLE).await,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            while changes.try_recv().is_ok() {}
+            if self.has_changed() {
+                self.reload_and_log();
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    async fn on_hangup(self: Arc<Self>) {
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+            return;
+        };
+        while hangup.recv().await.is_some() {
+            self.reload_and_log();
+        }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let parent = |file: &PathBuf| match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        loaded.0.iter().map(parent).collect()
+    }
+
+    fn has_changed(&self) -> bool {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        Fingerprint::of_files(&loaded.0) != loaded.1
+    }
+
+    fn reload_and_log(&self) {
+        match self.reload() {
+            Ok(message) => tracing::info!("{message}"),
+            Err(message) => tracing::error!("the configuration was not changed: {message}"),
+        }
+    }
+}
+
+impl Hooks for Reloader {
+    fn reload(&self) -> Result<String, String> {
+        let loaded = read_configuration(&self.arguments);
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        // Remember a wrong file, too, so that it is reported once and not every time someone looks.
+        known.1 = loaded.fingerprint;
+        for found in &loaded.diagnostics {
+            if found.severity != Severity::Error {
+                tracing::warn!("{found}");
+            }
+        }
+        let Some(mut config) = loaded.config.clone() else { return Err(loaded.report()) };
+        state::apply_flags(&mut config, &self.arguments.litellm)?;
+        known.0 = loaded.files;
+        self.gateway.replace(self.build.snapshot(&config));
+        let warnings = loaded.diagnostics.len();
+        Ok(format!(
+            "the configuration was read again: {} deployments, {warnings} warnings",
+            config.model_list.len()
+        ))
+    }
+}

@@ -1,0 +1,199 @@
+//! `tollway serve`: builds everything, runs it, drains it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tollway::{Transport, TransportOptions};
+use tollway_config::{Config, Loaded, LogFormat, Options, Source, load, process_env};
+use tollway_model::Secret;
+use tollway_pipeline::{Gateway, Keyring, Snapshot, Sources};
+use tollway_server::{HttpLimits, Listener, Service};
+use tollway_testkit::FakeProvider;
+
+use crate::admin_key::{self, AdminKey};
+use crate::cli::ServeArgs;
+use crate::log::Format;
+use crate::reload::Reloader;
+use crate::{data_dir, log, state, welcome};
+
+/// Serves until it is told to stop. Exit code 0 after an orderly stop.
+pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
+    let flags = &arguments.litellm;
+    if flags.ssl_certfile_path.is_some() || flags.ssl_keyfile_path.is_some() {
+        return Err("TLS is not built in: run a reverse proxy with the certificate in front, and leave out --ssl_keyfile_path and --ssl_certfile_path".into());
+    }
+    let loaded = read_configuration(arguments);
+    let Some(mut config) = loaded.config.clone() else {
+        eprintln!("{}", loaded.report());
+        return Err("the configuration has errors; nothing was started".into());
+    };
+    state::apply_flags(&mut config, flags)?;
+    if flags.validate_config || flags.skip_server_startup {
+        eprintln!("{}", loaded.report());
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(arguments, &config);
+    report(&loaded);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all();
+    if let Some(workers) = flags.num_workers {
+        runtime.worker_threads(workers.max(1));
+    }
+    let runtime = runtime.build().map_err(|error| format!("the threads could not be started: {error}"))?;
+    runtime.block_on(serve(arguments.clone(), config, loaded))
+}
+
+/// Reads the file, or nothing. Unknown or repeated keys are errors unless `--lenient`.
+pub(crate) fn read_configuration(arguments: &ServeArgs) -> Loaded {
+    let source = arguments.config.clone().map_or(Source::Nothing, Source::File);
+    let options = Options { lenient: arguments.lenient, public: !host(arguments).is_loopback() };
+    load(source, &process_env, options)
+}
+
+fn host(arguments: &ServeArgs) -> IpAddr {
+    arguments.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn start_log(arguments: &ServeArgs, config: &Config) {
+    let flags = &arguments.litellm;
+    let debug = flags.debug || flags.detailed_debug || config.litellm_settings.set_verbose;
+    let level = match &arguments.log {
+        Some(level) => level.clone(),
+        None if debug => "debug".to_owned(),
+        None => config.tollway.log.level.clone(),
+    };
+    let json = config.litellm_settings.json_logs || config.tollway.log.format == LogFormat::Json;
+    log::start(&level, arguments.log_format.unwrap_or(if json { Format::Json } else { Format::Auto }));
+}
+
+fn report(loaded: &Loaded) {
+    let report = loaded.report();
+    if !report.is_empty() {
+        eprintln!("{report}\n");
+    }
+}
+
+async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<ExitCode, String> {
+    let directory = data_dir::locate(arguments.data_dir.as_deref());
+    data_dir::make(&directory)
+        .map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
+    let address = SocketAddr::new(host(&arguments), arguments.port.unwrap_or(4000));
+    let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let (keyring, admin_key) = keyring(&config, &directory)?;
+    let demo = demo(&config).await?;
+    let build = Build {
+        from_environment: config.model_list.is_empty(),
+        demo: demo.as_ref().map(|demo| format!("{}/v1", demo.url())),
+        directory: directory.clone(),
+        keyring,
+    };
+    let transport = Transport::new(TransportOptions {
+        connect: config.tollway.timeouts.connect,
+        ..TransportOptions::default()
+    });
+    let gateway = Gateway::new(build.snapshot(&config), transport.clone(), config.tollway.receipts.keep);
+    // Reading the system's certificates takes some milliseconds, and the first call should not.
+    tokio::task::spawn_blocking(move || transport.warm());
+    let limits = limits(&config);
+    let reloader = Reloader::start(arguments, gateway.clone(), build, loaded);
+    let service = Service::new(gateway.clone(), limits, reloader);
+    welcome::print(&gateway.snapshot(), listener.address(), &directory, admin_key.as_ref());
+    let drained = tollway_server::serve(listener, service, limits, stop_signal()).await;
+    if !drained {
+        tracing::warn!("some calls did not finish in time and were cut off");
+    }
+    drop(demo);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What every snapshot of this process is built from, beside the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Build {
+    from_environment: bool,
+    demo: Option<String>,
+    directory: std::path::PathBuf,
+    keyring: Keyring,
+}
+
+impl Build {
+    /// Compiles a configuration.
+    pub(crate) fn snapshot(&self, config: &Config) -> Snapshot {
+        Snapshot::build(Sources {
+            config,
+            from_environment: self.from_environment,
+            environment: Arc::new(state::overlay(config)),
+            catalog: state::catalog(&self.directory),
+            demo: self.demo.clone(),
+            keyring: self.keyring.clone(),
+        })
+    }
+}
+
+/// The master key of the file or of the environment; without one, a generated admin key.
+fn keyring(config: &Config, directory: &std::path::Path) -> Result<(Keyring, Option<AdminKey>), String> {
+    let header = config.general_settings.litellm_key_header_name.as_deref();
+    let header = match header.map(str::parse) {
+        Some(Err(_)) => return Err("general_settings.litellm_key_header_name is not a header name".into()),
+        Some(Ok(name)) => Some(name),
+        None => None,
+    };
+    let environment = state::overlay(config);
+    let master = config
+        .general_settings
+        .master_key
+        .clone()
+        .or_else(|| environment("LITELLM_MASTER_KEY").map(Secret::from));
+    if let Some(master) = master.filter(|key| !key.is_empty()) {
+        return Ok((Keyring::new(Vec::new(), header).with_master(&master), None));
+    }
+    let key = admin_key::load_or_make(directory).map_err(|error| format!("the admin key: {error}"))?;
+    Ok((Keyring::new(vec![key.hash], header), Some(key)))
+}
+
+/// The fake provider behind `demo/…`: without a configuration file, or where the file names it.
+async fn demo(config: &Config) -> Result<Option<FakeProvider>, String> {
+    let named = config.model_list.iter().any(|entry| {
+        let params = &entry.litellm_params;
+        params.model.starts_with("demo/") || params.custom_llm_provider.as_deref() == Some("demo")
+    });
+    if !named && !config.model_list.is_empty() {
+        return Ok(None);
+    }
+    let options = tollway_testkit::Options { require_key: false, lenient: true, keep: 0, bench: None };
+    FakeProvider::start_with(options).await.map(Some).map_err(|error| format!("the demo provider: {error}"))
+}
+
+fn limits(config: &Config) -> HttpLimits {
+    let (limits, waits) = (&config.tollway.limits, &config.tollway.timeouts);
+    let bytes = |size: tollway_config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+    HttpLimits {
+        header_bytes: bytes(limits.max_headers_size),
+        headers: limits.max_headers as usize,
+        url_bytes: bytes(limits.max_url),
+        body_bytes: bytes(config.max_body()),
+        header_time: waits.read_headers,
+        body_rate: u32::try_from(waits.min_body_rate.bytes()).unwrap_or(u32::MAX),
+        body_time: waits.read_body,
+        write_stall: waits.write,
+        connections: limits.max_connections as usize,
+        drain: waits.shutdown,
+    }
+}
+
+/// Resolves on Ctrl-C and on SIGTERM.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

@@ -1,0 +1,278 @@
+//! From a provider's answer to the caller's: both lanes, whole and streamed.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tollway::body::AnswerBody;
+use tollway::exchange::{Ask, Lane, Received};
+use tollway_model::{Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_wire::json::Envelope;
+use tollway_wire::relay::{Relay, RelayOptions, show_model};
+use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
+
+use crate::ticket::Settlement;
+
+/// An answer that is certain enough to give to the caller.
+pub(crate) enum Opened {
+    /// The whole answer.
+    Complete { body: Bytes, settlement: Settlement, headers: HeaderMap, notices: Notices },
+    /// A stream whose first piece has arrived and is not a failure.
+    Stream { first: Bytes, source: Box<Source>, headers: HeaderMap },
+}
+
+/// What a caller sees of an answer that the provider does not decide.
+#[derive(Debug, Clone)]
+pub(crate) struct Showing {
+    pub(crate) surface: Dialect,
+    pub(crate) model: String,
+    pub(crate) id: String,
+    pub(crate) created: i64,
+    pub(crate) include_usage: bool,
+    pub(crate) framing: tollway_wire::Framing,
+}
+
+impl Showing {
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            model: &self.model,
+            id: &self.id,
+            created: self.created,
+            include_usage: self.include_usage,
+            framing: self.framing,
+        }
+    }
+}
+
+/// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first piece of a
+/// stream. Whatever fails before may be tried elsewhere without the caller noticing.
+pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
+    let headers = received.headers;
+    if ask.stream {
+        let mut source = Box::new(Source::new(received.body, lane, showing));
+        let first = source.first().await?;
+        return Ok(Opened::Stream { first, source, headers });
+    }
+    let body = received.body.collect(tollway::body::MAX_ANSWER_BYTES).await?;
+    let mut notices = Notices::new();
+    let (body, settlement) = match (lane, ask.operation) {
+        (lane, Operation::Embedding) => embedding_answer(body, lane, ask, showing)?,
+        (Lane::Translated { target, .. }, Operation::CountTokens) => {
+            let tokens = codec(target).decode_count(&body)?;
+            (Bytes::from(codec(showing.surface).encode_count(tokens)), Settlement::default())
+        }
+        (Lane::Verbatim, Operation::CountTokens) => (body, Settlement::default()),
+        (Lane::Verbatim, _) => verbatim_answer(body, showing)?,
+        (Lane::Translated { target, restore }, _) => {
+            let answer = codec(target).decode_response(&body, &restore)?;
+            let finish = answer.choices.first().and_then(|choice| choice.finish);
+            let settlement = Settlement { usage: answer.usage, finish };
+            (
+                Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
+                settlement,
+            )
+        }
+    };
+    Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)> {
+    // A provider that answers 200 with something else than JSON has failed; better here than in the client.
+    if body.first() != Some(&b'{') {
+        Envelope::parse(body.clone(), 128).map_err(|error| {
+            Error::new(Kind::Upstream, "the provider's answer is not JSON")
+                .with_context("cause", error.message())
+        })?;
+    }
+    let usage = codec(showing.surface).read_usage(&body);
+    let settlement = Settlement { usage, finish: None };
+    if showing.surface == Dialect::Gemini {
+        return Ok((body, settlement));
+    }
+    let shown = match show_model(&body, &showing.model) {
+        std::borrow::Cow::Borrowed(_) => None,
+        std::borrow::Cow::Owned(shown) => Some(Bytes::from(shown)),
+    };
+    Ok((shown.unwrap_or(body), settlement))
+}
+
+fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Result<(Bytes, Settlement)> {
+    let request = || embedding::decode_request(ask.envelope.body());
+    let answer = match lane {
+        Lane::Verbatim => {
+            let (body, settlement) = verbatim_answer(body, showing)?;
+            return Ok((body, settlement));
+        }
+        Lane::Translated { target: Dialect::Gemini, .. } => gemini::embedding::decode_response(&body)?,
+        Lane::Translated { .. } => embedding::decode_response(&body)?,
+    };
+    let settlement = Settlement { usage: answer.usage, finish: None };
+    let base64 = request()?.base64;
+    Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
+}
+
+/// A stream on its way from a provider to the caller.
+pub(crate) struct Source {
+    body: AnswerBody,
+    way: Way,
+    /// The stream failed after the bytes that were just handed out.
+    failed: Option<Error>,
+    ended: bool,
+}
+
+enum Way {
+    Relay(Relay),
+    Translate(Box<Translation>),
+}
+
+struct Translation {
+    decoder: Box<dyn StreamDecoder>,
+    encoder: Box<dyn StreamEncoder>,
+    events: Vec<Event>,
+    settlement: Settlement,
+    error: Option<Error>,
+    laws: tollway_model::Laws,
+}
+
+impl Source {
+    fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
+        let way = match lane {
+            Lane::Verbatim => Way::Relay(Relay::new(
+                showing.surface,
+                RelayOptions {
+                    model: (showing.surface != Dialect::Gemini).then_some(showing.model.as_str()),
+                    hide_usage: !showing.include_usage,
+                },
+            )),
+            Lane::Translated { target, restore } => {
+                Way::Translate(Box::new(Translation::new(target, restore, showing)))
+            }
+        };
+        Source { body, way, failed: None, ended: false }
+    }
+
+    /// Waits for the first bytes for the caller. A failure until here has not been seen by anyone.
+    async fn first(&mut self) -> Result<Bytes> {
+        loop {
+            let next = std::future::poll_fn(|context| self.poll_next(context)).await;
+            match next {
+                Some(Ok(bytes)) => return Ok(bytes),
+                Some(Err(error)) => return Err(error),
+                None => return Err(Error::new(Kind::Upstream, "the provider's stream is empty")),
+            }
+        }
+    }
+
+    /// The next bytes for the caller, never empty; an error is the end.
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Bytes>>> {
+        use std::task::Poll;
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let bytes = match std::task::ready!(self.body.poll_next(context)) {
+                Some(Ok(piece)) => self.way.push(piece),
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.ended = true;
+                    self.way.finish()
+                }
+            };
+            self.failed = self.way.take_error();
+            self.ended |= self.failed.is_some();
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+    }
+
+    /// What is known of the call's usage and end.
+    pub(crate) fn settlement(&mut self) -> Settlement {
+        match &mut self.way {
+            Way::Relay(relay) => {
+                relay.abandon();
+                Settlement { usage: relay.seen().usage, finish: relay.seen().finish }
+            }
+            Way::Translate(translation) => translation.settlement.clone(),
+        }
+    }
+}
+
+impl Way {
+    fn push(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Way::Relay(relay) => relay.push(piece),
+            Way::Translate(translation) => {
+                translation.decoder.push(&piece, &mut translation.events);
+                translation.encode()
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Bytes {
+        match self {
+            Way::Relay(relay) => relay.finish(),
+            Way::Translate(translation) => {
+                translation.decoder.finish(&mut translation.events);
+                translation.encode()
+            }
+        }
+    }
+
+    fn take_error(&mut self) -> Option<Error> {
+        match self {
+            Way::Relay(relay) => relay.take_error(),
+            Way::Translate(translation) => translation.error.take(),
+        }
+    }
+}
+
+impl Translation {
+    fn new(target: Dialect, restore: Restore, showing: &Showing) -> Translation {
+        Translation {
+            decoder: codec(target).decoder(restore),
+            encoder: codec(showing.surface).encoder(&showing.view()),
+            events: Vec::new(),
+            settlement: Settlement::default(),
+            error: None,
+            laws: tollway_model::Laws::new(),
+        }
+    }
+
+    fn encode(&mut self) -> Bytes {
+        let mut bytes = Vec::new();
+        for event in self.events.drain(..) {
+            if cfg!(debug_assertions)
+                && let Err(broken) = self.laws.check(&event)
+            {
+                tracing::error!(target: "tollway::laws", broken, "a decoder broke the order of events");
+                debug_assert!(false, "a decoder broke the order of events: {broken}");
+            }
+            match event {
+                Event::Usage(usage) => {
+                    self.settlement.usage = Some(usage);
+                    self.encoder.push(&Event::Usage(usage), &mut bytes);
+                }
+                // The reply renders it: before the first byte it is a status, after it an event.
+                Event::Error(error) => {
+                    self.error = Some(error);
+                    break;
+                }
+                event => {
+                    if let Event::Finish { choice: 0, reason, .. } = &event {
+                        self.settlement.finish = Some(*reason);
+                    }
+                    self.encoder.push(&event, &mut bytes);
+                }
+            }
+        }
+        Bytes::from(bytes)
+    }
+}

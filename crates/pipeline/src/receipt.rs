@@ -1,0 +1,204 @@
+//! Receipts: the decision record of a call.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tollway_model::{Dialect, FinishReason, Kind, Notice, Operation, Usage};
+use tollway_prices::Bucket;
+
+/// Why a call went the way it went, and what it used and cost.
+///
+/// Holds no prompt, no answer, no key and no header.
+#[derive(Debug, Clone, Serialize)]
+pub struct Receipt {
+    /// The receipt's own id, in the answer's `x-tollway-receipt` header.
+    pub id: String,
+    /// The caller's id of the call, or ours where the caller gave none: `x-litellm-call-id`.
+    pub call_id: String,
+    /// When the call arrived, milliseconds since 1970.
+    pub at: i64,
+    /// The caller's dialect.
+    pub surface: Dialect,
+    /// What was asked for.
+    pub operation: Operation,
+    /// The model as the caller named it.
+    pub model: String,
+    /// Answered as a stream.
+    pub stream: bool,
+    /// The start of the caller's key hash.
+    pub key: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status the caller saw. 200 for a stream that broke later.
+    pub status: u16,
+    /// Deployments that were not tried, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedRecord>,
+    /// Every attempt, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// What translation changed or dropped, in the attempt that answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+    /// What the call used; `None` when nobody said.
+    pub usage: Option<Usage>,
+    /// Why the answer ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish: Option<FinishReason>,
+    /// What it cost.
+    pub cost: CostRecord,
+    /// The failure, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorRecord>,
+    /// How long it took.
+    pub timing: Timing,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The caller has the whole answer.
+    Answered,
+    /// Refused before any attempt.
+    Refused,
+    /// Every attempt failed, or the answer broke off.
+    Failed,
+    /// The caller went away.
+    ClientClosed,
+}
+
+/// A deployment that was not tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct SkippedRecord {
+    /// Its id.
+    pub deployment: Arc<str>,
+    /// Why.
+    pub reason: String,
+}
+
+/// One try at one deployment.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptRecord {
+    /// The deployment's id.
+    pub deployment: Arc<str>,
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The model as the provider names it.
+    pub model: Arc<str>,
+    /// `verbatim`, or the provider's dialect the call was translated to.
+    pub lane: &'static str,
+    /// When it began, microseconds after the call arrived.
+    pub started_us: u64,
+    /// How long until it answered or failed, microseconds.
+    pub took_us: u64,
+    /// The failure; `None` when it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorRecord>,
+    /// What was done about the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<String>,
+}
+
+/// A failure.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrorRecord {
+    /// What happened.
+    pub kind: Kind,
+    /// The HTTP status it maps to.
+    pub status: u16,
+    /// What the caller read.
+    pub message: String,
+    /// The provider's id of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl From<&tollway_model::Error> for ErrorRecord {
+    fn from(error: &tollway_model::Error) -> Self {
+        ErrorRecord {
+            kind: error.kind(),
+            status: error.status(),
+            message: error.message().to_owned(),
+            request_id: error.request_id().map(str::to_owned),
+        }
+    }
+}
+
+/// What a call cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct CostRecord {
+    /// US dollars as decimal text; `None` when the price is unknown.
+    pub usd: Option<String>,
+    /// The lines it is made of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<CostLine>,
+}
+
+/// One line of a cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct CostLine {
+    /// What was counted: `input`, `cache_read`, `output` …
+    pub bucket: Bucket,
+    /// How many units.
+    pub count: u64,
+    /// Picodollars (1e-12 USD) a unit.
+    pub unit_picos: i64,
+}
+
+/// How long a call took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Timing {
+    /// From the call's arrival to its end.
+    pub total_us: u64,
+    /// To the first byte for the caller.
+    pub first_byte_us: Option<u64>,
+    /// Spent in the gateway itself, not waiting for the provider.
+    pub overhead_us: u64,
+}
+
+/// The latest receipts, in memory.
+#[derive(Debug)]
+pub struct Receipts {
+    capacity: usize,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    order: VecDeque<Arc<Receipt>>,
+    by_id: HashMap<String, Arc<Receipt>>,
+}
+
+impl Receipts {
+    /// Keeps the latest `capacity` receipts.
+    pub fn new(capacity: usize) -> Receipts {
+        Receipts { capacity: capacity.max(1), ring: Mutex::default() }
+    }
+
+    /// Adds a receipt; the oldest goes when the ring is full.
+    pub fn record(&self, receipt: Receipt) {
+        let receipt = Arc::new(receipt);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.order.len() >= self.capacity
+            && let Some(oldest) = ring.order.pop_front()
+        {
+            ring.by_id.remove(&oldest.id);
+        }
+        ring.by_id.insert(receipt.id.clone(), receipt.clone());
+        ring.order.push_back(receipt);
+    }
+
+    /// The receipt with this id, or the latest with this call id.
+    pub fn get(&self, id: &str) -> Option<Arc<Receipt>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_call = || ring.order.iter().rev().find(|receipt| receipt.call_id == id);
+        ring.by_id.get(id).or_else(by_call).cloned()
+    }
+
+    /// The latest receipts, newest first.
+    pub fn latest(&self, count: usize) -> Vec<Arc<Receipt>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.order.iter().rev().take(count).cloned().collect()
+    }
+}

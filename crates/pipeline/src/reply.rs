@@ -1,0 +1,259 @@
+//! What goes back to the caller, and the body that streams it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tollway_model::{Error, Event};
+use tollway_wire::{Framing, codec};
+
+use crate::answer::{Opened, Showing, Source};
+use crate::ticket::{Settlement, Ticket};
+
+/// What goes back to the caller.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: ReplyBody,
+}
+
+/// A body, whole or streamed.
+pub enum ReplyBody {
+    /// All of it.
+    Full(Option<Bytes>),
+    /// Piece by piece.
+    Stream(Box<StreamReply>),
+}
+
+impl std::fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ReplyBody::Full(_) => "Full",
+            ReplyBody::Stream(_) => "Stream",
+        })
+    }
+}
+
+impl ReplyBody {
+    /// A whole body.
+    pub fn full(bytes: impl Into<Bytes>) -> ReplyBody {
+        ReplyBody::Full(Some(bytes.into()))
+    }
+}
+
+impl http_body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            ReplyBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            ReplyBody::Stream(stream) => {
+                stream.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ReplyBody::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            ReplyBody::Stream(stream) => stream.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            ReplyBody::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An attempt that is still running when the caller is already told to wait.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = (Ticket, Result<Opened, Error>)> + Send>>;
+
+/// A stream for the caller.
+///
+/// Sends a comment whenever nothing was sent for the keep-alive interval, so that load balancers keep the connection.
+/// Dropping it drops the provider's connection, which stops the generation, and settles the call's ticket.
+pub struct StreamReply {
+    state: State,
+    ready: VecDeque<Bytes>,
+    showing: Showing,
+    ticket: Option<Ticket>,
+    keep_alive: Option<Duration>,
+    last_sent: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+enum State {
+    Waiting(Pending),
+    Streaming(Box<Source>),
+    Over,
+}
+
+impl StreamReply {
+    /// A stream whose first piece is here.
+    pub(crate) fn streaming(
+        first: Bytes,
+        source: Box<Source>,
+        showing: Showing,
+        ticket: Ticket,
+        keep_alive: Option<Duration>,
+    ) -> StreamReply {
+        let state = State::Streaming(source);
+        StreamReply::new(state, VecDeque::from([first]), showing, Some(ticket), keep_alive)
+    }
+
+    /// A stream whose provider has been silent for a whole keep-alive interval.
+    pub(crate) fn waiting(pending: Pending, showing: Showing, keep_alive: Option<Duration>) -> StreamReply {
+        let first = keep_alive_bytes(showing.framing);
+        StreamReply::new(State::Waiting(pending), VecDeque::from([first]), showing, None, keep_alive)
+    }
+
+    fn new(
+        state: State,
+        ready: VecDeque<Bytes>,
+        showing: Showing,
+        ticket: Option<Ticket>,
+        keep_alive: Option<Duration>,
+    ) -> StreamReply {
+        StreamReply { state, ready, showing, ticket, keep_alive, last_sent: Instant::now(), sleep: None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ready.is_empty() && matches!(self.state, State::Over)
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                if self.sleep.is_some() {
+                    self.last_sent = Instant::now();
+                }
+                return Poll::Ready(Some(bytes));
+            }
+            let progressed = match &mut self.state {
+                State::Over => return Poll::Ready(None),
+                State::Waiting(pending) => match pending.as_mut().poll(context) {
+                    Poll::Ready((ticket, opened)) => {
+                        self.ticket = Some(ticket);
+                        self.opened(opened);
+                        true
+                    }
+                    Poll::Pending => false,
+                },
+                State::Streaming(source) => match source.poll_next(context) {
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        self.ready.push_back(bytes);
+                        true
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        let settlement = source.settlement();
+                        self.broke_off(&error, settlement);
+                        true
+                    }
+                    Poll::Ready(None) => {
+                        let settlement = source.settlement();
+                        if let Some(mut ticket) = self.ticket.take() {
+                            ticket.answered(settlement);
+                        }
+                        self.state = State::Over;
+                        true
+                    }
+                    Poll::Pending => false,
+                },
+            };
+            if progressed {
+                continue;
+            }
+            std::task::ready!(self.poll_keep_alive(context));
+            self.ready.push_back(keep_alive_bytes(self.showing.framing));
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Opened, Error>) {
+        match opened {
+            Ok(Opened::Stream { first, source, .. }) => {
+                self.state = State::Streaming(source);
+                self.ready.push_back(first);
+            }
+            // A stream was asked for, so a whole answer cannot come; treat it as the end if it ever does.
+            Ok(Opened::Complete { body, settlement, .. }) => {
+                self.ready.push_back(body);
+                self.state = State::Over;
+                if let Some(mut ticket) = self.ticket.take() {
+                    ticket.answered(settlement);
+                }
+            }
+            Err(error) => self.broke_off(&error, Settlement::default()),
+        }
+    }
+
+    /// Tells the caller, in its own dialect, that the stream broke off.
+    fn broke_off(&mut self, error: &Error, settlement: Settlement) {
+        let mut bytes = Vec::new();
+        codec(self.showing.surface)
+            .encoder(&self.showing.view())
+            .push(&Event::Error(error.clone()), &mut bytes);
+        self.ready.push_back(Bytes::from(bytes));
+        self.state = State::Over;
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.learn(settlement);
+            ticket.failed(error, 200);
+        }
+    }
+
+    /// Ready when nothing was sent for the keep-alive interval.
+    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(interval) = self.keep_alive else { return Poll::Pending };
+        if self.sleep.is_none() {
+            self.last_sent = Instant::now();
+        }
+        let last = self.last_sent;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(last + interval)));
+        loop {
+            std::task::ready!(sleep.as_mut().poll(context));
+            let due = self.last_sent + interval;
+            if Instant::now() >= due {
+                sleep.as_mut().reset(Instant::now() + interval);
+                // Register the new deadline; it cannot have passed yet.
+                let _ = sleep.as_mut().poll(context);
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+impl Drop for StreamReply {
+    fn drop(&mut self) {
+        // The client went away in the middle: keep what is known of usage for the receipt.
+        if let (State::Streaming(source), Some(ticket)) = (&mut self.state, &mut self.ticket) {
+            ticket.learn(source.settlement());
+        }
+    }
+}
+
+/// Bytes that every reader of the framing skips.
+fn keep_alive_bytes(framing: Framing) -> Bytes {
+    match framing {
+        Framing::Sse => Bytes::from_static(b": keep-alive\n\n"),
+        Framing::JsonArray => Bytes::from_static(b"\n"),
+    }
+}

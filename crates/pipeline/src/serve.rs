@@ -1,0 +1,311 @@
+//! The journey of a call, top to bottom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tollway::Transport;
+use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
+use tollway_route::{Deployment, Plan, plan};
+use tollway_wire::{Framing, codec};
+
+use crate::answer::{Opened, Showing};
+use crate::attempts::{self, Dice, Won};
+use crate::call::Call;
+use crate::caller::{Caller, Role};
+use crate::clock::millis_text;
+use crate::headers::{self, set};
+use crate::receipt::Receipts;
+use crate::reply::{Reply, ReplyBody, StreamReply};
+use crate::snapshot::Snapshot;
+use crate::ticket::Ticket;
+
+/// Everything that outlives a call.
+#[derive(Debug)]
+pub struct Gateway {
+    snapshot: ArcSwap<Snapshot>,
+    pub(crate) transport: Transport,
+    receipts: Arc<Receipts>,
+}
+
+impl Gateway {
+    /// A gateway that serves `snapshot`.
+    pub fn new(snapshot: Snapshot, transport: Transport, receipts: usize) -> Arc<Gateway> {
+        Arc::new(Gateway {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            transport,
+            receipts: Arc::new(Receipts::new(receipts)),
+        })
+    }
+
+    /// What is served now. A call keeps the snapshot it began with.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Serves `snapshot` from the next call on; running calls are not touched.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// The latest receipts.
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
+    ///
+    /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
+    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone());
+        let showing = showing(&call);
+        let deployments = match self.plan(&snapshot, &call) {
+            Ok(plan) => plan,
+            Err(error) => return refuse(&error, &call, &caller, ticket),
+        };
+        if let Some(local) = count_locally(&call, &deployments) {
+            return self.counted(local.await, &call, &caller, ticket);
+        }
+        if !call.ask.stream {
+            let won =
+                attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
+            return reply(won, &snapshot, &call, &caller, showing, ticket);
+        }
+        self.stream(snapshot, caller, call, deployments, ticket, showing).await
+    }
+
+    /// Which deployments, in which order? Pure but for the dice.
+    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Plan> {
+        let model = call.ask.model.as_str();
+        let group = snapshot.routes.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
+        let mut dice = Dice::seeded(&call.id);
+        let plan = plan(&group, &mut || dice.roll());
+        if plan.candidates.is_empty() {
+            let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
+            let message = format!("no deployment of {model} can be called: {}", reasons.join("; "));
+            return Err(Error::new(Kind::Unavailable, message)
+                .with_param("model")
+                .with_retry(tollway_model::Retry::Never));
+        }
+        Ok(plan)
+    }
+
+    /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
+    async fn stream(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        call: Call,
+        plan: Plan,
+        mut ticket: Ticket,
+        showing: Showing,
+    ) -> Reply {
+        let keep_alive = snapshot.settings.keep_alive;
+        let call = Arc::new(call);
+        let mut run = Box::pin({
+            let (gateway, snapshot, call, showing) =
+                (self.clone(), snapshot.clone(), call.clone(), showing.clone());
+            async move {
+                let won =
+                    attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+                (ticket, won)
+            }
+        });
+        let first = match keep_alive {
+            Some(patience) => tokio::time::timeout(patience, &mut run).await.ok(),
+            None => Some((&mut run).await),
+        };
+        if let Some((ticket, won)) = first {
+            return reply(won, &snapshot, &call, &caller, showing, ticket);
+        }
+        let mut out = HeaderMap::with_capacity(8);
+        common_headers(&mut out, &call);
+        stream_headers(&mut out, &showing);
+        let pending = Box::pin(async move {
+            let (ticket, won) = run.await;
+            (ticket, won.map(|won| won.opened))
+        });
+        let body = ReplyBody::Stream(Box::new(StreamReply::waiting(pending, showing, keep_alive)));
+        Reply { status: StatusCode::OK, headers: out, body }
+    }
+
+    fn counted(&self, tokens: Result<u64>, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+        let tokens = match tokens {
+            Ok(tokens) => tokens,
+            Err(error) => return refuse(&error, call, caller, ticket),
+        };
+        ticket.answered(crate::ticket::Settlement::default());
+        let mut out = HeaderMap::with_capacity(8);
+        common_headers(&mut out, call);
+        json_headers(&mut out);
+        let body = ReplyBody::full(codec(call.ask.surface).encode_count(tokens));
+        Reply { status: StatusCode::OK, headers: out, body }
+    }
+}
+
+/// Providers whose dialect cannot count get their tokens counted here, with OpenAI's encodings.
+fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result<u64>> + use<>> {
+    if call.ask.operation != Operation::CountTokens {
+        return None;
+    }
+    let deployment = plan.candidates.first()?;
+    if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
+        return None;
+    }
+    let request = call.ask.request().cloned();
+    let model = deployment.model.clone();
+    Some(async move {
+        let request = request?;
+        // The first use loads the encodings, which takes half a second.
+        let counted =
+            tokio::task::spawn_blocking(move || tollway_prices::tokens::count_request(&model, &request))
+                .await;
+        counted.map(|count| count.tokens).map_err(|_| Error::internal("token counting failed"))
+    })
+}
+
+fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
+    let similar = snapshot.routes.similar(model);
+    let hint = match similar.as_slice() {
+        [] => "GET /v1/models lists the models there are".to_owned(),
+        names => format!("did you mean {}? GET /v1/models lists them all", names.join(" or ")),
+    };
+    Error::invalid_at("model", format!("Invalid model name passed in model={model}: {hint}"))
+        .with_provider(Some("model_not_found".into()), None)
+}
+
+fn showing(call: &Call) -> Showing {
+    Showing {
+        surface: call.ask.surface,
+        model: call.ask.model.clone(),
+        id: call.id.clone(),
+        created: call.at / 1000,
+        include_usage: call.include_usage,
+        framing: call.ask.framing,
+    }
+}
+
+/// What the caller gets when the attempts are over.
+fn reply(
+    won: Result<Won>,
+    snapshot: &Snapshot,
+    call: &Call,
+    caller: &Caller,
+    showing: Showing,
+    mut ticket: Ticket,
+) -> Reply {
+    let won = match won {
+        Ok(won) => won,
+        Err(error) => return refuse(&error, call, caller, ticket),
+    };
+    ticket.first_byte();
+    let mut out = HeaderMap::with_capacity(24);
+    common_headers(&mut out, call);
+    deployment_headers(&mut out, &won.deployment, caller, &ticket);
+    match won.opened {
+        Opened::Complete { body, settlement, headers, .. } => {
+            headers::copy_provider_headers(&headers, &mut out);
+            json_headers(&mut out);
+            let overhead = ticket.overhead();
+            let took = ticket.started().elapsed();
+            notice_header(&mut out, call, &ticket);
+            let cost = ticket.answered(settlement);
+            timing_headers(&mut out, took, overhead);
+            if let Cost::Known(money) = cost {
+                set(&mut out, headers::COST, money.to_string());
+            }
+            Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }
+        }
+        Opened::Stream { first, source, headers } => {
+            headers::copy_provider_headers(&headers, &mut out);
+            stream_headers(&mut out, &showing);
+            notice_header(&mut out, call, &ticket);
+            timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
+            let stream = StreamReply::streaming(first, source, showing, ticket, snapshot.settings.keep_alive);
+            Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
+        }
+    }
+}
+
+fn refuse(error: &Error, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+    ticket.failed(error, error.status());
+    let mut reply = render_error(error, call.ask.surface);
+    common_headers(&mut reply.headers, call);
+    if caller.role == Role::Admin && ticket.retries() > 0 {
+        set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
+    }
+    reply
+}
+
+/// An error in the caller's own dialect.
+pub fn render_error(error: &Error, surface: Dialect) -> Reply {
+    let mut out = HeaderMap::with_capacity(8);
+    json_headers(&mut out);
+    if let tollway_model::Retry::Later(Some(pause)) = error.retry() {
+        set(&mut out, header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+    }
+    if error.kind() == Kind::Authentication && error.origin() == tollway_model::Origin::Caller {
+        out.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    set(&mut out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Reply { status, headers: out, body: ReplyBody::full(codec(surface).encode_error(error)) }
+}
+
+fn common_headers(out: &mut HeaderMap, call: &Call) {
+    set(out, headers::CALL_ID, call.shown_id());
+    set(out, headers::RECEIPT, call.id.as_str());
+    set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
+    if call.ask.surface == Dialect::OpenaiChat {
+        set(out, headers::REQUEST_ID, call.id.as_str());
+    }
+}
+
+fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller, ticket: &Ticket) {
+    set(out, headers::MODEL_ID, deployment.id.as_ref());
+    set(out, headers::MODEL_GROUP, deployment.group.as_ref());
+    if ticket.retries() > 0 {
+        set(out, headers::RETRIES, HeaderValue::from(ticket.retries()));
+    }
+    // Where a deployment is, is the operator's business only.
+    if caller.role == Role::Admin
+        && let Some(endpoint) = deployment.endpoint()
+    {
+        set(out, headers::MODEL_API_BASE, endpoint.base());
+    }
+}
+
+fn notice_header(out: &mut HeaderMap, call: &Call, ticket: &Ticket) {
+    if call.notices.is_empty() && ticket.notices().is_empty() {
+        return;
+    }
+    set(out, headers::NOTICES, headers::notices_text(call.notices.iter().chain(ticket.notices())));
+}
+
+fn timing_headers(out: &mut HeaderMap, took: Duration, overhead: Duration) {
+    set(out, headers::DURATION, millis_text(took));
+    set(out, headers::OVERHEAD, millis_text(overhead));
+}
+
+fn json_headers(out: &mut HeaderMap) {
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+fn stream_headers(out: &mut HeaderMap, showing: &Showing) {
+    let kind = match showing.framing {
+        Framing::Sse => "text/event-stream; charset=utf-8",
+        Framing::JsonArray => "application/json",
+    };
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    out.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+/// A whole JSON answer of the gateway itself.
+pub fn json_reply(status: StatusCode, value: &serde_json::Value) -> Reply {
+    let mut out = HeaderMap::with_capacity(4);
+    json_headers(&mut out);
+    Reply { status, headers: out, body: ReplyBody::full(Bytes::from(value.to_string())) }
+}

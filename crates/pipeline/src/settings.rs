@@ -1,0 +1,70 @@
+//! Settings that a running call needs, compiled from the configuration.
+
+use std::time::Duration;
+
+use tollway::Timeouts;
+use tollway_config::Config;
+
+/// Settings of a snapshot.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Further tries of a failed call.
+    pub retries: u32,
+    /// Waits of an attempt.
+    pub timeouts: Timeouts,
+    /// How often a silent stream gets a comment; `None`: never.
+    pub keep_alive: Option<Duration>,
+    /// Leave out what a provider cannot do instead of refusing the call.
+    pub drop_params: bool,
+    /// Deepest nesting of a request body.
+    pub max_depth: usize,
+    /// How much a call may ask for.
+    pub calls: CallLimits,
+}
+
+/// How much a call may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// Most answers to one prompt.
+    pub n: u64,
+    /// Most output tokens.
+    pub output_tokens: u64,
+    /// Most tools.
+    pub tools: usize,
+    /// Most messages.
+    pub messages: usize,
+    /// Most calls in flight.
+    pub in_flight: usize,
+}
+
+/// Zero means "for ever" in the file; a year is long enough.
+fn or_ever(duration: Duration) -> Duration {
+    if duration.is_zero() { Duration::from_secs(365 * 24 * 3600) } else { duration }
+}
+
+impl Settings {
+    /// From the configuration file.
+    pub fn from_config(config: &Config) -> Settings {
+        let (waits, limits, calls) =
+            (&config.tollway.timeouts, &config.tollway.limits, &config.tollway.calls);
+        let total = config.litellm_settings.request_timeout.or(config.router_settings.timeout);
+        Settings {
+            retries: config.num_retries(),
+            timeouts: Timeouts {
+                first_byte: or_ever(waits.first_byte),
+                idle: or_ever(waits.idle),
+                total: total.map_or(Timeouts::default().total, or_ever),
+            },
+            keep_alive: (!waits.keep_alive.is_zero()).then_some(waits.keep_alive),
+            drop_params: config.litellm_settings.drop_params,
+            max_depth: limits.max_json_depth as usize,
+            calls: CallLimits {
+                n: u64::from(calls.max_n),
+                output_tokens: calls.max_output_tokens,
+                tools: calls.max_tools as usize,
+                messages: calls.max_messages as usize,
+                in_flight: limits.max_calls as usize,
+            },
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! What the gateway serves: configuration, providers and prices compiled into one immutable value.
+//!
+//! A call holds one `Arc` of it from beginning to end; a reload builds a new one and swaps it in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
+use tollway_model::{Capabilities, RawJson, Support};
+use tollway_prices::{Catalog, Overrides, Rate};
+use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
+use tollway_route::{Availability, Deployment, Limits, Pattern, Routes, Template};
+
+use crate::caller::{KeyHash, Keyring};
+use crate::settings::Settings;
+
+/// Reads an environment variable, those of the configuration file first.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What the gateway serves.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// From names to deployments.
+    pub routes: Routes,
+    /// Settings of calls.
+    pub settings: Settings,
+    /// Who may call.
+    pub keyring: Keyring,
+    /// Names shown beside the groups: examples of what wildcards serve.
+    pub listed: Vec<String>,
+}
+
+/// What a snapshot is built from.
+pub struct Sources<'a> {
+    /// The configuration file, or its defaults.
+    pub config: &'a Config,
+    /// No file was given: serve every provider whose key is in the environment, as `provider/model`.
+    pub from_environment: bool,
+    /// The environment.
+    pub environment: Environment,
+    /// The models table.
+    pub catalog: Arc<Catalog>,
+    /// Where the built-in fake provider listens, when it does.
+    pub demo: Option<String>,
+    /// Who may call.
+    pub keyring: Keyring,
+}
+
+impl Snapshot {
+    /// Compiles `sources`. Never fails: what cannot be served is there as unavailable, with the reason.
+    pub fn build(sources: Sources<'_>) -> Snapshot {
+        let settings = Settings::from_config(sources.config);
+        let maker = Arc::new(Maker {
+            environment: sources.environment,
+            catalog: sources.catalog,
+            demo: sources.demo,
+        });
+        let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, entry) in sources.config.model_list.iter().enumerate() {
+            match Pattern::parse(&entry.model_name) {
+                Some(pattern) => templates.push(template(&maker, entry.clone(), pattern, index)),
+                None => deployments.push(Arc::new(maker.deployment(entry, index))),
+            }
+        }
+        if sources.from_environment {
+            for provider in Table::builtin().environment(&*maker.environment) {
+                templates.push(provider_template(&maker, provider));
+                listed.push(format!("{}/*", provider.id));
+            }
+        }
+        if maker.demo.is_some()
+            && let Some(demo) = Table::builtin().get("demo")
+        {
+            templates.push(provider_template(&maker, demo));
+            listed.push("demo/chat".to_owned());
+        }
+        let aliases = sources.config.aliases();
+        Snapshot {
+            routes: Routes::new(deployments, templates, aliases),
+            settings,
+            keyring: sources.keyring,
+            listed,
+        }
+    }
+
+    /// Is there anything to call?
+    pub fn is_serving(&self) -> bool {
+        true
+    }
+}
+
+/// Every model of `provider`, under `provider/model`.
+fn provider_template(maker: &Arc<Maker>, provider: &Arc<Provider>) -> Template {
+    let name = format!("{}/*", provider.id);
+    let mut entry = Entry::default();
+    entry.model_name.clone_from(&name);
+    entry.litellm_params.model.clone_from(&name);
+    template(maker, entry, Pattern::with_prefix(format!("{}/", provider.id)), 0)
+}
+
+fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) -> Template {
+    let maker = maker.clone();
+    let name: Arc<str> = entry.model_name.as_str().into();
+    let group = name.clone();
+    let make = move |captured: &str, asked: &str| {
+        let mut concrete = entry.clone();
+        concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
+        asked.clone_into(&mut concrete.model_name);
+        // One id for all models of a wildcard would make them one deployment.
+        concrete.model_info.id = None;
+        let mut made = maker.deployment(&concrete, index);
+        made.group = group.clone();
+        made
+    };
+    Template { pattern, name, make: Box::new(make) }
+}
+
+/// Makes deployments of entries.
+struct Maker {
+    environment: Environment,
+    catalog: Arc<Catalog>,
+    demo: Option<String>,
+}
+
+impl Maker {
+    fn deployment(&self, entry: &Entry, index: usize) -> Deployment {
+        let (params, info) = (&entry.litellm_params, &entry.model_info);
+        let (provider, model) = self.provider(params);
+        let facts = self.facts(provider.as_ref().ok(), &model, params, info);
+        let availability = match (&provider, facts.fault) {
+            _ if info.blocked => Availability::Unavailable("it is blocked (model_info.blocked)".to_owned()),
+            (_, Some(fault)) => Availability::Unavailable(fault),
+            (Err(reason), _) => Availability::Unavailable(reason.clone()),
+            (Ok(provider), _) => self.endpoint(provider, &model, params, facts.capabilities),
+        };
+        Deployment {
+            id: deployment_id(entry, index),
+            group: entry.model_name.as_str().into(),
+            provider: provider.as_ref().map_or("", |provider| provider.id.as_str()).into(),
+            model: model.into(),
+            availability,
+            limits: Limits {
+                weight: params.weight,
+                rpm: params.rpm,
+                tpm: params.tpm,
+                order: params.order.map(i64::from),
+            },
+            first_byte_timeout: params.stream_timeout,
+            total_timeout: params.timeout,
+            retries: params.num_retries.or(params.max_retries),
+            drop_params: params.drop_params,
+            defaults: params
+                .defaults
+                .iter()
+                .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
+                .collect(),
+            prices: facts.prices,
+            info: Arc::new(facts.info),
+        }
+    }
+
+    /// Who serves a deployment, and the model's name there; an error says why nobody can.
+    fn provider(&self, params: &LitellmParams) -> (Result<Arc<Provider>, String>, String) {
+        let table = Table::builtin();
+        if let Some(id) = params.custom_llm_provider.as_deref() {
+            let prefix = format!("{id}/");
+            let model = params.model.strip_prefix(&prefix).unwrap_or(&params.model).to_owned();
+            let found = table.get(id).ok_or_else(|| match table.nearest(id) {
+                Some(near) => format!("there is no provider `{id}`; did you mean `{near}`?"),
+                None => format!("there is no provider `{id}`"),
+            });
+            return (found.cloned(), model);
+        }
+        match table.split_model(&params.model) {
+            Ok((provider, model)) => (Ok(provider.clone()), model.to_owned()),
+            Err(unknown) => {
+                let inferred = table.infer(&params.model).cloned();
+                let inferred =
+                    inferred.or_else(|| table.get(self.catalog.infer_provider(&params.model)?).cloned());
+                let custom = params.api_base.as_ref().and_then(|_| table.get("openai_like")).cloned();
+                let found = inferred.or(custom).ok_or_else(|| unknown.to_string());
+                (found, params.model.clone())
+            }
+        }
+    }
+
+    fn endpoint(
+        &self,
+        provider: &Arc<Provider>,
+        model: &str,
+        params: &LitellmParams,
+        capabilities: Capabilities,
+    ) -> Availability {
+        let mut spec = EndpointSpec::new(provider, model);
+        spec.api_base.clone_from(&params.api_base);
+        if provider.id == "demo" && spec.api_base.is_none() {
+            spec.api_base.clone_from(&self.demo);
+        }
+        spec.api_key.clone_from(&params.api_key);
+        spec.organization.clone_from(&params.organization);
+        spec.api_version.clone_from(&params.api_version);
+        let headers = params.headers.iter().chain(&params.extra_headers);
+        spec.extra_headers = headers.map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+        spec.extra_body = params
+            .extra_body
+            .iter()
+            .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
+            .collect();
+        spec.capabilities = capabilities;
+        match Endpoint::build(spec, &*self.environment) {
+            Ok(endpoint) => Availability::Ready(Arc::new(endpoint)),
+            Err(error) => Availability::Unavailable(error.to_string()),
+        }
+    }
+
+    /// What is known of the model: the table's facts with the configuration's over them.
+    fn facts(
+        &self,
+        provider: Option<&Arc<Provider>>,
+        model: &str,
+        params: &LitellmParams,
+        info: &ModelInfo,
+    ) -> Facts {
+        let provider = provider.map_or("", |provider| provider.id.as_str());
+        let found = match info.base_model.as_deref() {
+            Some(base) => self.catalog.get(base).or_else(|| self.catalog.find(provider, base)),
+            None => self.catalog.find(provider, model),
+        };
+        let known = found.is_some();
+        let entry = found.unwrap_or_default();
+        let overrides = overrides(params, info);
+        let (entry, fault) = match overrides {
+            Ok(overrides) => (overrides.apply(&entry), None),
+            Err(fault) => (entry, Some(fault)),
+        };
+        let prices = (!entry.prices.is_empty()).then(|| Arc::new(entry.prices.clone()));
+        let mut shown = Map::new();
+        if known {
+            shown.insert("key".into(), json!(entry.id));
+        }
+        let mode =
+            info.mode.map(|mode| json!(mode.word())).or_else(|| entry.mode.as_ref().map(|mode| json!(mode)));
+        let facts = [
+            ("mode", mode),
+            ("max_input_tokens", entry.limits.input.map(Value::from)),
+            ("max_output_tokens", entry.limits.output.map(Value::from)),
+            ("max_tokens", entry.limits.output.or(entry.limits.legacy_max).map(Value::from)),
+            ("base_model", info.base_model.as_ref().map(|base| json!(base))),
+            ("deprecation_date", entry.deprecated.as_ref().map(|date| json!(date))),
+            ("access_groups", (!info.access_groups.is_empty()).then(|| json!(info.access_groups))),
+        ];
+        shown.extend(facts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        shown.extend(shown_facts(&entry));
+        shown.extend(info.other.iter().map(|(key, value)| (key.clone(), value.clone())));
+        Facts { capabilities: entry.capabilities(), prices, info: shown, fault }
+    }
+}
+
+/// Prices and capabilities under LiteLLM's names, for `/model/info`.
+fn shown_facts(entry: &tollway_prices::Entry) -> Map<String, Value> {
+    const PRICES: [(Rate, &str); 6] = [
+        (Rate::In, "input_cost_per_token"),
+        (Rate::Out, "output_cost_per_token"),
+        (Rate::CacheRead, "cache_read_input_token_cost"),
+        (Rate::CacheWrite, "cache_creation_input_token_cost"),
+        (Rate::CacheWrite1h, "cache_creation_input_token_cost_above_1hr"),
+        (Rate::Reasoning, "output_cost_per_reasoning_token"),
+    ];
+    const CAPABILITIES: [(&str, &str); 11] = [
+        ("tools", "supports_function_calling"),
+        ("parallel_tools", "supports_parallel_function_calling"),
+        ("tool_choice", "supports_tool_choice"),
+        ("vision", "supports_vision"),
+        ("pdf", "supports_pdf_input"),
+        ("audio_in", "supports_audio_input"),
+        ("audio_out", "supports_audio_output"),
+        ("json_schema", "supports_response_schema"),
+        ("prompt_caching", "supports_prompt_caching"),
+        ("reasoning", "supports_reasoning"),
+        ("web_search", "supports_web_search"),
+    ];
+    let prices = PRICES.into_iter().filter_map(|(rate, key)| {
+        // A JSON number, as LiteLLM's clients expect; the exact price is the table's integer.
+        let picos: f64 = format!("{}e-12", entry.prices.base.token(rate)?.picos()).parse().ok()?;
+        Some((key.to_owned(), json!(picos)))
+    });
+    let capabilities = CAPABILITIES.into_iter().filter_map(|(name, key)| match entry.supports(name) {
+        Support::Yes => Some((key.to_owned(), json!(true))),
+        Support::No => Some((key.to_owned(), json!(false))),
+        Support::Unknown => None,
+    });
+    prices.chain(capabilities).collect()
+}
+
+struct Facts {
+    capabilities: Capabilities,
+    prices: Option<Arc<tollway_prices::PriceSheet>>,
+    info: Map<String, Value>,
+    /// Why the entry's own facts cannot be read.
+    fault: Option<String>,
+}
+
+fn overrides(params: &LitellmParams, info: &ModelInfo) -> Result<Overrides, String> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    pairs.extend(info.supports.iter().map(|(key, value)| (key.clone(), value.to_string())));
+    let limits = [
+        ("max_tokens", info.max_tokens),
+        ("max_input_tokens", info.max_input_tokens),
+        ("max_output_tokens", info.max_output_tokens),
+    ];
+    pairs.extend(limits.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))));
+    // Those of litellm_params count more, so they come last.
+    let prices = info.prices.iter().chain(&params.prices);
+    pairs.extend(prices.map(|(key, value)| (key.clone(), value.as_str().to_owned())));
+    Overrides::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .map_err(|error| error.message().to_owned())
+}
+
+/// The configured id, or a hash of what makes the deployment what it is.
+fn deployment_id(entry: &Entry, index: usize) -> Arc<str> {
+    if let Some(id) = &entry.model_info.id {
+        return id.as_str().into();
+    }
+    let params = &entry.litellm_params;
+    let key = params.api_key.as_ref().map_or("", |key| key.expose());
+    let base = params.api_base.as_deref().unwrap_or("");
+    let text = format!("{index}\n{}\n{}\n{base}\n{key}", entry.model_name, params.model);
+    KeyHash::of(&text).to_hex().into()
+}
+
+/// Aliases of the configuration, in one map.
+trait Aliases {
+    fn aliases(&self) -> HashMap<String, String>;
+}
+
+impl Aliases for Config {
+    fn aliases(&self) -> HashMap<String, String> {
+        let mut aliases: HashMap<String, String> = HashMap::new();
+        aliases.extend(
+            self.litellm_settings.model_alias_map.iter().map(|(alias, name)| (alias.clone(), name.clone())),
+        );
+        aliases.extend(
+            self.router_settings
+                .model_group_alias
+                .iter()
+                .map(|(alias, name)| (alias.clone(), name.model.clone())),
+        );
+        aliases
+    }
+}

@@ -1,0 +1,253 @@
+//! The open record of a call: filled in as it goes, settled exactly once.
+//!
+//! A ticket that is dropped unsettled means that the client went away (its connection's task was dropped): it settles
+//! itself with [`Outcome::ClientClosed`] and whatever usage is known.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Notices, Usage};
+use tollway_prices::{Facts, PriceSheet};
+
+use crate::call::Call;
+use crate::caller::KeyId;
+use crate::receipt::{
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+};
+
+/// The open record of a call.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    receipts: Arc<Receipts>,
+    started: Instant,
+    first_byte: Option<Duration>,
+    /// Time spent waiting for providers.
+    upstream: Duration,
+    prices: Option<Arc<PriceSheet>>,
+    service_tier: Option<String>,
+    /// `None` once settled.
+    receipt: Option<Receipt>,
+}
+
+/// What an answer told.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Settlement {
+    pub(crate) usage: Option<Usage>,
+    pub(crate) finish: Option<FinishReason>,
+}
+
+impl Ticket {
+    pub(crate) fn open(call: &Call, key: KeyId, receipts: Arc<Receipts>) -> Ticket {
+        let receipt = Receipt {
+            id: call.id.clone(),
+            call_id: call.shown_id().to_owned(),
+            at: call.at,
+            surface: call.ask.surface,
+            operation: call.ask.operation,
+            model: call.ask.model.clone(),
+            stream: call.ask.stream,
+            key: key.to_string(),
+            outcome: Outcome::ClientClosed,
+            status: 200,
+            skipped: Vec::new(),
+            attempts: Vec::new(),
+            notices: Vec::new(),
+            usage: None,
+            finish: None,
+            cost: CostRecord { usd: None, lines: Vec::new() },
+            error: None,
+            timing: Timing::default(),
+        };
+        Ticket {
+            receipts,
+            started: call.started,
+            first_byte: None,
+            upstream: Duration::ZERO,
+            prices: None,
+            service_tier: None,
+            receipt: Some(receipt),
+        }
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn skip(&mut self, deployment: Arc<str>, reason: String) {
+        if let Some(receipt) = &mut self.receipt {
+            receipt.skipped.push(SkippedRecord { deployment, reason });
+        }
+    }
+
+    /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
+    pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
+        self.upstream += waited;
+        if let Some(receipt) = &mut self.receipt {
+            receipt.attempts.push(record);
+        }
+    }
+
+    /// What the last attempt's failure led to.
+    pub(crate) fn then(&mut self, what: String) {
+        if let Some(attempt) = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut()) {
+            attempt.then = Some(what);
+        }
+    }
+
+    /// The attempt that answers: its prices are the call's.
+    pub(crate) fn answering(&mut self, prices: Option<Arc<PriceSheet>>, notices: Notices) {
+        self.prices = prices;
+        if let Some(receipt) = &mut self.receipt {
+            receipt.notices.extend(notices);
+        }
+    }
+
+    pub(crate) fn service_tier(&mut self, tier: Option<String>) {
+        self.service_tier = tier;
+    }
+
+    /// What is known of usage so far, in case the client goes away.
+    pub(crate) fn learn(&mut self, settlement: Settlement) {
+        if let Some(receipt) = &mut self.receipt {
+            receipt.usage = settlement.usage.or(receipt.usage);
+            receipt.finish = settlement.finish.or(receipt.finish);
+        }
+    }
+
+    pub(crate) fn first_byte(&mut self) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
+    }
+
+    pub(crate) fn retries(&self) -> usize {
+        self.receipt.as_ref().map_or(0, |receipt| receipt.attempts.len().saturating_sub(1))
+    }
+
+    pub(crate) fn notices(&self) -> &[tollway_model::Notice] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.notices)
+    }
+
+    /// Time spent in the gateway so far.
+    pub(crate) fn overhead(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.upstream)
+    }
+
+    /// The client has the whole answer. Returns what it cost.
+    pub(crate) fn answered(&mut self, settlement: Settlement) -> Cost {
+        self.learn(settlement);
+        self.settle(Outcome::Answered, 200, None)
+    }
+
+    /// The call failed; `status` is what the client saw.
+    pub(crate) fn failed(&mut self, error: &Error, status: u16) {
+        let attempted = self.receipt.as_ref().is_some_and(|receipt| !receipt.attempts.is_empty());
+        let outcome = match error.kind() {
+            Kind::ClientClosed => Outcome::ClientClosed,
+            _ if attempted => Outcome::Failed,
+            _ => Outcome::Refused,
+        };
+        self.settle(outcome, status, Some(error));
+    }
+
+    fn settle(&mut self, outcome: Outcome, status: u16, error: Option<&Error>) -> Cost {
+        let Some(mut receipt) = self.receipt.take() else { return Cost::Unknown };
+        receipt.outcome = outcome;
+        receipt.status = status;
+        receipt.error = error.map(ErrorRecord::from);
+        let cost = self.price(&mut receipt);
+        let total = self.started.elapsed();
+        receipt.timing = Timing {
+            total_us: micros(total),
+            first_byte_us: self.first_byte.map(micros),
+            overhead_us: micros(total.saturating_sub(self.upstream)),
+        };
+        log(&receipt);
+        self.receipts.record(receipt);
+        cost
+    }
+
+    fn price(&self, receipt: &mut Receipt) -> Cost {
+        let (Some(sheet), Some(usage)) = (&self.prices, &receipt.usage) else { return Cost::Unknown };
+        let facts = Facts {
+            service_tier: self.service_tier.as_deref(),
+            at: Some(receipt.at / 1000),
+            ..Facts::default()
+        };
+        let breakdown = tollway_prices::cost(sheet, usage, &facts);
+        receipt.cost.usd = breakdown.total.known().map(|money| money.to_string());
+        receipt.cost.lines = breakdown
+            .lines
+            .iter()
+            .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
+            .collect();
+        breakdown.total
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.receipt.is_some() {
+            self.settle(Outcome::ClientClosed, 499, None);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One line a call: ids, names and numbers, never text of a prompt or an answer.
+fn log(receipt: &Receipt) {
+    let provider = receipt.attempts.last().map_or("", |attempt| attempt.provider.as_ref());
+    let tokens = receipt.usage.map(|usage| (usage.total_input(), usage.total_output()));
+    let (input, output) = tokens.unwrap_or_default();
+    let cost = receipt.cost.usd.as_deref().unwrap_or("unknown");
+    match &receipt.error {
+        Some(error) => tracing::warn!(
+            target: "tollway::call",
+            receipt = receipt.id,
+            surface = receipt.surface.name(),
+            model = receipt.model,
+            provider,
+            status = receipt.status,
+            kind = error.kind.code(),
+            error = error.message,
+            "call failed"
+        ),
+        None => tracing::debug!(
+            target: "tollway::call",
+            receipt = receipt.id,
+            surface = receipt.surface.name(),
+            operation = receipt.operation.name(),
+            model = receipt.model,
+            provider,
+            stream = receipt.stream,
+            input,
+            output,
+            cost,
+            took_ms = receipt.timing.total_us / 1000,
+            "call"
+        ),
+    }
+}
+
+/// The record of an attempt that is about to be sent.
+pub(crate) fn attempt_record(
+    deployment: &tollway_route::Deployment,
+    lane: Option<Dialect>,
+    started: Duration,
+    took: Duration,
+    error: Option<&Error>,
+) -> AttemptRecord {
+    AttemptRecord {
+        deployment: deployment.id.clone(),
+        provider: deployment.provider.clone(),
+        model: deployment.model.clone(),
+        lane: lane.map_or("verbatim", Dialect::name),
+        started_us: micros(started),
+        took_us: micros(took),
+        error: error.map(ErrorRecord::from),
+        then: None,
+    }
+}

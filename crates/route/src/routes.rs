@@ -1,0 +1,212 @@
+//! From the name a client asks for to the deployments that share it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use crate::{Deployment, Pattern};
+
+/// Concrete deployments made from wildcard templates that are remembered. Beyond it they are made anew for each call.
+const MAX_INSTANTIATED: usize = 4096;
+
+/// Deployments that share a name.
+pub type Group = Arc<[Arc<Deployment>]>;
+
+/// Makes a deployment of a wildcard entry for the model name a client asked for.
+pub struct Template {
+    /// The names it serves.
+    pub pattern: Pattern,
+    /// The name as configured, `openai/*`.
+    pub name: Arc<str>,
+    /// Makes the deployment: from what the `*` stands for, and the whole name asked for.
+    pub make: Box<dyn Fn(&str, &str) -> Deployment + Send + Sync>,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// All names that can be asked for.
+#[derive(Debug, Default)]
+pub struct Routes {
+    groups: HashMap<Arc<str>, Group>,
+    by_id: HashMap<Arc<str>, Group>,
+    aliases: HashMap<String, String>,
+    /// Most specific first.
+    templates: Vec<Template>,
+    instantiated: RwLock<HashMap<Arc<str>, Group>>,
+    names: Vec<Arc<str>>,
+}
+
+impl Routes {
+    /// Routes over `deployments`, `templates` (wildcards) and `aliases` (name → name).
+    pub fn new(
+        deployments: Vec<Arc<Deployment>>,
+        mut templates: Vec<Template>,
+        aliases: HashMap<String, String>,
+    ) -> Routes {
+        let mut names: Vec<Arc<str>> = Vec::new();
+        let mut lists: HashMap<Arc<str>, Vec<Arc<Deployment>>> = HashMap::new();
+        let mut by_id = HashMap::with_capacity(deployments.len());
+        for deployment in deployments {
+            if !lists.contains_key(&deployment.group) {
+                names.push(deployment.group.clone());
+            }
+            by_id.insert(deployment.id.clone(), Group::from([deployment.clone()]));
+            lists.entry(deployment.group.clone()).or_default().push(deployment);
+        }
+        templates.sort_by_key(|template| std::cmp::Reverse(template.pattern.specificity()));
+        let groups = lists.into_iter().map(|(name, list)| (name, Group::from(list))).collect();
+        Routes { groups, by_id, aliases, templates, instantiated: RwLock::default(), names }
+    }
+
+    /// The deployments for the name a client asked for.
+    ///
+    /// In this order: an alias, a group's name, a deployment's id, the most specific wildcard.
+    pub fn resolve(&self, name: &str) -> Option<Group> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        if let Some(group) = self.groups.get(name).or_else(|| self.by_id.get(name)) {
+            return Some(group.clone());
+        }
+        if let Ok(known) = self.instantiated.read()
+            && let Some(group) = known.get(name)
+        {
+            return Some(group.clone());
+        }
+        self.instantiate(name)
+    }
+
+    fn instantiate(&self, name: &str) -> Option<Group> {
+        let best = self.templates.iter().find(|template| template.pattern.capture(name).is_some())?;
+        let specificity = best.pattern.specificity();
+        let made = self.templates.iter().filter(|template| template.pattern.specificity() == specificity);
+        let made = made.filter_map(|template| {
+            let captured = template.pattern.capture(name)?;
+            Some(Arc::new((template.make)(captured, name)))
+        });
+        let group: Group = made.collect();
+        if let Ok(mut known) = self.instantiated.write()
+            && known.len() < MAX_INSTANTIATED
+        {
+            known.insert(name.into(), group.clone());
+        }
+        Some(group)
+    }
+
+    /// Names of the groups, in the configured order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.iter()
+    }
+
+    /// Aliases, name → group.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.aliases.iter().map(|(alias, name)| (alias.as_str(), name.as_str()))
+    }
+
+    /// Wildcard entries, most specific first.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.templates.iter()
+    }
+
+    /// The deployments of a group.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    /// Every concrete deployment, group by group.
+    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.names.iter().filter_map(|name| self.groups.get(name)).flat_map(|group| group.iter())
+    }
+
+    /// The group names most like `name`, for an error that helps.
+    pub fn similar(&self, name: &str) -> Vec<&str> {
+        let wanted = name.to_ascii_lowercase();
+        let mut found: Vec<_> = self
+            .names
+            .iter()
+            .map(|known| (distance(&wanted, &known.to_ascii_lowercase()), known.as_ref()))
+            .filter(|(distance, known)| *distance <= known.len().max(wanted.len()) / 3)
+            .collect();
+        found.sort_unstable();
+        found.into_iter().take(3).map(|(_, known)| known).collect()
+    }
+}
+
+/// Edits that turn one text into the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (b, cell) in other.iter().zip(row.iter_mut().skip(1)) {
+            let substituted = diagonal + usize::from(a != *b);
+            diagonal = *cell;
+            left = substituted.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::plan::tests::deployment;
+
+    fn template(name: &str) -> Template {
+        let label = name.to_owned();
+        Template {
+            pattern: Pattern::parse(name).unwrap(),
+            name: name.into(),
+            make: Box::new(move |captured, _| {
+                (*deployment(&format!("{label}={captured}"), Limits::default())).clone()
+            }),
+        }
+    }
+
+    fn routes() -> Routes {
+        let aliases = HashMap::from([("smart".to_owned(), "g".to_owned())]);
+        Routes::new(
+            vec![deployment("d1", Limits::default())],
+            vec![template("*"), template("openai/*")],
+            aliases,
+        )
+    }
+
+    fn check(name: &str, id: &str) {
+        let routes = routes();
+        let ids = |group: Option<Group>| group.unwrap().first().map(|one| one.id.to_string()).unwrap();
+        assert_eq!(ids(routes.resolve(name)), id, "{name}");
+        assert_eq!(ids(routes.resolve(name)), id, "{name} the second time");
+    }
+
+    #[test]
+    fn names_resolve_from_the_most_to_the_least_specific() {
+        check("g", "d1");
+        check("d1", "d1");
+        check("smart", "d1");
+        check("openai/gpt-4o", "openai/*=gpt-4o");
+        check("other", "*=other");
+    }
+
+    #[test]
+    fn a_mistyped_name_finds_its_neighbours() {
+        let make = |name: &str| {
+            let mut one = (*deployment(name, Limits::default())).clone();
+            one.group = name.into();
+            Arc::new(one)
+        };
+        let routes =
+            Routes::new(vec![make("gpt-4o"), make("gpt-4o-mini"), make("claude")], vec![], HashMap::new());
+        assert_eq!(routes.similar("gpt-4"), ["gpt-4o"]);
+        assert_eq!(routes.similar("cluade"), ["claude"]);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert!(routes.resolve("gpt-5").is_none());
+    }
+}

@@ -1,0 +1,23 @@
+//! The gateway's HTTP surfaces.
+//!
+//! [`listen`] accepts connections within limits; [`routes`] is the one table of what exists and who may use it; every
+//! model call, whatever its surface, becomes a `Call` and goes through `tollway_pipeline::Gateway::serve`. A route's
+//! access is decided by the table's entry that matched, never by looking at the URL a second time.
+
+mod admin;
+mod body;
+mod docs;
+mod health;
+mod limits;
+mod listen;
+mod models;
+mod openapi;
+pub mod routes;
+mod service;
+mod stall;
+mod tokens;
+
+pub use limits::HttpLimits;
+pub use listen::{Listener, serve};
+pub use openapi::document as openapi_document;
+pub use service::{Hooks, Service};

@@ -1,0 +1,112 @@
+//! The models a caller may use.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use tollway_model::{Error, Kind, Result};
+use tollway_pipeline::{Caller, Reply, Role, Snapshot, json_reply};
+use tollway_route::{Availability, Deployment};
+
+/// When a model was created is not known; a fixed time keeps lists stable.
+const CREATED: i64 = 1_677_610_602;
+
+/// The list in OpenAI's shape, or in Anthropic's for its clients.
+pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
+    let names = names(snapshot);
+    if anthropic {
+        let data: Vec<Value> = names.iter().map(|name| anthropic_entry(name)).collect();
+        let first = names.first();
+        let last = names.last();
+        return json_reply(
+            StatusCode::OK,
+            &json!({ "data": data, "has_more": false, "first_id": first, "last_id": last }),
+        );
+    }
+    let data: Vec<Value> = names.iter().map(|name| entry(snapshot, name)).collect();
+    json_reply(StatusCode::OK, &json!({ "object": "list", "data": data }))
+}
+
+/// One model.
+pub(crate) fn one(snapshot: &Snapshot, id: &str, anthropic: bool) -> Result<Reply> {
+    if snapshot.routes.resolve(id).is_none() {
+        let error =
+            Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
+        return Err(error.with_provider(Some("model_not_found".into()), None));
+    }
+    let value = if anthropic { anthropic_entry(id) } else { entry(snapshot, id) };
+    Ok(json_reply(StatusCode::OK, &value))
+}
+
+/// The list in Gemini's shape.
+pub(crate) fn gemini_list(snapshot: &Snapshot) -> Reply {
+    let methods = json!(["generateContent", "streamGenerateContent", "countTokens"]);
+    let models: Vec<Value> = names(snapshot)
+        .iter()
+        .map(|name| {
+            json!({ "name": format!("models/{name}"), "displayName": name, "version": "1", "supportedGenerationMethods": methods })
+        })
+        .collect();
+    json_reply(StatusCode::OK, &json!({ "models": models }))
+}
+
+/// Deployments with limits, prices and capabilities. Where they are is for the operator only.
+pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) -> Reply {
+    let wanted =
+        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("litellm_model_id=")));
+    let deployments =
+        snapshot.routes.deployments().filter(|one| wanted.is_none_or(|id| one.id.as_ref() == id));
+    let mut data: Vec<Value> = deployments.map(|one| deployment(one, caller)).collect();
+    if wanted.is_none() {
+        data.extend(snapshot.routes.templates().map(|template| {
+            json!({ "model_name": template.name.as_ref(), "litellm_params": { "model": template.name.as_ref() }, "model_info": {} })
+        }));
+    }
+    json_reply(StatusCode::OK, &json!({ "data": data }))
+}
+
+fn names(snapshot: &Snapshot) -> Vec<String> {
+    let mut names: Vec<String> = snapshot.routes.names().map(ToString::to_string).collect();
+    names.extend(snapshot.routes.aliases().map(|(alias, _)| alias.to_owned()));
+    names.extend(snapshot.listed.iter().cloned());
+    names
+}
+
+fn entry(snapshot: &Snapshot, name: &str) -> Value {
+    let mut entry = Map::new();
+    entry.insert("id".into(), json!(name));
+    entry.insert("object".into(), json!("model"));
+    entry.insert("created".into(), json!(CREATED));
+    entry.insert("owned_by".into(), json!("openai"));
+    if let Some(first) = snapshot.routes.group(name).and_then(|group| group.first()) {
+        for key in ["mode", "max_input_tokens", "max_output_tokens"] {
+            if let Some(value) = first.info.get(key) {
+                entry.insert(key.into(), value.clone());
+            }
+        }
+    }
+    Value::Object(entry)
+}
+
+fn anthropic_entry(name: &str) -> Value {
+    json!({ "type": "model", "id": name, "display_name": name, "created_at": "2023-02-28T18:56:42Z" })
+}
+
+fn deployment(deployment: &Deployment, caller: &Caller) -> Value {
+    let mut params = Map::new();
+    params.insert("model".into(), json!(format!("{}/{}", deployment.provider, deployment.model)));
+    params.insert("custom_llm_provider".into(), json!(deployment.provider.as_ref()));
+    if let (Role::Admin, Some(endpoint)) = (caller.role, deployment.endpoint()) {
+        params.insert("api_base".into(), json!(endpoint.base()));
+    }
+    for (key, value) in [("rpm", deployment.limits.rpm), ("tpm", deployment.limits.tpm)] {
+        if let Some(value) = value {
+            params.insert(key.into(), json!(value));
+        }
+    }
+    let mut info = deployment.info.as_ref().clone();
+    info.insert("id".into(), json!(deployment.id.as_ref()));
+    info.insert("db_model".into(), json!(false));
+    if let Availability::Unavailable(reason) = &deployment.availability {
+        info.insert("unavailable".into(), json!(reason));
+    }
+    json!({ "model_name": deployment.group.as_ref(), "litellm_params": params, "model_info": info })
+}

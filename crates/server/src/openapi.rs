@@ -1,0 +1,135 @@
+//! The OpenAPI document, made from the route table.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use tollway_model::{Dialect, Operation};
+use tollway_pipeline::{Reply, json_reply};
+
+use crate::routes::{Access, Action, ROUTES, Route};
+
+pub(crate) fn reply() -> Reply {
+    json_reply(StatusCode::OK, &document())
+}
+
+/// The API as an OpenAPI 3.1 document.
+///
+/// Bodies of model calls are described by their dialect's own documentation: they are open objects here, because
+/// unknown fields travel on to providers of the same dialect.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = route.path.replace("...}", "}");
+        let methods = paths.entry(path).or_insert_with(|| json!({}));
+        if let Some(methods) = methods.as_object_mut() {
+            methods.insert(route.method.as_str().to_lowercase(), operation(route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Tollway", "version": env!("CARGO_PKG_VERSION"), "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" } },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "x-api-key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+                "api-key": { "type": "apiKey", "in": "header", "name": "api-key" },
+                "x-goog-api-key": { "type": "apiKey", "in": "header", "name": "x-goog-api-key" },
+                "key": { "type": "apiKey", "in": "query", "name": "key" },
+            },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = Map::new();
+    operation.insert("summary".into(), json!(route.summary));
+    operation.insert("operationId".into(), json!(operation_id(route)));
+    operation.insert("tags".into(), json!([tag(route.action)]));
+    let security = match route.access {
+        Access::Public => json!([]),
+        _ => {
+            json!([{ "bearer": [] }, { "x-api-key": [] }, { "api-key": [] }, { "x-goog-api-key": [] }, { "key": [] }])
+        }
+    };
+    operation.insert("security".into(), security);
+    if let Some((_, rest)) = route.path.split_once('{') {
+        let name = rest.split_once('}').map_or(rest, |(name, _)| name).trim_end_matches("...");
+        operation.insert(
+            "parameters".into(),
+            json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }]),
+        );
+    }
+    if let Some(schema) = request_schema(route.action) {
+        operation.insert(
+            "requestBody".into(),
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+        );
+    }
+    let mut responses =
+        json!({ "200": { "description": "The answer", "content": { "application/json": {} } } });
+    if route.access != Access::Public
+        && let Some(map) = responses.as_object_mut()
+    {
+        let error = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
+        for (status, description) in [
+            ("400", "The request is wrong"),
+            ("401", "The key is missing or wrong"),
+            ("default", "The call failed"),
+        ] {
+            map.insert(status.into(), json!({ "description": description, "content": error }));
+        }
+    }
+    operation.insert("responses".into(), responses);
+    Value::Object(operation)
+}
+
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let path = words.collect::<Vec<_>>().join("_");
+    format!("{}_{}", route.method.as_str().to_lowercase(), if path.is_empty() { "root" } else { &path })
+}
+
+fn tag(action: Action) -> &'static str {
+    match action {
+        Action::Call(..) | Action::Gemini | Action::TokenCounter => "calls",
+        Action::Models | Action::Model | Action::GeminiModels | Action::ModelInfo => "models",
+        Action::Liveness | Action::Readiness | Action::Health => "health",
+        Action::OpenApi | Action::Docs | Action::Routes => "documentation",
+        Action::Receipts | Action::Receipt | Action::Reload => "administration",
+    }
+}
+
+fn request_schema(action: Action) -> Option<Value> {
+    let name = match action {
+        Action::Call(Dialect::Anthropic, _) => "Messages",
+        Action::Call(_, Operation::Embedding) => "Embeddings",
+        Action::Call(_, Operation::Completion) => "Completions",
+        Action::Call(..) => "ChatCompletions",
+        Action::Gemini => "GenerateContent",
+        Action::TokenCounter => "TokenCounter",
+        _ => return None,
+    };
+    Some(json!({ "$ref": format!("#/components/schemas/{name}") }))
+}
+
+fn schemas() -> Value {
+    let message = json!({ "type": "array", "items": { "type": "object", "required": ["role"], "properties": { "role": { "type": "string" } } } });
+    let text = json!({ "type": "string" });
+    let open = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": true });
+    json!({
+        "ChatCompletions": open(&["model", "messages"], json!({ "model": text, "messages": message, "stream": { "type": "boolean" } })),
+        "Messages": open(&["model", "messages", "max_tokens"], json!({ "model": text, "messages": message, "max_tokens": { "type": "integer", "minimum": 1 }, "stream": { "type": "boolean" } })),
+        "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
+        "Embeddings": open(&["model", "input"], json!({ "model": text, "input": {} })),
+        "Completions": open(&["model", "prompt"], json!({ "model": text, "prompt": {} })),
+        "TokenCounter": open(&["model"], json!({ "model": text, "prompt": text, "messages": message })),
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": { "error": { "type": "object", "properties": {
+                "message": text, "type": text, "param": { "type": ["string", "null"] }, "code": { "type": ["string", "null"] },
+            } } },
+        },
+    })
+}

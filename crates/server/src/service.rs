@@ -1,0 +1,235 @@
+//! From an HTTP request to a reply: route, identify, read, serve.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use tollway_model::{Dialect, Error, Kind, Operation, Result};
+use tollway_pipeline::{
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Role, Snapshot, Surface, render_error,
+};
+use tollway_wire::Framing;
+
+use crate::limits::HttpLimits;
+use crate::routes::{Access, Action, Matched, ROUTES, Route, find};
+use crate::{admin, body, docs, health, models, openapi, tokens};
+
+/// What the process does for the server.
+pub trait Hooks: Send + Sync {
+    /// Reads the configuration again. The text says what happened; an error keeps the old configuration.
+    fn reload(&self) -> std::result::Result<String, String>;
+}
+
+/// Answers requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    gateway: Arc<Gateway>,
+    limits: HttpLimits,
+    hooks: Arc<dyn Hooks>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("limits", &self.inner.limits).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Serves `gateway` within `limits`.
+    pub fn new(gateway: Arc<Gateway>, limits: HttpLimits, hooks: Arc<dyn Hooks>) -> Service {
+        Service { inner: Arc::new(Inner { gateway, limits, hooks }) }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<ReplyBody>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Response<ReplyBody>, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let Reply { status, headers, body } = inner.answer(request).await;
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            Ok(response)
+        })
+    }
+}
+
+impl Inner {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let started = Instant::now();
+        let path = request.uri().path().to_owned();
+        match self.route(request, &path, started).await {
+            Ok(reply) => reply,
+            Err(error) => render_error(&error, dialect_of(&path)),
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>, path: &str, started: Instant) -> Result<Reply> {
+        if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > self.limits.url_bytes) {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                format!("the URL is longer than {} bytes", self.limits.url_bytes),
+            )
+            .with_status(414));
+        }
+        let (route, captured) = match find(request.method(), path) {
+            Matched::Route(index, captured) => match ROUTES.get(index) {
+                Some(route) => (route, captured),
+                None => return Err(tollway_pipeline::not_found(path)),
+            },
+            Matched::OtherMethod => {
+                return Err(Error::new(
+                    Kind::MethodNotAllowed,
+                    format!("{path} does not take {}", request.method()),
+                ));
+            }
+            Matched::None => return Err(tollway_pipeline::not_found(path)),
+        };
+        let snapshot = self.gateway.snapshot();
+        let captured = captured.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        // Who calls is settled before a byte of the body is read.
+        let caller = match route.access {
+            Access::Public => None,
+            Access::Caller | Access::Admin => {
+                Some(snapshot.keyring.identify(request.headers(), request.uri())?)
+            }
+        };
+        if route.access == Access::Admin && caller.as_ref().is_none_or(|caller| caller.role != Role::Admin) {
+            return Err(Error::new(Kind::Permission, format!("{path} is for administrators")));
+        }
+        match caller {
+            Some(caller) => self.for_caller(request, route, captured, snapshot, caller, started).await,
+            None => Ok(self.for_anyone(route, &snapshot)),
+        }
+    }
+
+    fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
+        match route.action {
+            Action::Liveness => health::liveness(),
+            Action::Readiness => health::readiness(snapshot),
+            Action::OpenApi => openapi::reply(),
+            Action::Routes => docs::routes(),
+            // The table's test names every public action; what is left are the pages.
+            _ => docs::page(),
+        }
+    }
+
+    async fn for_caller(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        captured: Option<String>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        started: Instant,
+    ) -> Result<Reply> {
+        let headers = request.headers();
+        match route.action {
+            Action::Call(dialect, operation) => {
+                let surface =
+                    Surface { dialect, operation, model: captured, stream: None, framing: Framing::Sse };
+                self.model_call(request, surface, snapshot, caller, started).await
+            }
+            Action::Gemini => {
+                let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
+                self.model_call(request, surface, snapshot, caller, started).await
+            }
+            Action::Models => Ok(models::list(&snapshot, headers.contains_key("anthropic-version"))),
+            Action::Model => models::one(
+                &snapshot,
+                &captured.unwrap_or_default(),
+                headers.contains_key("anthropic-version"),
+            ),
+            Action::GeminiModels => Ok(models::gemini_list(&snapshot)),
+            Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
+            Action::TokenCounter => {
+                tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
+            }
+            Action::Health => Ok(health::health(&snapshot)),
+            Action::Receipts => Ok(admin::receipts(&self.gateway, request.uri().query())),
+            Action::Receipt => admin::receipt(&self.gateway, &captured.unwrap_or_default()),
+            Action::Reload => admin::reload(self.hooks.as_ref()),
+            _ => Ok(self.for_anyone(route, &snapshot)),
+        }
+    }
+
+    async fn model_call(
+        &self,
+        request: Request<Incoming>,
+        surface: Surface,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        started: Instant,
+    ) -> Result<Reply> {
+        let (parts, incoming) = request.into_parts();
+        let body = body::read(incoming, &self.limits).await?;
+        let rules = AcceptRules { max_depth: snapshot.settings.max_depth };
+        let call = Call::accept(surface, &parts.headers, body, started, rules)?;
+        Ok(self.gateway.serve(snapshot, caller, call).await)
+    }
+}
+
+/// `gemini-2.5-pro:streamGenerateContent?alt=sse` and its sisters.
+fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
+    let unknown = || {
+        Error::new(
+            Kind::NotFound,
+            format!(
+                "no method in `{call}`; it ends in :generateContent, :streamGenerateContent or :countTokens"
+            ),
+        )
+    };
+    let (model, method) = call.rsplit_once(':').ok_or_else(unknown)?;
+    let sse = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    let (operation, stream) = match method {
+        "generateContent" => (Operation::Chat, false),
+        "streamGenerateContent" => (Operation::Chat, true),
+        "countTokens" => (Operation::CountTokens, false),
+        _ => return Err(unknown()),
+    };
+    Ok(Surface {
+        dialect: Dialect::Gemini,
+        operation,
+        model: Some(model.to_owned()),
+        stream: Some(stream),
+        framing: if sse || !stream { Framing::Sse } else { Framing::JsonArray },
+    })
+}
+
+/// The dialect that a refused request's client reads, as far as the path tells.
+fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/v1/messages") {
+        Dialect::Anthropic
+    } else if path.starts_with("/v1beta/") || (path.starts_with("/models/") && path.contains(':')) {
+        Dialect::Gemini
+    } else {
+        Dialect::OpenaiChat
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geminis_urls_say_what_is_asked() {
+        let surface = gemini_surface("groq/llama:8b:streamGenerateContent", Some("key=x&alt=sse")).unwrap();
+        assert_eq!(surface.model.as_deref(), Some("groq/llama:8b"));
+        assert_eq!((surface.stream, surface.framing), (Some(true), Framing::Sse));
+        assert_eq!(gemini_surface("m:streamGenerateContent", None).unwrap().framing, Framing::JsonArray);
+        assert_eq!(gemini_surface("m:countTokens", None).unwrap().operation, Operation::CountTokens);
+        assert!(gemini_surface("m:embedContent", None).is_err());
+        assert!(gemini_surface("m", None).is_err());
+    }
+}

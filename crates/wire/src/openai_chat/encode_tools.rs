@@ -1,0 +1,116 @@
+//! Writing tools, and which of them may be used, for a provider.
+
+use tollway_model::{Dialect, Tool, ToolChoice};
+
+use super::encode::{AUTOMATIC_CACHE, Fields, is_native, is_search};
+use super::encode_message::cache_control;
+use super::names;
+use super::write::{self, Map};
+
+const NO_STRICT: &str = "the target does not enforce schemas of tools";
+
+impl Fields<'_, '_> {
+    pub(super) fn tools(&mut self, map: &mut Map<'_>) {
+        let mut body = Vec::new();
+        write::list(&mut body, |list| {
+            for (index, tool) in self.request.tools.iter().enumerate() {
+                self.tool(index, tool, list);
+            }
+        });
+        let any = body.len() > 2;
+        if any {
+            map.key("tools").extend_from_slice(&body);
+        }
+        if !any && !is_native(self.request) {
+            // OpenAI refuses both without tools; other dialects allow them.
+            return;
+        }
+        if let Some(choice) = &self.request.tool_choice {
+            self.tool_choice(choice, map);
+        }
+        if let Some(parallel) = self.request.parallel_tool_calls {
+            map.bool("parallel_tool_calls", parallel);
+        }
+    }
+
+    fn tool(&mut self, index: usize, tool: &Tool, list: &mut write::List<'_>) {
+        match tool {
+            Tool::Function { name, description, parameters, strict, cache } => list.map(|map| {
+                map.str("type", "function");
+                map.map("function", |map| {
+                    map.str("name", &names::tool_name(name, &mut self.restore.tool_names));
+                    if let Some(description) = description {
+                        map.str("description", description);
+                    }
+                    if let Some(parameters) = parameters {
+                        map.raw("parameters", parameters);
+                    }
+                    match strict {
+                        Some(_) if self.target.quirks.no_strict => {
+                            self.notices.changed(format!("tools[{index}].function.strict"), NO_STRICT);
+                        }
+                        Some(strict) => map.bool("strict", *strict),
+                        None => {}
+                    }
+                });
+                if let Some(hint) = cache {
+                    if self.target.quirks.cache_control {
+                        cache_control(*hint, map);
+                    } else {
+                        self.notices.changed(format!("tools[{index}].cache_control"), AUTOMATIC_CACHE);
+                    }
+                }
+            }),
+            Tool::Custom { name, description, format } => list.map(|map| {
+                map.str("type", "custom");
+                map.map("custom", |map| {
+                    map.str("name", &names::tool_name(name, &mut self.restore.tool_names));
+                    if let Some(description) = description {
+                        map.str("description", description);
+                    }
+                    if let Some(format) = format {
+                        map.raw("format", format);
+                    }
+                });
+            }),
+            Tool::Server { dialect: Dialect::OpenaiChat, json, .. } => list.literal(json.get()),
+            Tool::Server { kind, .. } if is_search(kind) && self.target.capabilities.web_search.yes() => {
+                self.notices.changed(format!("tools[{index}]"), "sent as `web_search_options`");
+            }
+            Tool::Server { kind, .. } => {
+                let why = format!("the target has no server tool `{kind}`");
+                self.notices.dropped(format!("tools[{index}]"), why);
+            }
+        }
+    }
+
+    fn tool_choice(&mut self, choice: &ToolChoice, map: &mut Map<'_>) {
+        let quirks = self.target.quirks;
+        match choice {
+            ToolChoice::Auto => map.str("tool_choice", "auto"),
+            ToolChoice::None => map.str("tool_choice", "none"),
+            ToolChoice::Required => {
+                map.str("tool_choice", if quirks.required_as_any { "any" } else { "required" });
+            }
+            ToolChoice::Named(name) => map.map("tool_choice", |map| self.tool_reference(name, map)),
+            ToolChoice::Allowed { names, required } => map.map("tool_choice", |map| {
+                map.str("type", "allowed_tools");
+                map.map("allowed_tools", |map| {
+                    map.str("mode", if *required { "required" } else { "auto" });
+                    map.list("tools", |list| {
+                        for name in names {
+                            list.map(|map| self.tool_reference(name, map));
+                        }
+                    });
+                });
+            }),
+        }
+    }
+
+    fn tool_reference(&mut self, name: &str, map: &mut Map<'_>) {
+        let custom = |tool: &Tool| matches!(tool, Tool::Custom { name: own, .. } if own == name);
+        let kind = if self.request.tools.iter().any(custom) { "custom" } else { "function" };
+        map.str("type", kind);
+        map.map(kind, |map| map.str("name", &names::tool_name(name, &mut self.restore.tool_names)));
+    }
+}

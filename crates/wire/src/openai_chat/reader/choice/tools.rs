@@ -1,0 +1,194 @@
+//! Tool calls of one choice while they arrive, several at once.
+//!
+//! A call that is followed by another ends as soon as its arguments are a complete JSON value; otherwise both stay
+//! open, because some hosts interleave them.
+
+use tollway_model::{Delta, Dialect, Event, PartKind, Signature, ToolKind};
+
+use crate::openai_chat::read::{self, Object};
+use crate::{Restore, carry};
+
+#[derive(Default)]
+pub(super) struct Tools {
+    calls: Vec<Call>,
+}
+
+#[derive(Default)]
+struct Call {
+    /// The host's number, where it gives one.
+    index: Option<u64>,
+    /// The id as the host wrote it; empty when it gave none.
+    native_id: String,
+    id: String,
+    name: String,
+    kind: ToolKind,
+    /// Set once the part has begun, which needs a name.
+    part: Option<u32>,
+    ended: bool,
+    /// Arguments that came before the name.
+    early: String,
+    signature: Option<Signature>,
+    balance: Balance,
+}
+
+impl Tools {
+    /// Reads one element of `tool_calls`, or a legacy `function_call`.
+    ///
+    /// `place` is the choice and the answer's id, from which missing ids are made.
+    pub(super) fn read(
+        &mut self,
+        mut fields: Object<'_>,
+        place: (u32, &str),
+        restore: &Restore,
+        next_part: &mut u32,
+        events: &mut Vec<Event>,
+    ) {
+        let index = fields.take("index").and_then(read::whole);
+        let native_id = fields.text("id").unwrap_or_default().into_owned();
+        let custom = fields.object("custom");
+        let kind = if custom.is_some() { ToolKind::Custom } else { ToolKind::Function };
+        let mut extra = fields.object("provider_specific_fields");
+        let mut inner = custom.or_else(|| fields.object("function")).unwrap_or(fields);
+        let name = inner.text("name").unwrap_or_default().into_owned();
+        let at = self.find(index, &native_id, &name);
+        let choice = place.0;
+        if at == self.calls.len() {
+            self.end_balanced(choice, events);
+            self.calls.push(Call::new(index, native_id, kind, place, at));
+        }
+        let Some(call) = self.calls.get_mut(at) else { return };
+        if call.name.is_empty() {
+            call.name = restore.tool_name(&name).to_owned();
+        }
+        if let Some(value) = extra.as_mut().and_then(thought_signature) {
+            call.signature = Some(carry::untag(&value, Dialect::Gemini));
+        }
+        let raw = inner.take(if call.kind == ToolKind::Custom { "input" } else { "arguments" });
+        let text = raw.map(|raw| match read::text(raw) {
+            Some(text) => text.into_owned(),
+            // Some hosts send the object itself.
+            None => raw.get().to_owned(),
+        });
+        call.say(choice, text.unwrap_or_default(), next_part, events);
+    }
+
+    /// Which call a delta belongs to; one past the last for a new one.
+    fn find(&self, index: Option<u64>, id: &str, name: &str) -> usize {
+        let last = self.calls.len();
+        let found = match index {
+            Some(_) => self.calls.iter().rposition(|call| call.index == index),
+            None if id.is_empty() && name.is_empty() => last.checked_sub(1),
+            None if id.is_empty() => None,
+            None => self.calls.iter().rposition(|call| call.native_id == id),
+        };
+        let Some((at, call)) = found.and_then(|at| Some((at, self.calls.get(at)?))) else { return last };
+        // Some hosts number every call 0: another id is another call.
+        let other = !id.is_empty() && !call.native_id.is_empty() && id != call.native_id && !name.is_empty();
+        if other { last } else { at }
+    }
+
+    fn end_balanced(&mut self, choice: u32, events: &mut Vec<Event>) {
+        for call in &mut self.calls {
+            if call.balance.is_complete() && !call.ended && call.kind == ToolKind::Function {
+                call.end(choice, events);
+            }
+        }
+    }
+
+    /// Ends every call; were there any?
+    pub(super) fn end(&mut self, choice: u32, next_part: &mut u32, events: &mut Vec<Event>) -> bool {
+        for call in &mut self.calls {
+            call.begin(choice, next_part, events);
+            call.end(choice, events);
+        }
+        !self.calls.is_empty()
+    }
+}
+
+impl Call {
+    fn new(index: Option<u64>, native_id: String, kind: ToolKind, place: (u32, &str), number: usize) -> Call {
+        let (plain, signature) = carry::unpack_id(&native_id);
+        let id = match (plain, place) {
+            ("", (0, answer)) => format!("call_{answer}_{number}"),
+            ("", (choice, answer)) => format!("call_{answer}_{choice}_{number}"),
+            (plain, _) => plain.to_owned(),
+        };
+        Call { index, id, native_id, kind, signature, ..Call::default() }
+    }
+
+    fn say(&mut self, choice: u32, text: String, next_part: &mut u32, events: &mut Vec<Event>) {
+        if self.ended {
+            return;
+        }
+        self.balance.read(&text);
+        if self.part.is_none() && self.name.is_empty() {
+            self.early.push_str(&text);
+            return;
+        }
+        let part = self.begin(choice, next_part, events);
+        if !text.is_empty() {
+            events.push(Event::Delta { choice, part, delta: Delta::Arguments(text) });
+        }
+    }
+
+    fn begin(&mut self, choice: u32, next_part: &mut u32, events: &mut Vec<Event>) -> u32 {
+        if let Some(part) = self.part {
+            return part;
+        }
+        let part = *next_part;
+        *next_part += 1;
+        self.part = Some(part);
+        let kind = PartKind::ToolCall { id: self.id.clone(), name: self.name.clone(), kind: self.kind };
+        events.push(Event::PartStart { choice, part, kind });
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            events.push(Event::Delta { choice, part, delta: Delta::Arguments(early) });
+        }
+        part
+    }
+
+    fn end(&mut self, choice: u32, events: &mut Vec<Event>) {
+        let Some(part) = self.part.filter(|_| !self.ended) else { return };
+        self.ended = true;
+        if let Some(signature) = self.signature.take() {
+            events.push(Event::Delta { choice, part, delta: Delta::Signature(signature) });
+        }
+        events.push(Event::PartEnd { choice, part });
+    }
+}
+
+fn thought_signature(extra: &mut Object<'_>) -> Option<String> {
+    let listed = extra.list("thought_signatures").into_iter().find_map(read::text);
+    listed.or_else(|| extra.text("thought_signature")).map(|text| text.into_owned())
+}
+
+/// Follows JSON text just closely enough to know when an object or list is complete.
+#[derive(Default)]
+struct Balance {
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    complete: bool,
+}
+
+impl Balance {
+    fn read(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' | b'[' if !self.in_string => self.depth += 1,
+                b'}' | b']' if !self.in_string => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.complete = self.depth == 0;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete && self.depth == 0 && !self.in_string
+    }
+}

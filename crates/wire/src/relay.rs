@@ -1,0 +1,331 @@
+//! The verbatim lane's way back: a provider's stream passed on as it is.
+//!
+//! When client and provider speak one dialect, whole events travel byte for byte. Only three things are looked for,
+//! by searching bytes before anything is parsed: the model's name, shown as the client asked for it; the usage-only
+//! event that the client did not ask for; and the few events that say what the call used and how it ended, which go
+//! through the dialect's own decoder. A piece that needs no change is passed on without a copy.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use tollway_model::{Dialect, Error, Event, FinishReason, Kind, Usage};
+
+use crate::codec::{Restore, StreamDecoder, codec};
+use crate::json::write_str;
+use crate::sse::MAX_EVENT_BYTES;
+
+/// How the stream is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayOptions<'a> {
+    /// The model name the client asked for; `None` leaves the provider's.
+    pub model: Option<&'a str>,
+    /// The client did not ask for usage: leave out OpenAI's usage-only event.
+    pub hide_usage: bool,
+}
+
+/// Passes a stream on and learns from it what the call used.
+pub struct Relay {
+    dialect: Dialect,
+    /// `"gpt-4o"`: the JSON text to put in place of the provider's model name.
+    model: Option<Vec<u8>>,
+    hide_usage: bool,
+    /// The start of an event whose end has not arrived.
+    pending: BytesMut,
+    decoder: Box<dyn StreamDecoder>,
+    events: Vec<Event>,
+    /// The last event with usage that did not go through the decoder.
+    last_usage: Option<Bytes>,
+    failed: bool,
+    seen: Seen,
+}
+
+/// What the stream has told.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What the call used, so far.
+    pub usage: Option<Usage>,
+    /// Why it ended.
+    pub finish: Option<FinishReason>,
+    /// The stream reported a failure, or broke off.
+    pub error: Option<Error>,
+    /// The stream reached its proper end.
+    pub ended: bool,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay")
+            .field("dialect", &self.dialect)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// Starts passing on a stream of `dialect`.
+    pub fn new(dialect: Dialect, options: RelayOptions<'_>) -> Relay {
+        Relay {
+            dialect,
+            model: options.model.map(|model| {
+                let mut text = Vec::with_capacity(model.len() + 2);
+                write_str(model, &mut text);
+                text
+            }),
+            hide_usage: options.hide_usage,
+            pending: BytesMut::new(),
+            decoder: codec(dialect).decoder(Restore::default()),
+            events: Vec::new(),
+            last_usage: None,
+            failed: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// What the stream has told so far.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Takes the failure that the stream reported, if it did. The failing event itself is not passed on: how a
+    /// failure is told to the client is the caller's to decide.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.seen.error.take()
+    }
+
+    /// Reads the next piece and returns what goes to the client now, possibly nothing.
+    ///
+    /// After a failure (see [`Relay::take_error`]) the rest of the stream is ignored.
+    pub fn push(&mut self, piece: Bytes) -> Bytes {
+        if self.failed {
+            return Bytes::new();
+        }
+        let piece = if self.pending.is_empty() {
+            piece
+        } else {
+            self.pending.extend_from_slice(&piece);
+            std::mem::take(&mut self.pending).freeze()
+        };
+        let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
+        let mut at = 0;
+        while let Some(length) = event_length(piece.get(at..).unwrap_or_default()) {
+            self.inspect(&piece, at..at + length, &mut changes);
+            if self.failed {
+                return apply(&piece, at, changes);
+            }
+            at += length;
+        }
+        if at < piece.len() {
+            self.pending.extend_from_slice(piece.get(at..).unwrap_or_default());
+            if self.pending.len() > MAX_EVENT_BYTES {
+                let message = format!("the provider sent an event longer than {MAX_EVENT_BYTES} bytes");
+                self.fail(Error::new(Kind::Upstream, message));
+            }
+        }
+        if changes.is_empty() {
+            return piece.slice(..at);
+        }
+        apply(&piece, at, changes)
+    }
+
+    /// The body ended. Returns what is left for the client; [`Seen::error`] says whether the stream broke off.
+    pub fn finish(&mut self) -> Bytes {
+        let rest = if self.pending.is_empty() {
+            Bytes::new()
+        } else {
+            // Some providers leave out the last blank line.
+            self.push(Bytes::from_static(b"\n\n"))
+        };
+        if !self.failed {
+            self.decoder.finish(&mut self.events);
+            self.absorb();
+        }
+        self.settle_usage();
+        rest
+    }
+
+    /// The stream is given up half-way: reads what usage is known.
+    pub fn abandon(&mut self) {
+        self.settle_usage();
+    }
+
+    fn settle_usage(&mut self) {
+        let Some(event) = self.last_usage.take() else { return };
+        if self.seen.usage.is_none() {
+            let mut events = Vec::new();
+            codec(self.dialect).decoder(Restore::default()).push(&event, &mut events);
+            self.seen.usage = events.iter().rev().find_map(|event| match event {
+                Event::Usage(usage) => Some(*usage),
+                _ => None,
+            });
+        }
+    }
+
+    fn inspect(&mut self, piece: &Bytes, range: Range<usize>, changes: &mut Vec<(Range<usize>, Vec<u8>)>) {
+        let event = piece.get(range.clone()).unwrap_or_default();
+        match interest(self.dialect, event) {
+            Interest::None => {}
+            Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
+            Interest::Decode => {
+                self.decoder.push(event, &mut self.events);
+                self.absorb();
+            }
+        }
+        if self.hide_usage && is_usage_only(event) {
+            changes.push((range, Vec::new()));
+            return;
+        }
+        if let Some(model) = &self.model
+            && let Some(found) = model_value(event)
+            && event.get(found.clone()) != Some(model)
+        {
+            changes.push((range.start + found.start..range.start + found.end, model.clone()));
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed = true;
+        self.seen.error = Some(error);
+    }
+
+    fn absorb(&mut self) {
+        for event in self.events.drain(..) {
+            match event {
+                Event::Usage(usage) => self.seen.usage = Some(usage),
+                Event::Finish { reason, .. } => self.seen.finish = Some(reason),
+                Event::Error(error) => {
+                    self.failed = true;
+                    self.seen.error = Some(error);
+                }
+                Event::End => self.seen.ended = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Does an event tell how the call ends?
+enum Interest {
+    None,
+    /// It repeats usage so far; worth keeping in case the stream is cut.
+    Usage,
+    Decode,
+}
+
+fn interest(dialect: Dialect, event: &[u8]) -> Interest {
+    match dialect {
+        Dialect::Anthropic => {
+            // `event: content_block_delta` is nearly all of a stream.
+            if event.starts_with(b"event: content_block") || event.starts_with(b"event: ping") {
+                Interest::None
+            } else {
+                Interest::Decode
+            }
+        }
+        Dialect::Gemini => {
+            if contains(event, b"\"finishReason\"")
+                || contains(event, b"\"error\"")
+                || contains(event, b"blockReason")
+            {
+                Interest::Decode
+            } else if contains(event, b"\"usageMetadata\"") {
+                Interest::Usage
+            } else {
+                Interest::None
+            }
+        }
+        _ => {
+            let decode = has_object(event, b"\"usage\"")
+                || has_text(event, b"\"finish_reason\"")
+                || contains(event, b"\"error\"")
+                || contains(event, b"[DONE]");
+            if decode { Interest::Decode } else { Interest::None }
+        }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memmem::find(haystack, needle).is_some()
+}
+
+/// Is the key's value an object (`"usage":null` stands in every chunk of some providers)?
+fn has_object(event: &[u8], key: &[u8]) -> bool {
+    first_byte_after(event, key) == Some(b'{')
+}
+
+fn has_text(event: &[u8], key: &[u8]) -> bool {
+    first_byte_after(event, key) == Some(b'"')
+}
+
+fn first_byte_after(event: &[u8], key: &[u8]) -> Option<u8> {
+    let at = memmem::find(event, key)? + key.len();
+    event.get(at..)?.iter().copied().find(|byte| !matches!(byte, b' ' | b':'))
+}
+
+/// OpenAI's last chunk: usage and no choices.
+fn is_usage_only(event: &[u8]) -> bool {
+    has_object(event, b"\"usage\"") && {
+        memmem::find(event, b"\"choices\"").is_some_and(|at| {
+            let mut rest =
+                event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
+            rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() == Some(&b']')
+        })
+    }
+}
+
+/// Where the value of the first `"model"` key is, quotes included. Inside strings quotes are escaped, so the
+/// pattern can only match a real key, and providers put the model before anything a caller controls.
+fn model_value(event: &[u8]) -> Option<Range<usize>> {
+    let key = memmem::find(event, b"\"model\"")? + 7;
+    let rest = event.get(key..)?;
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let value = rest.get(start..)?;
+    if value.first() != Some(&b'"') {
+        return None;
+    }
+    let end = memchr::memchr(b'"', value.get(1..)?)?;
+    Some(key + start..key + start + end + 2)
+}
+
+/// Length of the first whole event, its blank line included.
+fn event_length(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\n', bytes.get(from..)?) {
+        let next = from + at + 1;
+        match bytes.get(next..)? {
+            [b'\n', ..] => return Some(next + 1),
+            [b'\r', b'\n', ..] => return Some(next + 2),
+            _ => from = next,
+        }
+    }
+    None
+}
+
+fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Bytes {
+    let added: usize = changes.iter().map(|(_, text)| text.len()).sum();
+    let mut out = Vec::with_capacity(end + added);
+    let mut at = 0;
+    for (range, text) in changes {
+        out.extend_from_slice(piece.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(&text);
+        at = range.end;
+    }
+    out.extend_from_slice(piece.get(at..end).unwrap_or_default());
+    Bytes::from(out)
+}
+
+/// Shows `model` as the answer's model in a complete body; borrows when it already does.
+pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
+    let Some(found) = model_value(body) else { return Cow::Borrowed(body) };
+    let mut text = Vec::with_capacity(model.len() + 2);
+    write_str(model, &mut text);
+    if body.get(found.clone()) == Some(&text) {
+        return Cow::Borrowed(body);
+    }
+    let mut out = Vec::with_capacity(body.len() + text.len());
+    out.extend_from_slice(body.get(..found.start).unwrap_or_default());
+    out.extend_from_slice(&text);
+    out.extend_from_slice(body.get(found.end..).unwrap_or_default());
+    Cow::Owned(out)
+}
