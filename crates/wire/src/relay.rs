@@ -48,6 +48,8 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// Why it ended.
     pub finish: Option<FinishReason>,
+    /// The tier that served the call, as the provider names it.
+    pub service_tier: Option<String>,
     /// The stream reported a failure, or broke off.
     pub error: Option<Error>,
     /// The stream reached its proper end.
@@ -198,6 +200,7 @@ impl Relay {
                     self.failed = true;
                     self.seen.error = Some(error);
                 }
+                Event::Meta { service_tier: Some(tier), .. } => self.seen.service_tier = Some(tier),
                 Event::End => self.seen.ended = true,
                 _ => {}
             }
@@ -313,6 +316,16 @@ fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Byt
     }
     out.extend_from_slice(piece.get(at..end).unwrap_or_default());
     Bytes::from(out)
+}
+
+/// The tier that served the call, as a complete answer names it. The last such key counts: providers put it after
+/// what the model wrote.
+pub fn service_tier(body: &[u8]) -> Option<&str> {
+    let key = memmem::rfind(body, b"\"service_tier\"")? + 14;
+    let rest = body.get(key..)?;
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let value = rest.get(start..)?.strip_prefix(b"\"")?;
+    std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()
 }
 
 /// Shows `model` as the answer's model in a complete body; borrows when it already does.
