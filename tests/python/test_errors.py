@@ -182,11 +182,3 @@ def test_retries_recover_from_a_failing_provider(clients, stack, tag):
     answer = clients["openai"].ask(Ask(model=f"retry/fake-flaky-2+{tag}", user="say: recovered"))
     assert answer.text == "recovered"
     assert len(stack.received(tag)) == 3
-
-
-@pytest.mark.gateway
-def test_a_fallback_answers_for_a_broken_model(clients, mode):
-    client = clients["openai"]
-    send = client.ask if mode == "whole" else client.stream
-    assert send(Ask(model="broken", user="say: from the other one")).text == "from the other one"
-

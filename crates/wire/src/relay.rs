@@ -217,6 +217,9 @@ enum Interest {
 }
 
 fn interest(dialect: Dialect, event: &[u8]) -> Interest {
+    if !looks_whole(event) {
+        return Interest::Decode;
+    }
     match dialect {
         Dialect::Anthropic => {
             // `event: content_block_delta` is nearly all of a stream.
@@ -246,6 +249,12 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
             if decode { Interest::Decode } else { Interest::None }
         }
     }
+}
+
+/// Does the event's JSON end? A frame that was cut inside is for the decoder to refuse.
+fn looks_whole(event: &[u8]) -> bool {
+    let last = event.iter().rev().find(|byte| !byte.is_ascii_whitespace());
+    event.first() == Some(&b':') || matches!(last, None | Some(b'}' | b']'))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
