@@ -185,7 +185,9 @@ impl Relay {
 
     fn inspect(&mut self, piece: &Bytes, range: Range<usize>, changes: &mut Vec<(Range<usize>, Vec<u8>)>) {
         let event = piece.get(range.clone()).unwrap_or_default();
-        match interest(self.dialect, event) {
+        // The decoder says what is wrong with an event that cannot be one.
+        let interest = if ends_like_json(event) { interest(self.dialect, event) } else { Interest::Decode };
+        match interest {
             Interest::None => {}
             Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
             Interest::Decode => {
@@ -271,6 +273,11 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
             if decode { Interest::Decode } else { Interest::None }
         }
     }
+}
+
+/// Can this be a whole event? One that its provider cut off in the middle would only break the client's reader.
+fn ends_like_json(event: &[u8]) -> bool {
+    matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

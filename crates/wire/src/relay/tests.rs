@@ -219,6 +219,18 @@ fn an_error_event_is_cut_out_with_all_that_follows() {
 }
 
 #[test]
+fn an_event_that_is_not_json_is_an_error_and_not_passed_on() {
+    for (dialect, stream) in
+        [(Dialect::OpenaiChat, OPENAI), (Dialect::Anthropic, ANTHROPIC), (Dialect::Gemini, GEMINI)]
+    {
+        let first = event_length(stream.as_bytes(), 0).unwrap();
+        let (before, after) = stream.split_at(first);
+        let relayed = run(dialect, options(None, true), &format!("{before}data: {{\"broken\": tru\n\n{after}"));
+        assert_eq!((relayed.out.as_str(), relayed.error.is_some()), (before, true), "{dialect}");
+    }
+}
+
+#[test]
 fn a_document_in_place_of_a_stream_is_read_for_its_error() {
     let body = r#"{"error":{"message":"no","type":"invalid_request_error","code":"context_length_exceeded"}}"#;
     let relayed = run(Dialect::OpenaiChat, options(None, true), body);
