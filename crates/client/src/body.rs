@@ -21,6 +21,7 @@ pub const MAX_ANSWER_BYTES: usize = 128 << 20;
 pub struct AnswerBody {
     body: Incoming,
     idle: Duration,
+    total: Duration,
     deadline: Instant,
     last: Instant,
     /// Armed only while waiting, and re-armed only after it fired: a piece of body costs no timer operation.
@@ -35,8 +36,10 @@ impl std::fmt::Debug for AnswerBody {
 }
 
 impl AnswerBody {
-    pub(crate) fn new(body: Incoming, idle: Duration, deadline: Instant) -> AnswerBody {
-        AnswerBody { body, idle, deadline, last: Instant::now(), sleep: None, done: false }
+    /// `idle` counts between pieces, `total` from `start`.
+    pub(crate) fn new(body: Incoming, idle: Duration, total: Duration, start: Instant) -> AnswerBody {
+        let deadline = start + total;
+        AnswerBody { body, idle, total, deadline, last: Instant::now(), sleep: None, done: false }
     }
 
     /// The next piece; `None` at the end. An error is the end, too.
@@ -111,7 +114,7 @@ impl AnswerBody {
             ready!(sleep.as_mut().poll(context));
             let now = Instant::now();
             if now >= deadline {
-                return Poll::Ready(timed_out("the provider did not finish its answer", idle));
+                return Poll::Ready(timed_out("the provider did not finish its answer", self.total));
             }
             let due = last + idle;
             if now >= due {

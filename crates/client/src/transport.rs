@@ -143,7 +143,7 @@ impl Transport {
             Err(_) => return Err(timed_out("the provider sent no answer", wait)),
         };
         let (parts, body) = answer.into_parts();
-        let body = AnswerBody::new(body, timeouts.idle, start + timeouts.total);
+        let body = AnswerBody::new(body, timeouts.idle, timeouts.total, start);
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 }

@@ -47,6 +47,14 @@ impl Showing {
 pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
+        // Some hosts answer a streaming request with one document; its reader makes events of it.
+        let whole = headers.get(http::header::CONTENT_TYPE).is_some_and(is_json);
+        let lane = match lane {
+            Lane::Verbatim if whole => {
+                Lane::Translated { target: showing.surface, restore: Restore::default() }
+            }
+            lane => lane,
+        };
         let mut source = Box::new(Source::new(received.body, lane, showing));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
@@ -73,6 +81,10 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         }
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+fn is_json(content_type: &http::HeaderValue) -> bool {
+    content_type.as_bytes().starts_with(b"application/json")
 }
 
 fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)> {
@@ -193,6 +205,17 @@ impl Source {
                 return Poll::Ready(Some(Ok(bytes)));
             }
         }
+    }
+
+    /// A failure as the stream's last event, in the caller's dialect and where the stream stands.
+    pub(crate) fn tell(&mut self, error: &Error, showing: &Showing) -> Bytes {
+        let event = Event::Error(error.clone());
+        let mut bytes = Vec::new();
+        match &mut self.way {
+            Way::Relay(_) => codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes),
+            Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
+        }
+        Bytes::from(bytes)
     }
 
     /// What is known of the call's usage and end.

@@ -191,7 +191,9 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.receipt.is_some() {
-            self.settle(Outcome::ClientClosed, 499, None);
+            // Whoever saw the start of an answer has seen its status.
+            let status = if self.first_byte.is_some() { 200 } else { 499 };
+            self.settle(Outcome::ClientClosed, status, None);
         }
     }
 }

@@ -63,7 +63,7 @@ pub async fn serve(
         };
         let Some((stream, place)) = accepted else { continue };
         let service = service.clone();
-        let io = StallGuard::new(stream, limits.write_stall);
+        let io = StallGuard::new(stream, limits.header_time, limits.write_stall);
         let connection = builder.serve_connection(io, service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -108,7 +108,8 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
         .max_headers(limits.headers)
         // hyper's read buffer bounds the headers; below 8 KiB it refuses to work.
         .max_buf_size(limits.header_bytes.max(8 << 10))
-        .pipeline_flush(true);
+        // Otherwise an answer to a request that is not read to its end never leaves the buffer.
+        .pipeline_flush(false);
     builder
         .http2()
         .timer(TokioTimer::new())
