@@ -41,6 +41,13 @@ pub struct Call<'a> {
 /// Answers a POST to `path` as a friendly model: lenient, with ids that follow from the body alone.
 ///
 /// `path` may carry a query (`…:streamGenerateContent?alt=sse`).
+///
+/// ```
+/// let body = br#"{"model":"fake-interval-5","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+/// let reply = tollway_testkit::demo::respond("/v1/chat/completions", body);
+/// assert_eq!(reply.status, 200);
+/// assert!(reply.chunks.len() > 3);
+/// ```
 pub fn respond(path: &str, body: &[u8]) -> Reply {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     answer(&Call { path, query, body, lenient: true, ..Call::default() })

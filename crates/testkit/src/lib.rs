@@ -11,6 +11,7 @@
 
 mod anthropic;
 pub mod bench;
+mod body;
 pub mod demo;
 mod fault;
 mod gemini;

@@ -107,6 +107,11 @@ impl Log {
         Ticket { log: Arc::clone(self), id, open: self.keep > 0 }
     }
 
+    /// A ticket for a call that is not noted.
+    pub(crate) fn ignore(self: &Arc<Self>) -> Ticket {
+        Ticket { log: Arc::clone(self), id: 0, open: false }
+    }
+
     fn change(&self, id: u64, change: impl FnOnce(&mut Received, Duration)) {
         let now = self.start.elapsed();
         if let Some(call) = self.lock().calls.iter_mut().find(|call| call.id == id) {

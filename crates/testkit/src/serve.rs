@@ -3,15 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,9 +16,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use crate::bench::Bench;
+use crate::body::{Broken, ReplyBody};
 use crate::demo::{self, Call};
 use crate::fault::Fault;
 use crate::record::{Log, Received, Ticket};
@@ -32,9 +30,6 @@ use crate::socket::{ResetSwitch, Socket};
 
 /// Largest request body: 64 MiB.
 const LARGEST: usize = 64 << 20;
-
-/// Lets what was written leave before the connection breaks.
-const BEFORE_BREAK: Duration = Duration::from_millis(20);
 
 /// How a fake provider serves.
 #[derive(Debug)]
@@ -209,13 +204,11 @@ async fn handle(
     let query = head.uri.query().unwrap_or_default();
     if let Some(bench) = &state.options.bench {
         let reply = bench.reply(path, query, &body);
-        return send(reply, state.log.add(Received::default()), reset).await;
+        return send(reply, state.log.ignore(), reset).await;
     }
     if path.starts_with("/__") {
         let reply = control(&head.method, path, query, &state);
-        let mut ticket = Arc::new(Log::new(0)).add(Received::default());
-        ticket.abandon();
-        return send(Arc::new(reply), ticket, reset).await;
+        return send(Arc::new(reply), state.log.ignore(), reset).await;
     }
     let ticket = state.log.add(received(&head.method, path, query, &head.headers, &body));
     let reply = answer(&state, path, query, &head.headers, &body, ticket.id);
@@ -354,18 +347,6 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Makes hyper close the connection.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the script breaks the connection")
-    }
-}
-
-impl std::error::Error for Broken {}
-
 async fn send(
     reply: Arc<Reply>,
     mut ticket: Ticket,
@@ -379,102 +360,12 @@ async fn send(
         reset.store(true, Ordering::Release);
         return Err(Broken);
     }
-    let mut response = Response::new(ReplyBody::empty());
+    let mut response = Response::new(ReplyBody::new(Arc::clone(&reply), ticket, reset));
     *response.status_mut() = StatusCode::from_u16(reply.status).map_err(|_| Broken)?;
     for (name, value) in &reply.headers {
-        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else {
-            continue;
-        };
-        response.headers_mut().append(name, value);
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            response.headers_mut().append(name, value);
+        }
     }
-    *response.body_mut() =
-        ReplyBody { reply: Some(reply), at: 0, timer: None, ticket: Some(ticket), reset: Some(reset) };
     Ok(response)
-}
-
-/// Sends a reply's chunks at their times and ends as it says.
-struct ReplyBody {
-    reply: Option<Arc<Reply>>,
-    at: usize,
-    timer: Option<Pin<Box<Sleep>>>,
-    ticket: Option<Ticket>,
-    reset: Option<ResetSwitch>,
-}
-
-impl ReplyBody {
-    fn empty() -> ReplyBody {
-        ReplyBody { reply: None, at: 0, timer: None, ticket: None, reset: None }
-    }
-
-    /// Ready when `pause` has passed since it was first asked.
-    fn poll_pause(&mut self, pause: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        if pause.is_zero() {
-            return Poll::Ready(());
-        }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(pause)));
-        let done = timer.as_mut().poll(cx);
-        if done.is_ready() {
-            self.timer = None;
-        }
-        done
-    }
-
-    fn break_off(&mut self, reset: bool, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.poll_pause(BEFORE_BREAK, cx).is_pending() {
-            return Poll::Pending;
-        }
-        if let Some(ticket) = &mut self.ticket {
-            ticket.abandon();
-        }
-        if let (Some(switch), true) = (&self.reset, reset) {
-            switch.store(true, Ordering::Release);
-        }
-        Poll::Ready(Some(Err(Broken)))
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.get_mut();
-        let Some(reply) = this.reply.clone() else { return Poll::Ready(None) };
-        if let Some(chunk) = reply.chunks.get(this.at) {
-            if this.poll_pause(chunk.after, cx).is_pending() {
-                return Poll::Pending;
-            }
-            this.at += 1;
-            let last = this.at == reply.chunks.len() && reply.ending == Ending::Complete;
-            if let Some(ticket) = &mut this.ticket {
-                ticket.sent();
-                if last {
-                    ticket.finish();
-                }
-            }
-            return Poll::Ready(Some(Ok(Frame::data(chunk.bytes.clone()))));
-        }
-        match reply.ending {
-            Ending::Complete => {
-                if let Some(ticket) = &mut this.ticket {
-                    ticket.finish();
-                }
-                Poll::Ready(None)
-            }
-            Ending::Cut => this.break_off(false, cx),
-            Ending::Reset => this.break_off(true, cx),
-            // Nothing wakes this task again but the caller hanging up.
-            Ending::Stall => Poll::Pending,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.reply {
-            Some(reply) if reply.ending == Ending::Complete && reply.chunks.len() == 1 => {
-                let length: usize = reply.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-                SizeHint::with_exact(length as u64)
-            }
-            _ => SizeHint::default(),
-        }
-    }
 }

@@ -139,6 +139,16 @@ fn tokens_of_a_model_sold_by_units_are_paid_for_by_the_units() {
 }
 
 #[test]
+fn bills_are_written_with_the_names_usage_has() {
+    let breakdown =
+        cost(&sheet(&[(Rate::In, 1000)]), &Usage { cache_write_1h: 2, ..Usage::default() }, &PLAIN);
+    let json = serde_json::to_string(&breakdown).unwrap();
+    let line = r#"{"bucket":"cache_write_1h","count":2,"per":1,"price":1000,"factor":[1,1]}"#;
+    assert_eq!(json, format!(r#"{{"lines":[{line}],"unpriced":[],"total":{{"known":2}}}}"#));
+    assert_eq!(serde_json::from_str::<Breakdown>(&json).unwrap(), breakdown);
+}
+
+#[test]
 fn time_is_not_charged_beside_tokens() {
     let mut sheet = sheet(&[(Rate::In, 1000), (Rate::Out, 1000)]);
     sheet.base.units.insert("second_in".into(), Price::from_picos(1_000_000));

@@ -4,10 +4,14 @@ use super::*;
 
 const ENGLISH: &str = "The gateway reserves money before a call and settles it exactly once afterwards, whatever happens. \
                        A client that goes away in the middle of a stream still pays for what the provider will bill.";
+#[cfg(feature = "tokenizer")]
 const CODE: &str = "fn main() {\n    let total: u64 = items.iter().map(|item| item.price * item.count).sum();\n    \
                     println!(\"{total}\");\n}\n";
+#[cfg(feature = "tokenizer")]
 const JSON: &str = r#"{"id":"chatcmpl-123","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}"#;
+#[cfg(feature = "tokenizer")]
 const RUSSIAN: &str = "Шлюз резервирует деньги перед вызовом и списывает их ровно один раз после него.";
+#[cfg(feature = "tokenizer")]
 const CHINESE: &str = "网关在调用之前预留资金,并在调用之后只结算一次。";
 
 #[cfg(feature = "tokenizer")]

@@ -1,6 +1,7 @@
 //! Anthropic: messages, token counts and models.
 //! Source: the official Python SDK's types, `anthropic-version: 2023-06-01`.
 
+mod blocks;
 mod check;
 mod read;
 mod write;

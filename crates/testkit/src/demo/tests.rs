@@ -109,6 +109,8 @@ fn refusals_carry_status_and_headers() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_request_is_too_odd(
         model in "(fake-)?[a-z0-9+-]{0,12}",

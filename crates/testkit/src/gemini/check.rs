@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::read::declarations;
+use super::schema::{self, kind};
 use super::signature;
 use crate::fault::Fault;
 use crate::json::{is_base64, list, stranger, text};
@@ -84,31 +85,6 @@ const TOOL: [&str; 12] = [
     "parallelAiSearch",
 ];
 
-/// Keywords of the vendor's schema dialect (an OpenAPI subset).
-const SCHEMA: [&str; 21] = [
-    "type",
-    "format",
-    "title",
-    "description",
-    "nullable",
-    "enum",
-    "maxItems",
-    "minItems",
-    "properties",
-    "required",
-    "minProperties",
-    "maxProperties",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "example",
-    "anyOf",
-    "propertyOrdering",
-    "default",
-    "items",
-    "minimum",
-];
-
 /// What a client sends when it has lost a signature.
 const SKIP: [&str; 4] = [
     "skip_thought_signature_validator",
@@ -117,7 +93,7 @@ const SKIP: [&str; 4] = [
     "Y29udGV4dF9lbmdpbmVlcmluZ19pc190aGVfd2F5X3RvX2dv",
 ];
 
-type Checked = Result<(), Fault>;
+pub(super) type Checked = Result<(), Fault>;
 
 /// Refuses what Gemini refuses. With `signed`, calls of the current turn must carry their signature.
 pub(super) fn request(body: &Value, signed: bool) -> Checked {
@@ -153,7 +129,7 @@ fn config(config: &Value) -> Checked {
     known(config, &CONFIG, "generation_config")?;
     let schema = config.get("responseSchema");
     if let Some(schema) = schema {
-        check_schema(schema, "generation_config.response_schema")?;
+        schema::check(schema, "generation_config.response_schema")?;
     }
     let structured = schema.is_some() || config.get("responseJsonSchema").is_some();
     let json = matches!(text(config, "responseMimeType"), Some("application/json" | "text/x.enum"));
@@ -292,7 +268,7 @@ fn tools(body: &Value) -> Checked {
             )));
         }
         if let Some(schema) = declaration.get("parameters") {
-            check_schema(schema, &format!("{path}.parameters"))?;
+            schema::check(schema, &format!("{path}.parameters"))?;
             let empty =
                 schema.get("properties").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
             if kind(schema) == Some("OBJECT".to_owned()) && empty {
@@ -326,51 +302,6 @@ fn tools(body: &Value) -> Checked {
         return Err(Fault::invalid("Function calling config is set without function_declarations."));
     }
     Ok(())
-}
-
-fn kind(schema: &Value) -> Option<String> {
-    text(schema, "type").map(str::to_ascii_uppercase)
-}
-
-/// The vendor's schema dialect; plain JSON Schema goes into the `…JsonSchema` fields.
-fn check_schema(schema: &Value, path: &str) -> Checked {
-    let schema = &super::read::camel(schema);
-    let mut fields = SCHEMA.to_vec();
-    fields.push("maximum");
-    known(schema, &fields, path)?;
-    let types = ["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL", "TYPE_UNSPECIFIED"];
-    match schema.get("type") {
-        Some(Value::String(_)) if kind(schema).is_some_and(|kind| types.contains(&kind.as_str())) => {}
-        Some(other) => {
-            let what = format!(
-                "Invalid value at '{path}.type' (type.googleapis.com/google.ai.generativelanguage.v1beta.Type), {other}"
-            );
-            return Err(Fault::invalid(what));
-        }
-        None if schema.get("anyOf").is_some() => {}
-        None => {
-            return Err(Fault::invalid(format!("* GenerateContentRequest.{path}.type: must be specified")));
-        }
-    }
-    if list(schema, "enum").iter().any(|option| !option.is_string()) {
-        return Err(Fault::invalid(format!("Invalid value at '{path}.enum[0]' (TYPE_STRING)")));
-    }
-    if kind(schema).as_deref() == Some("ARRAY") && schema.get("items").is_none() {
-        return Err(Fault::invalid(format!("* GenerateContentRequest.{path}.items: missing field.")));
-    }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for required in list(schema, "required").iter().filter_map(Value::as_str) {
-        if !properties.is_some_and(|properties| properties.contains_key(required)) {
-            return Err(Fault::invalid(format!(
-                "* GenerateContentRequest.{path}.required[0]: property is not defined"
-            )));
-        }
-    }
-    for (name, inner) in properties.into_iter().flatten() {
-        check_schema(inner, &format!("{path}.properties[{name}]"))?;
-    }
-    let mut inner = schema.get("items").into_iter().chain(list(schema, "anyOf"));
-    inner.try_for_each(|inner| check_schema(inner, path))
 }
 
 /// A turn of calls follows a user's turn and is answered by as many responses.

@@ -3,6 +3,7 @@
 
 mod check;
 mod read;
+mod schema;
 mod write;
 
 use serde_json::{Value, json};

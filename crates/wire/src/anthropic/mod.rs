@@ -94,13 +94,11 @@ impl Codec for Anthropic {
 /// True for bookkeeping and for hints that clients of this dialect and of OpenAI's send to every model. Encoders
 /// report these as changed and all other foreign extras as dropped, so that coding agents work on any provider.
 pub fn is_harmless(field: &str) -> bool {
-    const WHOLE: [&str; 21] = [
+    const WHOLE: [&str; 19] = [
         // this dialect's
         "betas",
-        "container",
         "context_management",
         "diagnostics",
-        "inference_geo",
         "speed",
         "thinking",
         "user_profile_id",

@@ -327,9 +327,9 @@ fn bookkeeping(request: &Request, native: bool, notices: &mut Notices, more: &mu
         more.insert("labels".to_owned(), labels.clone());
     }
     let tier = match request.service_tier.as_deref() {
-        None => return,
-        // "The best there is", as far as Gemini sells it.
-        Some("auto" | "priority") => "priority",
+        // "Whatever the account has": the dearer tier is for those who ask for it.
+        None | Some("auto") => return,
+        Some("priority") => "priority",
         Some("default" | "standard" | "standard_only") => "standard",
         Some("flex") => "flex",
         Some("unspecified") => "unspecified",

@@ -265,19 +265,8 @@ impl Fields<'_, '_> {
     }
 }
 
-/// Fields of other dialects whose loss changes nothing a caller can see.
-const HARMLESS: [&str; 10] = [
-    "context_management",
-    "diagnostics",
-    "speed",
-    "inference_geo",
-    "betas",
-    "anthropic_beta",
-    "labels",
-    "safetySettings",
-    "safety_settings",
-    "output_config",
-];
+/// Gemini's fields whose loss changes nothing a caller can see, in both spellings.
+const HARMLESS: [&str; 3] = ["labels", "safetySettings", "safety_settings"];
 
 pub(super) const AUTOMATIC_CACHE: &str = "the target caches prompts by itself or not at all";
 

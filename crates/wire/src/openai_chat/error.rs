@@ -301,7 +301,9 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(crate) fn encode(error: &Error) -> Vec<u8> {
     let mut body = Vec::with_capacity(160 + error.message().len());
     let kind = error.kind();
-    let own_code = error.provider_code().filter(|code| code.parse::<i64>().is_err());
+    // Gemini's words are in capitals; clients of this dialect compare with words in small letters.
+    let ours = |word: &&str| !word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let own_code = error.provider_code().filter(|code| code.parse::<i64>().is_err()).filter(ours);
     let status = error.status().to_string();
     let code = match (own_code, kind) {
         (Some(code), _) => code,
@@ -311,7 +313,7 @@ pub(crate) fn encode(error: &Error) -> Vec<u8> {
     write::object(&mut body, |map| {
         map.map("error", |map| {
             map.str("message", error.message());
-            map.str("type", error.provider_type().unwrap_or(kind.wire().1));
+            map.str("type", error.provider_type().filter(ours).unwrap_or(kind.wire().1));
             match error.param() {
                 Some(param) => map.str("param", param),
                 None => map.null("param"),

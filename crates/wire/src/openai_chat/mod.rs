@@ -31,7 +31,7 @@ pub use quirks::Quirks;
 pub(crate) use encode::common_sampling;
 
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Notices, Request, Response, Result};
+use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
@@ -59,6 +59,10 @@ impl Codec for OpenaiChat {
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
         response::decode(body, restore)
+    }
+
+    fn read_usage(&self, body: &[u8]) -> Option<Usage> {
+        response::read_usage(body)
     }
 
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {

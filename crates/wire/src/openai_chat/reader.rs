@@ -50,7 +50,8 @@ impl Reader {
         }
         fields.take("object");
         let choices = fields.list("choices");
-        self.start(&mut fields, choices.is_empty(), events);
+        let empty = choices.is_empty() && fields.get("usage").is_none();
+        self.start(&mut fields, empty, events);
         let mut counted = fields.object("usage");
         if let Some(mut groq) = fields.object("x_groq") {
             if let Some(message) = groq.text("error") {

@@ -2,10 +2,11 @@
 
 use tollway_model::{
     Choice, Citation, Content, Dialect, Error, FinishReason, Fold, Kind, Media, MediaSource, Notices,
-    RawJson, Response, Result, Signature, ToolCall, ToolKind,
+    RawJson, Response, Result, Signature, ToolCall, ToolKind, Usage,
 };
 
 use super::media::location;
+use super::read::Object;
 use super::reader::Reader;
 use super::usage;
 use super::write::{self, List, Map};
@@ -21,6 +22,16 @@ pub(crate) fn decode(body: &[u8], restore: &Restore) -> Result<Response> {
     let mut fold = Fold::new();
     events.into_iter().for_each(|event| fold.push(event));
     fold.finish()
+}
+
+/// The usage of a whole answer, without reading the rest of it.
+pub(crate) fn read_usage(body: &[u8]) -> Option<Usage> {
+    let top = Object::parse(std::str::from_utf8(body).ok()?)?;
+    match top.get("usage").and_then(|raw| Object::parse(raw.get())) {
+        Some(counted) => Some(usage::decode(counted)),
+        // Some hosts count beside, or inside a choice.
+        None => decode(body, &Restore::default()).ok()?.usage,
+    }
 }
 
 pub(super) fn encode(response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {

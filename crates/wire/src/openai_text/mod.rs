@@ -12,7 +12,7 @@ mod tests;
 use http::HeaderMap;
 use tollway_model::{
     Choice, Content, Dialect, Error, FinishReason, Kind, Message, Notices, RawJson, Request, Response,
-    Result, Role,
+    Result, Role, Usage,
 };
 
 use crate::openai_chat::read::{self, Object, Path, Raw};
@@ -84,6 +84,10 @@ impl Codec for OpenaiText {
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
         response::decode(body, restore)
+    }
+
+    fn read_usage(&self, body: &[u8]) -> Option<Usage> {
+        response::read_usage(body)
     }
 
     fn encode_response(&self, answer: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {

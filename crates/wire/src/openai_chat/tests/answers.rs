@@ -281,7 +281,15 @@ fn usage_is_found_wherever_it_stands_and_the_last_counts() {
         let stream = format!("data: {first}\n\ndata: {extra}\n\ndata: [DONE]\n\n");
         let usage = fold(events(stream.as_bytes(), 11)).unwrap().usage.unwrap();
         assert_eq!((usage.input, usage.output), (3, 2), "{extra}");
+        assert_eq!(OpenaiChat.read_usage(extra.to_string().as_bytes()), Some(usage));
     }
+}
+
+#[test]
+fn a_chunk_with_nothing_but_usage_counts_too() {
+    let stream = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\n";
+    let found = |event: &Event| matches!(event, Event::Usage(usage) if usage.input == 3);
+    assert!(events(stream.as_bytes(), 8).iter().any(found));
 }
 
 #[test]

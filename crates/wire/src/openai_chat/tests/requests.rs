@@ -224,7 +224,7 @@ fn foreign() -> Request {
     let signature = Some(Signature { origin: Dialect::Anthropic, value: "s".into() });
     let mut extras = Extras::of(Dialect::Anthropic);
     extras.fields.insert("context_management".into(), RawJson::parse("{}").unwrap());
-    extras.fields.insert("container".into(), RawJson::parse("\"c\"").unwrap());
+    extras.fields.insert("steering".into(), RawJson::parse("\"c\"").unwrap());
     let image = Part::new(Content::Image(Media::base64("image/png", "AAAA")));
     let result = ToolResult {
         call_id: "toolu_1".into(),
@@ -309,7 +309,7 @@ fn a_request_of_another_dialect_keeps_what_can_be_said_and_reports_the_rest() {
             "Dropped top_k",
             "Changed metadata",
             "Changed context_management",
-            "Dropped container"
+            "Dropped steering"
         ]
     );
     let target = Target { model: "up", capabilities: &capabilities, quirks: &quirks };
