@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tollway_model::{Error, Kind, Result};
 
-use crate::transport::{chain, timed_out};
+use crate::transport::{Timeouts, bounded, chain, timed_out};
 
 /// Largest unstreamed answer that is kept in memory.
 pub const MAX_ANSWER_BYTES: usize = 128 << 20;
@@ -21,6 +21,7 @@ pub const MAX_ANSWER_BYTES: usize = 128 << 20;
 pub struct AnswerBody {
     body: Incoming,
     idle: Duration,
+    total: Duration,
     deadline: Instant,
     last: Instant,
     /// Armed only while waiting, and re-armed only after it fired: a piece of body costs no timer operation.
@@ -35,8 +36,18 @@ impl std::fmt::Debug for AnswerBody {
 }
 
 impl AnswerBody {
-    pub(crate) fn new(body: Incoming, idle: Duration, deadline: Instant) -> AnswerBody {
-        AnswerBody { body, idle, deadline, last: Instant::now(), sleep: None, done: false }
+    /// A body of an attempt that began at `start`.
+    pub(crate) fn new(body: Incoming, start: Instant, timeouts: &Timeouts) -> AnswerBody {
+        let (idle, total) = (bounded(timeouts.idle), bounded(timeouts.total));
+        AnswerBody {
+            body,
+            idle,
+            total,
+            deadline: start + total,
+            last: Instant::now(),
+            sleep: None,
+            done: false,
+        }
     }
 
     /// The next piece; `None` at the end. An error is the end, too.
@@ -111,7 +122,7 @@ impl AnswerBody {
             ready!(sleep.as_mut().poll(context));
             let now = Instant::now();
             if now >= deadline {
-                return Poll::Ready(timed_out("the provider did not finish its answer", idle));
+                return Poll::Ready(timed_out("the provider did not finish its answer", self.total));
             }
             let due = last + idle;
             if now >= due {
