@@ -258,10 +258,10 @@ fn tell(error: &Error, showing: &Showing) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Bytes that every reader of the framing skips.
-fn keep_alive_bytes(framing: Framing) -> Bytes {
-    match framing {
-        Framing::Sse => Bytes::from_static(b": keep-alive\n\n"),
-        Framing::JsonArray => Bytes::from_static(b"\n"),
+/// Bytes that every reader of the dialect skips. Google's clients take a comment for JSON; an empty line they skip.
+fn keep_alive_bytes(showing: &Showing) -> Bytes {
+    match (showing.surface, showing.framing) {
+        (Dialect::Gemini, _) | (_, Framing::JsonArray) => Bytes::from_static(b"\n"),
+        (_, Framing::Sse) => Bytes::from_static(b": keep-alive\n\n"),
     }
 }

@@ -61,7 +61,8 @@ fn unreadable(path: &str, error: &serde_json::Error) -> Error {
 /// the signature on the last: they are one thought, and its provider wants it back as one.
 fn push_joined(part: Part, parts: &mut Vec<Part>) {
     if let Content::Reasoning { text: more, signature: signed, redacted: false } = &part.content
-        && let Some(Part { content: Content::Reasoning { text, signature, redacted: false }, .. }) = parts.last_mut()
+        && let Some(Part { content: Content::Reasoning { text, signature, redacted: false }, .. }) =
+            parts.last_mut()
         && signature.is_none()
     {
         text.push_str(more);
