@@ -175,7 +175,7 @@ impl Client {
         let endpoint = self.endpoint(&request.model)?;
         let mut request = request.clone();
         request.stream = false;
-        let ask = self.ask(request, options);
+        let ask = Ask::from_request(request);
         self.with_retries(options, || async {
             let (received, lane, notices) = self.attempt(&endpoint, &ask, options).await?;
             let (target, restore) = translated(lane, &endpoint);
@@ -198,7 +198,7 @@ impl Client {
         let endpoint = self.endpoint(&request.model)?;
         let mut request = request.clone();
         request.stream = true;
-        let ask = self.ask(request, options);
+        let ask = Ask::from_request(request);
         self.with_retries(options, || async {
             let (received, lane, notices) = self.attempt(&endpoint, &ask, options).await?;
             let (target, restore) = translated(lane, &endpoint);
@@ -234,19 +234,13 @@ impl Client {
         .await
     }
 
-    fn ask(&self, request: Request, options: &CallOptions) -> Ask {
-        let mut ask = Ask::from_request(request);
-        ask.drop_params = options.drop_params;
-        ask
-    }
-
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
         ask: &Ask,
         options: &CallOptions,
     ) -> Result<(Received, Lane, Notices)> {
-        let prepared = prepare(endpoint, ask, &[])?;
+        let prepared = prepare(endpoint, ask, &[], options.drop_params)?;
         let target = match &prepared.lane {
             Lane::Verbatim => endpoint.dialect(),
             Lane::Translated { target, .. } => *target,

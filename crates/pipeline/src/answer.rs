@@ -6,7 +6,7 @@ use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{Dialect, Error, Event, Kind, Notices, Operation, Result};
 use tollway_wire::json::Envelope;
-use tollway_wire::relay::{Relay, RelayOptions, show_model};
+use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
 use crate::ticket::Settlement;
@@ -72,7 +72,8 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
-            let settlement = Settlement { usage: answer.usage, finish };
+            let settlement =
+                Settlement { usage: answer.usage, finish, service_tier: answer.service_tier.clone() };
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,
@@ -95,7 +96,8 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         })?;
     }
     let usage = codec(showing.surface).read_usage(&body);
-    let settlement = Settlement { usage, finish: None };
+    let service_tier = service_tier(&body).map(str::to_owned);
+    let settlement = Settlement { usage, finish: None, service_tier };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
@@ -116,7 +118,7 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
         Lane::Translated { target: Dialect::Gemini, .. } => gemini::embedding::decode_response(&body)?,
         Lane::Translated { .. } => embedding::decode_response(&body)?,
     };
-    let settlement = Settlement { usage: answer.usage, finish: None };
+    let settlement = Settlement { usage: answer.usage, ..Settlement::default() };
     let base64 = request()?.base64;
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
@@ -221,7 +223,8 @@ impl Source {
         match &mut self.way {
             Way::Relay(relay) => {
                 relay.abandon();
-                Settlement { usage: relay.seen().usage, finish: relay.seen().finish }
+                let seen = relay.seen();
+                Settlement { usage: seen.usage, finish: seen.finish, service_tier: seen.service_tier.clone() }
             }
             Way::Translate(translation) => translation.settlement.clone(),
         }
@@ -289,8 +292,12 @@ impl Translation {
                     break;
                 }
                 event => {
-                    if let Event::Finish { choice: 0, reason, .. } = &event {
-                        self.settlement.finish = Some(*reason);
+                    match &event {
+                        Event::Finish { choice: 0, reason, .. } => self.settlement.finish = Some(*reason),
+                        Event::Meta { service_tier: Some(tier), .. } => {
+                            self.settlement.service_tier = Some(tier.clone());
+                        }
+                        _ => {}
                     }
                     self.encoder.push(&event, &mut bytes);
                 }

@@ -37,7 +37,7 @@ pub struct Receipt {
     pub skipped: Vec<SkippedRecord>,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptRecord>,
-    /// What translation changed or dropped, in the attempt that answered.
+    /// What reading the request changed, and what translation changed or dropped in the attempt that answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
     /// What the call used; `None` when nobody said.
@@ -45,6 +45,9 @@ pub struct Receipt {
     /// Why the answer ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish: Option<FinishReason>,
+    /// The tier that served the call, as the provider names it; it decides the price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// What it cost.
     pub cost: CostRecord,
     /// The failure, when there was one.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
-use tollway_model::{Error, Event};
+use tollway_model::{Dialect, Error, Event};
 use tollway_wire::{Framing, codec};
 
 use crate::answer::{Opened, Showing, Source};
@@ -122,7 +122,7 @@ impl StreamReply {
 
     /// A stream whose provider has been silent for a whole keep-alive interval.
     pub(crate) fn waiting(pending: Pending, showing: Showing, keep_alive: Option<Duration>) -> StreamReply {
-        let first = keep_alive_bytes(showing.framing);
+        let first = keep_alive_bytes(&showing);
         StreamReply::new(State::Waiting(pending), VecDeque::from([first]), showing, None, keep_alive)
     }
 
@@ -185,7 +185,7 @@ impl StreamReply {
                 continue;
             }
             std::task::ready!(self.poll_keep_alive(context));
-            self.ready.push_back(keep_alive_bytes(self.showing.framing));
+            self.ready.push_back(keep_alive_bytes(&self.showing));
         }
     }
 
@@ -258,10 +258,10 @@ fn tell(error: &Error, showing: &Showing) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Bytes that every reader of the framing skips.
-fn keep_alive_bytes(framing: Framing) -> Bytes {
-    match framing {
-        Framing::Sse => Bytes::from_static(b": keep-alive\n\n"),
-        Framing::JsonArray => Bytes::from_static(b"\n"),
+/// Bytes that every reader of the dialect skips. Google's clients take a comment for JSON; an empty line they skip.
+fn keep_alive_bytes(showing: &Showing) -> Bytes {
+    match (showing.surface, showing.framing) {
+        (Dialect::Gemini, _) | (_, Framing::JsonArray) => Bytes::from_static(b"\n"),
+        (_, Framing::Sse) => Bytes::from_static(b": keep-alive\n\n"),
     }
 }

@@ -29,6 +29,8 @@ struct Member {
     /// The key without quotes, escapes not yet resolved.
     key: Range<usize>,
     value: Range<usize>,
+    /// How many elements the value has, when it is an array.
+    elements: usize,
     escaped: bool,
 }
 
@@ -153,6 +155,12 @@ impl Envelope {
     /// The member `key` as a whole number.
     pub fn u64(&self, key: &str) -> Option<u64> {
         self.get(key)?.parse().ok()
+    }
+
+    /// How many elements the array `key` has; `None` when it is absent or not an array.
+    pub fn elements(&self, key: &str) -> Option<usize> {
+        let member = self.members.iter().find(|member| self.key_is(member, key))?;
+        self.slice(&member.value).starts_with(b"[").then_some(member.elements)
     }
 
     /// The member `key` read as `T`; an error names the key.
@@ -383,6 +391,10 @@ impl<'a> Scan<'a> {
             }
             if object {
                 self.member_key(keys_from)?;
+            } else if self.stack.len() == 2
+                && let Some(member) = self.members.last_mut()
+            {
+                member.elements += 1;
             }
             fresh = self.value()?;
             if !fresh && !self.after_value()? {
@@ -468,7 +480,13 @@ impl<'a> Scan<'a> {
         self.at += 1;
         self.space();
         if self.stack.len() == 1 {
-            self.members.push(Member { span: start..0, key: key.clone(), value: self.at..0, escaped });
+            self.members.push(Member {
+                span: start..0,
+                key: key.clone(),
+                value: self.at..0,
+                elements: 0,
+                escaped,
+            });
         }
         let hash = hash_key(self.bytes, &key, escaped);
         self.keys.push(SeenKey { hash, key, escaped, member_start: start, next_start: 0 });
@@ -681,6 +699,9 @@ mod tests {
         assert_eq!(envelope.bool("stream"), Some(true));
         assert_eq!(envelope.u64("n"), Some(3));
         assert_eq!(envelope.get("x"), Some(r#"{"model":1}"#));
+        let lists = parse(r#"{"a":[],"b":[[1,2],{"c":[3]},4],"d":{"e":[1,2]},"f":[ 1 ]}"#).unwrap();
+        let counts = ["a", "b", "d", "f", "g"].map(|key| lists.elements(key));
+        assert_eq!(counts, [Some(0), Some(3), None, Some(1), None]);
         assert_eq!(envelope.get("y"), None);
     }
 

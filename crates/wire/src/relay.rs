@@ -50,6 +50,8 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// Why it ended.
     pub finish: Option<FinishReason>,
+    /// The tier that served the call, as the provider names it.
+    pub service_tier: Option<String>,
     /// The stream reported a failure, or broke off.
     pub error: Option<Error>,
     /// The stream reached its proper end.
@@ -185,9 +187,7 @@ impl Relay {
 
     fn inspect(&mut self, piece: &Bytes, range: Range<usize>, changes: &mut Vec<(Range<usize>, Vec<u8>)>) {
         let event = piece.get(range.clone()).unwrap_or_default();
-        // The decoder says what is wrong with an event that cannot be one.
-        let interest = if ends_like_json(event) { interest(self.dialect, event) } else { Interest::Decode };
-        match interest {
+        match interest(self.dialect, event) {
             Interest::None => {}
             Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
             Interest::Decode => {
@@ -228,6 +228,7 @@ impl Relay {
                     self.failed = true;
                     self.seen.error = Some(error);
                 }
+                Event::Meta { service_tier: Some(tier), .. } => self.seen.service_tier = Some(tier),
                 Event::End => self.seen.ended = true,
                 _ => {}
             }
@@ -244,6 +245,9 @@ enum Interest {
 }
 
 fn interest(dialect: Dialect, event: &[u8]) -> Interest {
+    if !looks_whole(event) {
+        return Interest::Decode;
+    }
     match dialect {
         Dialect::Anthropic => {
             // `event: content_block_delta` is nearly all of a stream.
@@ -275,9 +279,10 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
     }
 }
 
-/// Can this be a whole event? One that its provider cut off in the middle would only break the client's reader.
-fn ends_like_json(event: &[u8]) -> bool {
-    matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
+/// Does the event's JSON end? A frame that was cut inside is for the decoder to refuse.
+fn looks_whole(event: &[u8]) -> bool {
+    let last = event.iter().rev().find(|byte| !byte.is_ascii_whitespace());
+    event.first() == Some(&b':') || matches!(last, None | Some(b'}' | b']'))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -364,6 +369,16 @@ fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Byt
     Bytes::from(out)
 }
 
+/// The tier that served the call, as a complete answer names it. The last such key counts: providers put it after
+/// what the model wrote.
+pub fn service_tier(body: &[u8]) -> Option<&str> {
+    let key = memmem::rfind(body, b"\"service_tier\"")? + 14;
+    let rest = body.get(key..)?;
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let value = rest.get(start..)?.strip_prefix(b"\"")?;
+    std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()
+}
+
 /// Shows `model` as the answer's model in a complete body; borrows when it already does.
 pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
     let Some(found) = top_level_model(body) else { return Cow::Borrowed(body) };
@@ -389,7 +404,10 @@ fn top_level_model(body: &[u8]) -> Option<Range<usize>> {
             b'"' => {
                 let end = string_end(body, at)?;
                 let rest = body.get(end..)?;
-                if depth == 1 && body.get(at..end) == Some(b"\"model\"") && rest.trim_ascii_start().starts_with(b":") {
+                if depth == 1
+                    && body.get(at..end) == Some(b"\"model\"")
+                    && rest.trim_ascii_start().starts_with(b":")
+                {
                     let found = model_value(body.get(at..)?)?;
                     return Some(at + found.start..at + found.end);
                 }

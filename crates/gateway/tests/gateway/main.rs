@@ -5,6 +5,8 @@
 
 mod aborts;
 mod accepting;
+mod answers;
+mod retries;
 mod starting;
 mod streaming;
 mod support;

@@ -101,10 +101,7 @@ fn a_piece_that_needs_no_change_is_not_copied() {
 fn the_model_is_shown_as_asked_for_and_nothing_else_changes() {
     let named = options(Some("my \"fast\" model"), false);
     let openai = run(Dialect::OpenaiChat, named, &format!("{OPENAI}{DONE}"));
-    assert_eq!(
-        openai.out,
-        format!("{OPENAI}{DONE}").replace("\"gpt-real\"", "\"my \\\"fast\\\" model\"")
-    );
+    assert_eq!(openai.out, format!("{OPENAI}{DONE}").replace("\"gpt-real\"", "\"my \\\"fast\\\" model\""));
     let anthropic = run(Dialect::Anthropic, options(Some("mine"), false), ANTHROPIC);
     assert_eq!(anthropic.out, ANTHROPIC.replace("claude-real", "mine"));
 }
@@ -151,7 +148,8 @@ fn azures_first_event_without_choices_stays() {
 #[test]
 fn the_end_of_every_choice_is_read() {
     let both = "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null},{\"index\":1,\"delta\":{},\"finish_reason\":\"length\"}]}\n\n";
-    let last = "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\n";
+    let last =
+        "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\n";
     let relayed = run(Dialect::OpenaiChat, options(None, true), &format!("{both}{last}"));
     assert_eq!((relayed.finish, relayed.error, relayed.ended), (Some(FinishReason::Length), None, true));
 }
@@ -225,14 +223,16 @@ fn an_event_that_is_not_json_is_an_error_and_not_passed_on() {
     {
         let first = event_length(stream.as_bytes(), 0).unwrap();
         let (before, after) = stream.split_at(first);
-        let relayed = run(dialect, options(None, true), &format!("{before}data: {{\"broken\": tru\n\n{after}"));
+        let relayed =
+            run(dialect, options(None, true), &format!("{before}data: {{\"broken\": tru\n\n{after}"));
         assert_eq!((relayed.out.as_str(), relayed.error.is_some()), (before, true), "{dialect}");
     }
 }
 
 #[test]
 fn a_document_in_place_of_a_stream_is_read_for_its_error() {
-    let body = r#"{"error":{"message":"no","type":"invalid_request_error","code":"context_length_exceeded"}}"#;
+    let body =
+        r#"{"error":{"message":"no","type":"invalid_request_error","code":"context_length_exceeded"}}"#;
     let relayed = run(Dialect::OpenaiChat, options(None, true), body);
     assert_eq!((relayed.out.as_str(), relayed.error), ("", Some(Kind::ContextWindow)));
 }
