@@ -212,7 +212,7 @@ async fn a_refusal_has_its_headers_too() {
     let fake = fake().await;
     let gateway = Gateway::start(&config(&three(&fake), "")).await;
     let id = [("x-litellm-call-id", "mine")];
-    let answer = gateway.post_with("/v1/chat/completions", &id, &chat("gtp", "hi")).await;
+    let answer = gateway.post_with("/v1/chat/completions", &id, &chat("gptx", "hi")).await;
     let error = answer.expect(400).json()["error"].clone();
     assert!(error["message"].as_str().unwrap().contains("did you mean gpt?"), "{error}");
     assert_eq!(error["param"], "model");

@@ -85,7 +85,7 @@ async fn how_often_is_tried_is_the_callers_then_the_deployments_then_the_files_c
 async fn a_wrong_request_is_not_tried_again() {
     let fake = fake().await;
     let models =
-        [at(&fake, "gpt", "openai/fake-error-400", ""), at(&fake, "gpt", "openai/fake-context-window", "")];
+        [at(&fake, "gpt", "openai/fake-error-400", ""), at(&fake, "gpt", "openai/fake-error-400+id-2", "")];
     let gateway = Gateway::start(&config(&models, "")).await;
     let answer = gateway.chat(&chat("gpt", "hi")).await;
     answer.expect(400);
@@ -102,7 +102,7 @@ async fn a_pause_that_is_too_long_ends_the_call_and_is_told() {
     let answer = gateway.chat(&chat("gpt", "hi")).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(answer.expect(429).header("retry-after"), "100");
-    assert_eq!(answer.json()["error"]["type"], "throttling_error");
+    assert_eq!(answer.json()["error"]["type"], "rate_limit_exceeded");
     assert_eq!(fake.received().len(), 1);
 }
 

@@ -184,14 +184,14 @@ async fn a_failure_inside_a_stream_is_an_error_event_in_the_callers_dialect() {
     let fake = fake().await;
     let mut models = Vec::new();
     for provider in ["openai", "anthropic", "gemini"] {
-        for fault in ["error-mid-stream-3", "cut-after-3-chunks", "reset-after-3-chunks", "malformed-after-3"]
+        for fault in ["error-mid-stream-5", "cut-after-5-chunks", "reset-after-5-chunks", "malformed-after-5"]
         {
             models.push(at(&fake, &format!("{provider}-{fault}"), &format!("{provider}/fake-{fault}"), ""));
         }
     }
     let gateway = Gateway::start(&config(&models, "")).await;
     for provider in ["openai", "anthropic", "gemini"] {
-        for fault in ["error-mid-stream-3", "cut-after-3-chunks", "reset-after-3-chunks", "malformed-after-3"]
+        for fault in ["error-mid-stream-5", "cut-after-5-chunks", "reset-after-5-chunks", "malformed-after-5"]
         {
             let model = format!("{provider}-{fault}");
             for (dialect, surface) in surfaces(&model, "say: a b c d e f g", true) {
