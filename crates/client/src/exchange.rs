@@ -271,7 +271,8 @@ fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Resu
     if defaults.is_empty() {
         return Ok(Cow::Borrowed(asked));
     }
-    let mut body = Vec::from(&br#"{"model":"","messages":[]"#[..]);
+    // The decoder wants a conversation; only the fields beside it are looked at.
+    let mut body = Vec::from(&br#"{"model":"","messages":[{"role":"user","content":""}]"#[..]);
     for (field, value) in defaults {
         body.push(b',');
         write_str(field, &mut body);
@@ -334,7 +335,7 @@ pub async fn send(
         return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });
     }
     // A provider that fails while telling us why it failed has still failed.
-    let body = answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
+    let body = endpoint.redact(answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default());
     let error = codec(target)
         .decode_error(answer.status.as_u16(), &answer.headers, &body)
         .with_origin(Origin::Upstream)

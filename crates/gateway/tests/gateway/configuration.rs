@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Gateway, KEY, PROVIDER_KEY, SOON, Start, at, chat, config, fake, run, streamed_chat, text, three};
+use crate::support::{
+    Gateway, KEY, PROVIDER_KEY, SOON, Start, at, chat, config, fake, run, streamed_chat, text, three,
+};
 
 /// A configuration as LiteLLM's users have it.
 fn litellm(base: &str) -> String {
@@ -67,7 +69,10 @@ async fn a_litellm_configuration_works_as_it_is() {
     let received = fake.received();
     assert_eq!(received[0].header("authorization"), Some("Bearer pk-from-the-process"));
     let claude = &received[2];
-    assert_eq!((claude.header("x-api-key"), claude.header("x-team")), (Some("pk-from-the-file"), Some("blue")));
+    assert_eq!(
+        (claude.header("x-api-key"), claude.header("x-team")),
+        (Some("pk-from-the-file"), Some("blue"))
+    );
     assert_eq!(claude.json()["max_tokens"], 321);
     assert_eq!(received[3].json()["model"], "fake-ok+id-1");
     let listed = gateway.get("/v1/models").await.json();
@@ -125,7 +130,8 @@ async fn an_editor_that_replaces_the_file_is_noticed() {
     let fake = fake().await;
     let gateway = Gateway::start(&config(&three(&fake), "")).await;
     for name in ["one", "two"] {
-        std::fs::write(gateway.file("config.yaml~"), config(&[at(&fake, name, "openai/fake-ok", "")], "")).unwrap();
+        std::fs::write(gateway.file("config.yaml~"), config(&[at(&fake, name, "openai/fake-ok", "")], ""))
+            .unwrap();
         std::fs::rename(gateway.file("config.yaml~"), gateway.file("config.yaml")).unwrap();
         wait_for_model(&gateway, name).await;
     }

@@ -66,7 +66,10 @@ async fn an_unknown_receipt_or_a_wrong_key_is_a_clear_error() {
 #[tokio::test]
 async fn a_broken_stream_and_a_refusal_are_explained() {
     let fake = fake().await;
-    let models = [at(&fake, "gpt", "openai/fake-cut-after-3-chunks", ""), at(&fake, "claude", "anthropic/fake-ok", "")];
+    let models = [
+        at(&fake, "gpt", "openai/fake-cut-after-3-chunks", ""),
+        at(&fake, "claude", "anthropic/fake-ok", ""),
+    ];
     let gateway = Gateway::start(&config(&models, "")).await;
     let broken = gateway.chat(&streamed_chat("gpt", "hi")).await;
     gateway.receipt(&broken.headers).await;
@@ -89,7 +92,8 @@ async fn the_latest_receipts_are_kept_and_listed_newest_first() {
         ids.push(answer.header("x-tollway-receipt").to_owned());
     }
     let listed = gateway.get("/receipts").await.json();
-    let listed: Vec<_> = listed["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+    let listed: Vec<_> =
+        listed["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
     ids.reverse();
     assert_eq!(listed, ids[..3]);
     let two = gateway.get("/receipts?limit=2").await.json();
@@ -115,7 +119,12 @@ async fn every_call_has_exactly_one_receipt() {
     let mut listed: Vec<String> = Vec::new();
     while listed.len() < ids.len() && begun.elapsed() < SOON {
         let all = gateway.get("/receipts?limit=1000").await.json();
-        listed = all["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+        listed = all["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect();
     }
     ids.sort();
     listed.sort();

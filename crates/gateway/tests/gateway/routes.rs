@@ -13,7 +13,9 @@ fn body(action: Action) -> Value {
     let messages = json!([{ "role": "user", "content": "hi" }]);
     match action {
         Action::Call(_, Operation::CountTokens) => json!({ "model": "claude", "messages": messages }),
-        Action::Call(Dialect::Anthropic, _) => json!({ "model": "claude", "max_tokens": 50, "messages": messages }),
+        Action::Call(Dialect::Anthropic, _) => {
+            json!({ "model": "claude", "max_tokens": 50, "messages": messages })
+        }
         Action::Call(_, Operation::Embedding) => json!({ "model": "gpt", "input": "hi" }),
         Action::Call(_, Operation::Completion) => json!({ "model": "gpt", "prompt": "hi" }),
         Action::Gemini => json!({ "contents": [{ "role": "user", "parts": [{ "text": "hi" }] }] }),
@@ -25,7 +27,12 @@ fn body(action: Action) -> Value {
 fn path(route: &Route, receipt: &str) -> String {
     let call = if route.action == Action::Gemini { "gem:generateContent" } else { "gpt" };
     let (model, id) = ("gpt", if route.action == Action::Receipt { receipt } else { "gpt" });
-    route.path.replace("{model}", model).replace("{call...}", call).replace("{id...}", "gpt").replace("{id}", id)
+    route
+        .path
+        .replace("{model}", model)
+        .replace("{call...}", call)
+        .replace("{id...}", "gpt")
+        .replace("{id}", id)
 }
 
 #[tokio::test]
@@ -117,7 +124,13 @@ async fn models_are_listed_in_the_shape_of_each_dialect() {
     let openai = gateway.get("/v1/models").await.json();
     assert_eq!(openai["object"], "list");
     assert_eq!(ids(&openai, "data", "id"), ["gpt", "claude", "gem", "smart"]);
-    assert!(openai["data"].as_array().unwrap().iter().all(|model| model["object"] == "model" && model["created"].is_i64()));
+    assert!(
+        openai["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|model| model["object"] == "model" && model["created"].is_i64())
+    );
     let bearer = format!("Bearer {}", gateway.key);
     let headers = [("authorization", bearer.as_str()), ("anthropic-version", "2023-06-01")];
     let anthropic = gateway.send("GET", "/v1/models", &headers, "").await.read().await.json();
@@ -129,7 +142,10 @@ async fn models_are_listed_in_the_shape_of_each_dialect() {
     assert_eq!(gateway.get("/v1/models/smart").await.expect(200).json()["id"], "smart");
     let one = gateway.send("GET", "/v1/models/gpt", &headers, "").await.read().await.json();
     assert_eq!((&one["type"], &one["id"]), (&json!("model"), &json!("gpt")));
-    assert_eq!(gateway.get("/v1/models/nothing").await.expect(404).json()["error"]["code"], "model_not_found");
+    assert_eq!(
+        gateway.get("/v1/models/nothing").await.expect(404).json()["error"]["code"],
+        "model_not_found"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +158,10 @@ async fn model_info_has_prices_and_limits_and_no_secret() {
     let gateway = Gateway::start(&config(&models, "")).await;
     let info = gateway.get("/model/info").await.json();
     let [known, own] = info["data"].as_array().unwrap().as_slice() else { panic!("{info}") };
-    assert_eq!((&known["model_name"], &known["litellm_params"]["model"]), (&json!("known"), &json!("openai/gpt-4o")));
+    assert_eq!(
+        (&known["model_name"], &known["litellm_params"]["model"]),
+        (&json!("known"), &json!("openai/gpt-4o"))
+    );
     assert!(known["model_info"]["input_cost_per_token"].as_f64().unwrap() > 0.0, "{known}");
     assert_eq!(known["model_info"]["supports_vision"], true, "{known}");
     assert_eq!(own["model_info"]["input_cost_per_token"], json!(0.000003));
@@ -157,9 +176,14 @@ async fn model_info_has_prices_and_limits_and_no_secret() {
 #[tokio::test]
 async fn tokens_are_counted_by_the_provider_or_here() {
     let fake = fake().await;
-    let models = [at(&fake, "claude", "anthropic/fake-ok", ""), at(&fake, "gpt", "openai/gpt-4o", ""), at(&fake, "gem", "gemini/fake-ok", "")];
+    let models = [
+        at(&fake, "claude", "anthropic/fake-ok", ""),
+        at(&fake, "gpt", "openai/gpt-4o", ""),
+        at(&fake, "gem", "gemini/fake-ok", ""),
+    ];
     let gateway = Gateway::start(&config(&models, "")).await;
-    let counted = gateway.post("/utils/token_counter", &json!({ "model": "gpt", "prompt": "hello world" })).await;
+    let counted =
+        gateway.post("/utils/token_counter", &json!({ "model": "gpt", "prompt": "hello world" })).await;
     assert_eq!(
         counted.expect(200).json(),
         json!({ "total_tokens": 2, "request_model": "gpt", "model_used": "gpt-4o", "tokenizer_type": "openai_tokenizer", "count_source": "local" })
@@ -193,11 +217,13 @@ async fn embeddings_and_completions_are_served() {
     assert!(refused.expect(400).text().contains("embedding"), "{}", refused.text());
     for model in ["gpt", "claude"] {
         for stream in [false, true] {
-            let body = json!({ "model": model, "prompt": "say: one two", "max_tokens": 50, "stream": stream });
+            let body =
+                json!({ "model": model, "prompt": "say: one two", "max_tokens": 50, "stream": stream });
             let answer = gateway.post("/v1/completions", &body).await;
             answer.expect(200);
             let events = if stream { answer.events() } else { vec![answer.json()] };
-            let said: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+            let said: String =
+                events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
             assert_eq!(said.trim(), "one two", "{model}: {}", answer.text());
         }
     }

@@ -16,13 +16,21 @@ async fn no_key_appears_in_logs_answers_receipts_or_lists() {
     let mut models = Vec::new();
     for provider in ["openai", "anthropic", "gemini"] {
         for script in ["ok", "error-401", "error-500", "cut-after-3-chunks", "reset"] {
-            models.push(at(&fake, &format!("{provider}-{script}"), &format!("{provider}/fake-{script}"), &header));
+            models.push(at(
+                &fake,
+                &format!("{provider}-{script}"),
+                &format!("{provider}/fake-{script}"),
+                &header,
+            ));
         }
     }
-    models.push(format!("{{model_name: odd, litellm_params: {{model: nothing/x, api_key: {PROVIDER_KEY}}}}}"));
+    models
+        .push(format!("{{model_name: odd, litellm_params: {{model: nothing/x, api_key: {PROVIDER_KEY}}}}}"));
     models.push(format!("{{model_name: nowhere, litellm_params: {{model: openai/x, api_base: \"http://127.0.0.1:9/v1?key={HEADER}\", api_key: {PROVIDER_KEY}}}}}"));
     models.push(format!("{{model_name: user, litellm_params: {{model: openai/x, api_base: \"http://me:{HEADER}@127.0.0.1:9/v1\", api_key: {PROVIDER_KEY}}}}}"));
-    let rest = format!("environment_variables: {{SECRET_VARIABLE: {VARIABLE}}}\nrouter_settings: {{num_retries: 0}}");
+    let rest = format!(
+        "environment_variables: {{SECRET_VARIABLE: {VARIABLE}}}\nrouter_settings: {{num_retries: 0}}"
+    );
     let config = config(&models, &rest);
     let start = Start { config: Some(&config), arguments: &["--log", "trace"], ..Start::default() };
     let gateway = Gateway::with(start).await;
@@ -40,15 +48,21 @@ async fn no_key_appears_in_logs_answers_receipts_or_lists() {
     // A provider that repeats the key in its refusal.
     for status in [400, 401, 500] {
         let message = format!("Incorrect API key provided: {PROVIDER_KEY}. Find yours at http://example.com");
-        fake.reply_next(Reply::json(status, &json!({ "error": { "message": message, "type": "x", "code": "y" } })));
+        fake.reply_next(Reply::json(
+            status,
+            &json!({ "error": { "message": message, "type": "x", "code": "y" } }),
+        ));
         let answer = gateway.chat(&chat("openai-ok", "hi")).await;
         assert_eq!(answer.status, status);
         told.push_str(&format!("{:?} {}\n", answer.headers, answer.text()));
     }
-    let wrong = gateway.send("POST", "/v1/chat/completions", &[("authorization", &format!("Bearer {WRONG}"))], "{}");
-    told.push_str(&wrong.await.read().await.text());
-    let wrong = gateway.send("GET", &format!("/v1/models?key={WRONG}"), &[], "");
-    told.push_str(&wrong.await.read().await.text());
+    let bearer = format!("Bearer {WRONG}");
+    let headers = [("authorization", bearer.as_str())];
+    for (method, path, headers) in
+        [("POST", "/v1/messages".to_owned(), &headers[..]), ("GET", format!("/v1/models?key={WRONG}"), &[])]
+    {
+        told.push_str(&gateway.send(method, &path, headers, "{}").await.read().await.text());
+    }
     std::fs::write(gateway.file("config.yaml"), config.replace("router_settings", "ruter_settings")).unwrap();
     told.push_str(&gateway.post("/config/reload", &json!({})).await.text());
     for path in ["/receipts?limit=1000", "/model/info", "/health", "/v1/models", "/routes", "/openapi.json"] {

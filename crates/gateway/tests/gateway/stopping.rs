@@ -9,7 +9,10 @@ use crate::support::{Gateway, SOON, at, chat, config, fake, streamed_chat};
 #[tokio::test]
 async fn running_calls_finish_and_new_connections_are_refused() {
     let fake = fake().await;
-    let models = [at(&fake, "gpt", "openai/fake-interval-150+tokens-12", ""), at(&fake, "slow", "openai/fake-slow-1500", "")];
+    let models = [
+        at(&fake, "gpt", "openai/fake-interval-150+tokens-12", ""),
+        at(&fake, "slow", "openai/fake-slow-1500", ""),
+    ];
     for signal in ["TERM", "INT"] {
         let mut gateway = Gateway::start(&config(&models, "")).await;
         let mut stream = gateway.open("/v1/chat/completions", &streamed_chat("gpt", "hi")).await;
