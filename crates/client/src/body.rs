@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tollway_model::{Error, Kind, Result};
 
-use crate::transport::{chain, timed_out};
+use crate::transport::{Timeouts, bounded, chain, timed_out};
 
 /// Largest unstreamed answer that is kept in memory.
 pub const MAX_ANSWER_BYTES: usize = 128 << 20;
@@ -36,10 +36,18 @@ impl std::fmt::Debug for AnswerBody {
 }
 
 impl AnswerBody {
-    /// `idle` counts between pieces, `total` from `start`.
-    pub(crate) fn new(body: Incoming, idle: Duration, total: Duration, start: Instant) -> AnswerBody {
-        let deadline = start + total;
-        AnswerBody { body, idle, total, deadline, last: Instant::now(), sleep: None, done: false }
+    /// A body of an attempt that began at `start`.
+    pub(crate) fn new(body: Incoming, start: Instant, timeouts: &Timeouts) -> AnswerBody {
+        let (idle, total) = (bounded(timeouts.idle), bounded(timeouts.total));
+        AnswerBody {
+            body,
+            idle,
+            total,
+            deadline: start + total,
+            last: Instant::now(),
+            sleep: None,
+            done: false,
+        }
     }
 
     /// The next piece; `None` at the end. An error is the end, too.

@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -31,7 +31,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of the body. Default: 120 s.
     pub idle: Duration,
-    /// For the whole attempt, body included. Default: 6000 s, as LiteLLM's `request_timeout`.
+    /// For the whole attempt, body included; in [`CallOptions`](crate::CallOptions), for the whole call with its retries.
+    /// Default: 6000 s, as LiteLLM's `request_timeout`.
     pub total: Duration,
 }
 
@@ -48,7 +49,7 @@ impl Default for Timeouts {
 /// How the transport behaves.
 #[derive(Debug, Clone)]
 pub struct TransportOptions {
-    /// For the TCP and TLS handshakes. Default: 10 s.
+    /// For a new connection: name, TCP, proxy and TLS handshakes together. Default: 10 s.
     pub connect: Duration,
     /// Idle connections are closed after this. Default: 90 s.
     pub pool_idle: Duration,
@@ -69,8 +70,13 @@ impl Default for TransportOptions {
     }
 }
 
-type Plain = Client<Route, Full<Bytes>>;
-type Tls = Client<HttpsConnector<Route>, Full<Bytes>>;
+/// A duration that can be added to any moment; a year is as good as for ever.
+pub(crate) fn bounded(duration: Duration) -> Duration {
+    duration.min(Duration::from_secs(365 * 24 * 3600))
+}
+
+type Plain = Client<Bounded<Route>, Full<Bytes>>;
+type Tls = Client<Bounded<HttpsConnector<Route>>, Full<Bytes>>;
 
 /// Sends requests. Cheap to clone: clones share connections.
 #[derive(Clone)]
@@ -79,6 +85,8 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     options: TransportOptions,
     route: Route,
+    /// What plain requests through the environment's proxy carry, where it wants a password.
+    proxy_auth: Option<HeaderValue>,
     plain: Plain,
     /// Reading the system's certificates takes milliseconds: only when the first TLS call comes, or [`Transport::warm`].
     tls: OnceLock<Tls>,
@@ -117,8 +125,10 @@ impl Transport {
         connector.set_connect_timeout(Some(options.connect));
         let proxies = options.environment_proxies.then(Matcher::from_env).map(Arc::new);
         let route = Route { connector, proxies };
-        let plain = builder(&options).build(route.clone());
-        Transport(Arc::new(Inner { options, route, plain, tls: OnceLock::new() }))
+        let proxy_auth = route.plain_proxy_auth();
+        let plain =
+            builder(&options).build(Bounded { inner: route.clone(), limit: bounded(options.connect) });
+        Transport(Arc::new(Inner { options, route, proxy_auth, plain, tls: OnceLock::new() }))
     }
 
     /// Prepares TLS ahead of the first call. Blocks for some milliseconds.
@@ -131,9 +141,15 @@ impl Transport {
     /// Dropping the future, or the body it returns, closes the connection, so the provider stops generating.
     pub async fn send(&self, request: http::Request<Bytes>, timeouts: &Timeouts) -> Result<Answer> {
         let start = Instant::now();
-        let wait = timeouts.first_byte.min(timeouts.total);
-        let request = request.map(Full::new);
+        let wait = bounded(timeouts.first_byte.min(timeouts.total));
+        let mut request = request.map(Full::new);
         let secure = request.uri().scheme_str() == Some("https");
+        if let Some(auth) = &self.0.proxy_auth
+            && !secure
+            && self.0.route.proxy(request.uri()).is_some()
+        {
+            request.headers_mut().insert(http::header::PROXY_AUTHORIZATION, auth.clone());
+        }
         let answer = async {
             if secure { self.0.tls().request(request).await } else { self.0.plain.request(request).await }
         };
@@ -143,7 +159,7 @@ impl Transport {
             Err(_) => return Err(timed_out("the provider sent no answer", wait)),
         };
         let (parts, body) = answer.into_parts();
-        let body = AnswerBody::new(body, timeouts.idle, timeouts.total, start);
+        let body = AnswerBody::new(body, start, timeouts);
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 }
@@ -157,7 +173,8 @@ impl Inner {
             } else {
                 connector.enable_http1().wrap_connector(self.route.clone())
             };
-            builder(&self.options).build(connector)
+            let limit = bounded(self.options.connect);
+            builder(&self.options).build(Bounded { inner: connector, limit })
         })
     }
 }
@@ -232,6 +249,51 @@ pub(crate) struct Wire {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+impl Route {
+    /// The proxy on the way to `target`.
+    fn proxy(&self, target: &Uri) -> Option<Intercept> {
+        self.proxies.as_ref()?.intercept(target)
+    }
+
+    /// The password of the proxy for plain requests. Tunnels send theirs when they are opened.
+    fn plain_proxy_auth(&self) -> Option<HeaderValue> {
+        self.proxy(&Uri::from_static("http://proxy-auth.invalid"))?.basic_auth().cloned()
+    }
+}
+
+/// A connector that gives up after `limit`.
+#[derive(Clone)]
+struct Bounded<C> {
+    inner: C,
+    limit: Duration,
+}
+
+impl<C> tower_service::Service<Uri> for Bounded<C>
+where
+    C: tower_service::Service<Uri>,
+    C::Future: Send + 'static,
+    C::Response: Send + 'static,
+    C::Error: Into<BoxError> + Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<std::result::Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let (connecting, limit) = (self.inner.call(target), self.limit);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected.map_err(Into::into),
+                Err(_) => Err(format!("not connected within {}", seconds(limit)).into()),
+            }
+        })
+    }
+}
+
 impl tower_service::Service<Uri> for Route {
     type Response = Wire;
     type Error = BoxError;
@@ -243,7 +305,7 @@ impl tower_service::Service<Uri> for Route {
 
     fn call(&mut self, target: Uri) -> Self::Future {
         let mut connector = self.connector.clone();
-        let intercept = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&target));
+        let intercept = self.proxy(&target);
         Box::pin(async move {
             let Some(proxy) = intercept else {
                 let io = tower_service::Service::call(&mut connector, target).await?;

@@ -10,10 +10,11 @@ settings! {
     /// `general_settings`: the server and who may call it.
     pub struct GeneralSettings in "general_settings" {
         /// The key that may do everything; clients send it as `Authorization: Bearer …`. At least 16 characters that are
-        /// not a sample. Default: the variable `LITELLM_MASTER_KEY`. Example: `master_key: os.environ/LITELLM_MASTER_KEY`.
+        /// not a sample. Default: the variable `LITELLM_MASTER_KEY`, else a key that the gateway makes when it first starts.
+        /// Example: `master_key: os.environ/LITELLM_MASTER_KEY`.
         #[schemars(with = "Option<String>")]
         pub master_key: Option<Secret> = None;
-        /// Lets the gateway listen beyond this machine with a master key that is unset, weak or a known sample.
+        /// Lets the gateway listen beyond this machine with a master key that is weak or a known sample.
         /// Default: `false`.
         pub dangerously_permit_weak_or_unset_master_key: bool = false;
         /// Postgres, for keys, users and spend. Not built yet: nothing is stored. Default: none.
@@ -34,7 +35,10 @@ impl Section for GeneralSettings {
         if let Some(entry) = entry.filter(|_| self.master_key.as_ref().is_none_or(Secret::is_empty)) {
             let message = "`general_settings.master_key` is written, and comes out empty";
             let diagnostic = reader.report(Severity::Error, "essential-unset", entry.value.mark, message);
-            diagnostic.help.push("set the variable it names; without a key anyone could call".to_owned());
+            diagnostic.help.push(
+                "set the variable it names, or remove the line: the gateway then makes a key of its own"
+                    .to_owned(),
+            );
             self.master_key = None;
         }
         if let Some(entry) = fields.entry("database_url").filter(|_| self.database_url.is_some()) {

@@ -1,6 +1,6 @@
-//! The keys that LiteLLM knows, and what it means that some are not built here.
+//! The keys that are known, and what it means that some are not built here.
 //!
-//! The list is LiteLLM's own (1.109), kept in `data/known-keys.txt`. A key on it is never an error: an existing file
+//! The list is LiteLLM's own (1.109) with a few of ours, kept in `data/known-keys.txt`. A key on it is never an error: an existing file
 //! keeps loading, and says what it loses.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::tree::{Node, Value};
 pub(crate) const TOP: &str = "top";
 
 /// Sections in the order in which a misplaced key is looked for.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 10] = [
     "general_settings",
     "router_settings",
     "litellm_settings",
@@ -22,6 +22,9 @@ const SECTIONS: [&str; 7] = [
     "model_info",
     TOP,
     "request",
+    "tollway",
+    "tollway.limits",
+    "tollway.log",
 ];
 
 struct Known {
@@ -50,12 +53,12 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     known
 });
 
-/// The keys of a section; none for a section that is not LiteLLM's.
+/// The keys of a section; none for a section whose settings are all built.
 pub(crate) fn keys(section: &str) -> impl Iterator<Item = &'static str> + use<> {
     KNOWN.sections.get(section).into_iter().flatten().copied()
 }
 
-/// Does LiteLLM know `key` there?
+/// Is `key` known there?
 pub(crate) fn contains(section: &str, key: &str) -> bool {
     keys(section).any(|known| known == key)
 }
@@ -235,14 +238,13 @@ pub(crate) static GROUPS: &[Group] = &[
             "require_auth_for_metrics_endpoint",
             "enforce_fallback_model_access",
             "validate_end_user_id_in_db",
-            "tag_regex",
             "region_name",
         ],
     ),
     Group::new(
         Danger,
         "budgets, quotas and rate limits are",
-        "spend is not limited, and only the bounds under `tollway` hold",
+        "spend and calls are not limited, and only the bounds under `tollway` hold",
         &[
             "*budget*",
             "priority_reservation*",
@@ -254,7 +256,8 @@ pub(crate) static GROUPS: &[Group] = &[
             "rpd",
             "daily_reset_time",
             "default_api_key_*",
-            "general_settings.max_parallel_requests",
+            "max_parallel_requests",
+            "default_max_parallel_requests",
             "global_max_parallel_requests",
             "max_in_flight_requests_per_worker",
             "max_queued_requests_per_worker",
@@ -270,9 +273,65 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Danger,
+        "filters of deployments by tag are",
+        "a deployment serves calls with any tags, and calls with none",
+        &["enable_tag_filtering", "tag_regex"],
+    ),
+    Group::new(
+        Danger,
         "audit logs are",
         "no audit trail is written",
         &["store_audit_logs", "audit_log_callbacks", "s3_audit_callback_params"],
+    ),
+    Group::new(
+        Warning,
+        "fallbacks to other models are",
+        "a call that fails in its model group fails, and no other group is tried",
+        &["*fallback*"],
+    ),
+    Group::new(
+        Warning,
+        "cooldowns, and retries by kind of failure, are",
+        "a failing deployment keeps its share of the calls; what may pass is tried again, `num_retries` times",
+        &[
+            "allowed_fails*",
+            "*cooldown*",
+            "retry_policy",
+            "retry_after",
+            "model_group_retry_policy",
+            "disable_retry_on_*",
+        ],
+    ),
+    Group::new(
+        Warning,
+        "these ways to choose a deployment are",
+        "calls are shuffled by `weight`, else `rpm`, else `tpm`",
+        &[
+            "routing_strategy_args",
+            "enable_weighted_failover",
+            "enable_pre_call_checks",
+            "tags",
+            "tag_filtering_match_any",
+            "tag_routing_prefix",
+        ],
+    ),
+    Group::new(
+        Warning,
+        "mocked answers are",
+        "such a deployment asks its provider, which may cost money",
+        &["mock_*"],
+    ),
+    Group::new(
+        Warning,
+        "calls from web pages of other origins are",
+        "no CORS headers are sent, so browsers refuse them",
+        &["tollway.cors"],
+    ),
+    Group::new(
+        Warning,
+        "bounds of what providers send are",
+        "fixed ones hold: 128 MiB for an answer, 32 MiB for an event of a stream",
+        &["tollway.limits.max_answer", "tollway.limits.max_event"],
     ),
     Group::new(
         Warning,
@@ -480,11 +539,12 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
-        "settings of what LiteLLM logs are",
-        "the log never holds prompts, answers or keys, unless `tollway.log.redact` is off",
+        "settings of what is logged are",
+        "the log never holds prompts, answers or keys",
         &[
             "turn_off_message_logging",
             "redact_*",
+            "tollway.log.redact",
             "log_*",
             "request_correlation_in_logs",
             "suppress_*",
@@ -527,6 +587,13 @@ mod tests {
         check("top", "mcp_servers", "MCP, agents, tools, prompts and vector stores are");
         check("litellm_params", "vertex_project", "sign-in to clouds by these means is");
         check("general_settings", "store_model_in_db", "keys, users and spend in a database are");
+        check("router_settings", "fallbacks", "fallbacks to other models are");
+        check("litellm_settings", "allowed_fails", "cooldowns, and retries by kind of failure, are");
+        check("litellm_params", "tags", "these ways to choose a deployment are");
+        check("litellm_params", "mock_response", "mocked answers are");
+        check("litellm_params", "use_in_pass_through", "pass-through and provider file routes are");
+        check("tollway.limits", "max_event", "bounds of what providers send are");
+        check("tollway", "cors", "calls from web pages of other origins are");
         check("litellm_settings", "modify_params", "these settings are");
     }
 
@@ -543,6 +610,9 @@ mod tests {
             ("general_settings", "enforced_params"),
             ("general_settings", "max_parallel_requests"),
             ("router_settings", "provider_budget_config"),
+            ("router_settings", "default_max_parallel_requests"),
+            ("litellm_params", "max_parallel_requests"),
+            ("router_settings", "enable_tag_filtering"),
             ("model_info", "team_id"),
             ("model_info", "access_windows"),
         ] {

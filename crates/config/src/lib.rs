@@ -4,7 +4,7 @@
 //! every finding with file, line, column and what to write instead, and a [`Config`] unless one of them is an error.
 //!
 //! A key is one of three: built here (a field of a struct in this crate, whose doc comment is the reference page and the
-//! [`json_schema`]), known to LiteLLM and not built (a warning that says what is lost, a [`Severity::Danger`] where that
+//! [`json_schema`]), known and not built (a warning that says what is lost, a [`Severity::Danger`] where that
 //! is protection), or unknown (an error that suggests the nearest key).
 //!
 //! This is also the one crate that reads environment variables ([`process_env`]); it never writes them.
@@ -43,9 +43,7 @@ pub use load::{Loaded, Options, Source, from_str, load};
 pub use master_key::check_master_key;
 pub use model_list::{Credential, Deployment, LitellmParams, Mode, ModelInfo};
 pub use reference::{json_schema, reference_markdown};
-pub use router::{
-    Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, Strategy, StrategyArguments, Target,
-};
+pub use router::{Alias, RouterSettings, Strategy};
 pub use source::Place;
-pub use tollway::{CallLimits, Cors, Limits, Log, LogFormat, Receipts, Timeouts, Tollway};
+pub use tollway::{CallLimits, Limits, Log, LogFormat, Receipts, Timeouts, Tollway};
 pub use values::{ByteSize, Decimal};

@@ -37,7 +37,7 @@ pub struct Options {
     /// Unknown and repeated keys are warnings instead of errors. Unknown keys of `litellm_params` are then sent to the
     /// provider, as LiteLLM does.
     pub lenient: bool,
-    /// The gateway will listen beyond this machine: a weak or missing master key is an error instead of a danger.
+    /// The gateway will listen beyond this machine: a weak master key is an error instead of a danger.
     pub public: bool,
 }
 
@@ -87,10 +87,8 @@ pub fn load(source: Source, env: &dyn Fn(&str) -> Option<String>, options: Optio
     if unwritten {
         general.master_key = env("LITELLM_MASTER_KEY").filter(|key| !key.is_empty()).map(Secret::from);
     }
-    if unwritten || general.master_key.is_some() {
-        // A file that could not be read says nothing about its key.
-        diagnostics.extend(master_key::judge(&config, options.public).filter(|_| read_all));
-    }
+    // A file that could not be read says nothing about its key.
+    diagnostics.extend(master_key::judge(&config, options.public).filter(|_| read_all));
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     Loaded { config: (!failed).then_some(config), diagnostics, files, fingerprint }
 }

@@ -134,15 +134,12 @@ fn is_run(text: &str) -> bool {
     regular * 4 > steps.len() * 3
 }
 
-/// What the master key means for starting: an error where the gateway can be reached by others, else a danger.
+/// What a weak master key means for starting: an error where the gateway can be reached by others, else a danger.
+///
+/// None at all is neither: the gateway then makes a strong key of its own.
 pub(crate) fn judge(config: &Config, public: bool) -> Option<Diagnostic> {
     let general = &config.general_settings;
-    let problem = match general.master_key.as_ref().map(Secret::expose) {
-        Some(key) => check_master_key(key).err()?,
-        None => {
-            "there is no master key: set `general_settings.master_key` or `LITELLM_MASTER_KEY`".to_owned()
-        }
-    };
+    let problem = check_master_key(general.master_key.as_ref().map(Secret::expose)?).err()?;
     let refused = public && !general.dangerously_permit_weak_or_unset_master_key;
     let severity = if refused { Severity::Error } else { Severity::Danger };
     let diagnostic = Diagnostic::new(severity, "weak-master-key", problem);

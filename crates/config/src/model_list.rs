@@ -89,31 +89,20 @@ settings! {
         pub max_retries: Option<u32> = None;
         /// Further tries of a call that began here. Default: `router_settings.num_retries`.
         pub num_retries: Option<u32> = None;
-        /// How long the deployment rests after failing. Zero: never. Default: `router_settings.cooldown_time`.
-        #[schemars(with = "Option<DurationSchema>")]
-        pub cooldown_time: Option<Duration> = None;
         /// Requests a minute it is good for: weighs the choice between deployments.
         pub rpm: Option<u64> = None;
         /// Tokens a minute it is good for: weighs the choice between deployments.
         pub tpm: Option<u64> = None;
-        /// Most calls in flight at once. Default: no limit.
-        pub max_parallel_requests: Option<u32> = None;
         /// Share of the traffic relative to its siblings. Default: by `rpm`, then `tpm`, else equal. Example: `3`.
         pub weight: Option<f64> = None;
         /// Deployments of the lowest order are used first, the others when those fail.
         pub order: Option<u32> = None;
-        /// Tags that calls may ask for. `default` serves calls without tags. Example: `[free, eu]`.
-        pub tags: Vec<String> = Vec::new();
         /// Leaves out parameters the provider lacks instead of refusing the call. Default: `litellm_settings.drop_params`.
         pub drop_params: Option<bool> = None;
         /// Parameters always left out. Example: `[seed]`.
         pub additional_drop_params: Vec<String> = Vec::new();
         /// Parameters sent on although the provider is not known to have them. Example: `[tools]`.
         pub allowed_openai_params: Vec<String> = Vec::new();
-        /// Answers with this instead of asking the provider. Example: `"It works."`.
-        pub mock_response: Option<Json> = None;
-        /// Serves the provider's native routes with this deployment's key. Default: `false`.
-        pub use_in_pass_through: bool = false;
     }
     also {
         /// Prices that replace the table's, in US dollars a unit, by LiteLLM's name; exactly as written. A map of prices

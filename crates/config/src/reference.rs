@@ -37,15 +37,13 @@ static PARTS: &[Part] = &[
     part("Credential", "credential_list[]", "credential_list", &[]),
     part("LitellmSettings", "litellm_settings", "litellm_settings", &[]),
     part("RouterSettings", "router_settings", "router_settings", &[]),
-    part("StrategyArguments", "router_settings.routing_strategy_args", "", &[]),
     part("GeneralSettings", "general_settings", "general_settings", &[]),
-    part("Tollway", "tollway", "", &[]),
-    part("Limits", "tollway.limits", "", &[]),
+    part("Tollway", "tollway", "tollway", &[]),
+    part("Limits", "tollway.limits", "tollway.limits", &[]),
     part("Timeouts", "tollway.timeouts", "", &[]),
     part("CallLimits", "tollway.calls", "", &[]),
     part("Receipts", "tollway.receipts", "", &[]),
-    part("Log", "tollway.log", "", &[]),
-    part("Cors", "tollway.cors", "", &[]),
+    part("Log", "tollway.log", "tollway.log", &[]),
 ];
 
 /// The JSON schema (draft 2020-12) of the file, for editors.
@@ -104,7 +102,7 @@ fn complete(section: &mut Map<String, Value>, part: &Part) {
         } else {
             let group = known::GROUPS.get(known::group_of_key(part.known, key));
             let meaning = group.map_or("", |group| group.meaning);
-            json!({ "description": format!("Known to LiteLLM, not built yet: {meaning}."), "deprecated": true })
+            json!({ "description": format!("Known, not built yet: {meaning}."), "deprecated": true })
         };
         properties.insert(key.to_owned(), value);
     }
@@ -178,8 +176,8 @@ fn default_of(description: &str) -> Option<&str> {
     (rest.starts_with('.') && !is_setting && !value.starts_with("OPENAI")).then_some(value)
 }
 
-/// The reference page, in Markdown: every setting with its type, meaning, default and example, and what of LiteLLM's
-/// settings has no effect yet.
+/// The reference page, in Markdown: every setting with its type, meaning, default and example, and which known settings
+/// have no effect yet.
 pub fn reference_markdown() -> String {
     let mut schema = raw_schema();
     let mut page = String::from(
@@ -290,7 +288,7 @@ fn words(name: &str) -> String {
     words
 }
 
-/// The keys of LiteLLM that load with a warning, by what is lost.
+/// The known keys that load with a warning, by what is lost.
 fn not_built(schema: &mut Value) -> String {
     let mut groups: Vec<Vec<String>> = vec![Vec::new(); known::GROUPS.len()];
     for name in known::sections().filter(|name| *name != "request") {
@@ -309,7 +307,7 @@ fn not_built(schema: &mut Value) -> String {
         }
     }
     let mut text = String::from(
-        "\n## LiteLLM's settings that are not built yet\n\nA file with these loads, and each load says which of them it has. \
+        "\n## Settings that are not built yet\n\nA file with these loads, and each load says which of them it has. \
          Those marked **danger** are protection that is not in force.\n",
     );
     for (group, keys) in known::GROUPS.iter().zip(groups).filter(|(_, keys)| !keys.is_empty()) {

@@ -19,8 +19,6 @@ settings! {
         pub receipts: Receipts = Receipts::default();
         /// The process log.
         pub log: Log = Log::default();
-        /// Browsers on other origins.
-        pub cors: Cors = Cors::default();
     }
 }
 
@@ -28,7 +26,7 @@ impl Section for Tollway {}
 
 settings! {
     /// `tollway.limits`: how much a request may be. More is refused before it is read.
-    pub struct Limits in "" {
+    pub struct Limits in "tollway.limits" {
         /// Largest request body, after decompression; more is 413. Default: `general_settings.max_request_size_mb`,
         /// else 32 MiB. Example: `max_body: 64MiB`.
         pub max_body: Option<ByteSize> = None;
@@ -45,11 +43,6 @@ settings! {
         pub max_connections: u32 = 10_000;
         /// Most calls being served at once; more are 503 with `Retry-After`. Default: `5000`. Example: `max_calls: 1000`.
         pub max_calls: u32 = 5_000;
-        /// Largest answer of a provider that is not streamed; more is an error. Default: `64MiB`.
-        /// Example: `max_answer: 16MiB`.
-        pub max_answer: ByteSize = ByteSize::mebibytes(64);
-        /// Largest single event of a provider's stream. Default: `8MiB`. Example: `max_event: 1MiB`.
-        pub max_event: ByteSize = ByteSize::mebibytes(8);
     }
 }
 
@@ -134,15 +127,12 @@ choice! {
 }
 
 settings! {
-    /// `tollway.log`: the process log. Keys and headers that carry them are never written, whatever is set here.
-    pub struct Log in "" {
+    /// `tollway.log`: the process log. It never holds keys, prompts or answers.
+    pub struct Log in "tollway.log" {
         /// What is written, as `tracing` filters it. Default: `info`. Example: `level: tollway=debug,info`.
         pub level: String = "info".to_owned();
         /// How it is written. Default: `text`. Example: `format: json`.
         pub format: LogFormat = LogFormat::Text;
-        /// Leaves prompts, answers, and messages of providers' errors, which may quote them, out of the log.
-        /// Default: `true`. Example: `redact: false`.
-        pub redact: bool = true;
     }
 }
 
@@ -153,16 +143,3 @@ impl Section for Log {
         }
     }
 }
-
-settings! {
-    /// `tollway.cors`: which web pages may call from a browser. Off unless origins are named.
-    pub struct Cors in "" {
-        /// Origins, or `*` for any. Default: none. Example: `allowed_origins: ["https://chat.example.com"]`.
-        pub allowed_origins: Vec<String> = Vec::new();
-        /// How long a browser may remember the answer. Default: `10m`. Example: `max_age: 1h`.
-        #[schemars(with = "DurationSchema")]
-        pub max_age: Duration = Duration::from_secs(600);
-    }
-}
-
-impl Section for Cors {}

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollway_config::{
-    Config, Diagnostic, FailureClass, Fingerprint, Loaded, Mode, Options, Severity, Source, Strategy,
-    from_str, load,
+    Config, Diagnostic, Fingerprint, Loaded, Mode, Options, Severity, Source, Strategy, from_str, load,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -44,10 +43,8 @@ fn nothing_is_every_default() {
     assert_eq!(from_str("", &environment).config, Some(Config::default()));
     let config = Config::default();
     assert_eq!(config.num_retries(), 2);
-    assert_eq!(config.max_fallbacks(), 5);
     assert_eq!(config.max_body().bytes(), 32 << 20);
     assert_eq!(config.router_settings.routing_strategy, Strategy::SimpleShuffle);
-    assert_eq!(config.router_settings.cooldown_time, Duration::from_secs(5));
     assert_eq!(config.tollway.timeouts.first_byte, Duration::from_secs(600));
     assert_eq!(config.tollway.limits.max_json_depth, 64);
 }
@@ -80,7 +77,6 @@ fn yaml_1_1_is_read_where_it_is_meant_and_text_stays_text() {
     assert_eq!(params.api_version.as_deref(), Some("2024-10-21"));
     assert_eq!(params.api_key.as_ref().expect("set").expose(), "0123456789");
     assert_eq!(params.drop_params, Some(true));
-    assert!(!params.use_in_pass_through);
     assert_eq!((params.tpm, params.rpm), (Some(1_000_000), Some(100)));
     assert_eq!(params.defaults["stop"], json!(["\n", false]));
     let body = json!({
@@ -158,8 +154,10 @@ fn a_weak_key_is_an_error_only_where_others_can_reach_the_gateway() {
     for (text, public, expected) in [
         ("general_settings: {master_key: sk-1234}", true, Some(Severity::Error)),
         ("general_settings: {master_key: sk-1234}", false, Some(Severity::Danger)),
-        ("{}", true, Some(Severity::Error)),
-        ("{}", false, Some(Severity::Danger)),
+        // Without one, the gateway makes a strong one of its own.
+        ("{}", true, None),
+        ("{}", false, None),
+        ("general_settings: {master_key: ''}", false, Some(Severity::Error)),
         (
             "general_settings: {master_key: sk-1234, dangerously_permit_weak_or_unset_master_key: yes}",
             true,
@@ -198,22 +196,67 @@ fn request_parameters_of_a_deployment_are_its_defaults() {
 #[test]
 fn router_settings_are_read_in_all_their_forms() {
     let config = read(
-        "litellm_settings: {num_retries: 7, fallbacks: [{x: [y]}], default_fallbacks: [z]}\n\
-         router_settings:\n  routing_strategy: usage-based-routing\n  fallbacks: [{a: [b, {model: c, temperature: 0}]}]\n  \
-         model_group_alias: {old: new, secret: {model: new, hidden: true}}\n  \
-         retry_policy: {RateLimitErrorRetries: 3, DefaultRetries: 1}\n  allowed_fails_policy: {TimeoutErrorAllowedFails: 9}\n",
+        "litellm_settings: {num_retries: 7}\n\
+         router_settings:\n  routing_strategy: usage-based-routing\n  \
+         model_group_alias: {old: new, secret: {model: new, hidden: true}}\n",
     );
     let router = &config.router_settings;
     assert_eq!(router.routing_strategy, Strategy::Usage);
-    let (group, targets) = &config.fallbacks().0[0];
-    assert_eq!((group.as_str(), targets[0].model.as_str(), targets[1].model.as_str()), ("a", "b", "c"));
-    assert_eq!(targets[1].overrides["temperature"], 0);
     assert!(router.model_group_alias["secret"].hidden && !router.model_group_alias["old"].hidden);
-    assert_eq!(router.retry_policy.0[&FailureClass::RateLimit], 3);
-    assert_eq!(router.retry_policy.0[&FailureClass::Default], 1);
-    assert_eq!(router.allowed_fails_policy.0[&FailureClass::Timeout], 9);
     assert_eq!(config.num_retries(), 7);
-    assert_eq!(config.default_fallbacks(), ["z"]);
+}
+
+#[test]
+fn what_is_known_and_has_no_effect_says_what_that_means() {
+    let deployment = |params: &str| {
+        format!("model_list: [{{model_name: a, litellm_params: {{model: openai/a, {params}}}}}]")
+    };
+    for (text, severity, expected) in [
+        ("router_settings: {fallbacks: [{a: [b]}]}".to_owned(), Severity::Warning, "no other group is tried"),
+        (
+            "litellm_settings: {default_fallbacks: [b]}".to_owned(),
+            Severity::Warning,
+            "no other group is tried",
+        ),
+        (
+            "router_settings: {cooldown_time: 30, allowed_fails: 3}".to_owned(),
+            Severity::Warning,
+            "keeps its share",
+        ),
+        (
+            "router_settings: {retry_policy: {TimeoutErrorRetries: 2}}".to_owned(),
+            Severity::Warning,
+            "num_retries",
+        ),
+        (
+            "router_settings: {routing_strategy: least-busy}".to_owned(),
+            Severity::Warning,
+            "shuffled by `weight`",
+        ),
+        (
+            "router_settings: {enable_pre_call_checks: true}".to_owned(),
+            Severity::Warning,
+            "shuffled by `weight`",
+        ),
+        ("router_settings: {enable_tag_filtering: true}".to_owned(), Severity::Danger, "calls with any tags"),
+        (deployment("tags: [eu]"), Severity::Warning, "shuffled by `weight`"),
+        (deployment("cooldown_time: 0.5"), Severity::Warning, "keeps its share"),
+        (deployment("max_parallel_requests: 3"), Severity::Danger, "only the bounds under `tollway` hold"),
+        (deployment("mock_response: hi"), Severity::Warning, "may cost money"),
+        (deployment("use_in_pass_through: true"), Severity::Warning, "answer 404"),
+        ("tollway: {cors: {allowed_origins: ['*']}}".to_owned(), Severity::Warning, "no CORS headers"),
+        ("tollway: {limits: {max_event: 1MiB}}".to_owned(), Severity::Warning, "32 MiB for an event"),
+        ("tollway: {log: {redact: false}}".to_owned(), Severity::Warning, "never holds prompts"),
+    ] {
+        let loaded = from_str(&text, &environment);
+        assert_eq!(found(&loaded), [("not-built", severity)], "{text}");
+        assert!(loaded.config.is_some() && loaded.report().contains(expected), "{text}\n{}", loaded.report());
+    }
+    for silent in
+        ["router_settings: {routing_strategy: simple-shuffle}", "tollway: {log: {redact: true}, cors: {}}"]
+    {
+        assert_eq!(found(&from_str(silent, &environment)), [], "{silent}");
+    }
 }
 
 #[test]

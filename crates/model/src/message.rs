@@ -38,6 +38,26 @@ impl Message {
         Message { role, parts: vec![Part::text(text)], name: None }
     }
 
+    /// What the end user says.
+    pub fn user(text: impl Into<String>) -> Message {
+        Message::text(Role::User, text)
+    }
+
+    /// What the model said.
+    pub fn assistant(text: impl Into<String>) -> Message {
+        Message::text(Role::Assistant, text)
+    }
+
+    /// The operator's instructions.
+    pub fn system(text: impl Into<String>) -> Message {
+        Message::text(Role::System, text)
+    }
+
+    /// What a tool answered.
+    pub fn tool_result(result: ToolResult) -> Message {
+        Message::new(Role::Tool, vec![Part::new(Content::ToolResult(result))])
+    }
+
     /// A message of the given parts.
     pub fn new(role: Role, parts: Vec<Part>) -> Message {
         Message { role, parts, name: None }
@@ -62,6 +82,23 @@ impl Part {
     /// A text part without citations.
     pub fn text(text: impl Into<String>) -> Part {
         Part::new(Content::Text { text: text.into(), citations: Vec::new(), signature: None })
+    }
+
+    /// A picture.
+    pub fn image(media: Media) -> Part {
+        Part::new(Content::Image(media))
+    }
+
+    /// A document.
+    pub fn file(media: Media) -> Part {
+        Part::new(Content::File(media))
+    }
+
+    /// The same part, with the prompt up to here worth caching.
+    #[must_use]
+    pub fn cached(mut self) -> Part {
+        self.cache = Some(CacheHint::default());
+        self
     }
 
     /// A part without a cache hint.

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use crate::{AudioFormat, Dialect, Message, RawJson, Tool, ToolChoice};
+use crate::{AudioFormat, Dialect, Message, RawJson, Role, Tool, ToolChoice};
 
 /// A conversation turn asked of a model.
 ///
@@ -74,6 +74,97 @@ pub struct Request {
     pub include_usage: Option<bool>,
     /// Top-level fields the model does not know, verbatim.
     pub extras: Extras,
+}
+
+/// Requests are put together by chaining: `Request::chat("openai/gpt-4o", "Why is the sky blue?").temperature(0.2)`.
+///
+/// Every field is public too; these are the ones most calls need.
+impl Request {
+    /// An empty conversation with `model`.
+    pub fn new(model: impl Into<String>) -> Request {
+        Request { model: model.into(), ..Request::default() }
+    }
+
+    /// One question to `model`.
+    pub fn chat(model: impl Into<String>, prompt: impl Into<String>) -> Request {
+        Request::new(model).ask(prompt)
+    }
+
+    /// Adds an instruction, after those there are and before the conversation.
+    #[must_use]
+    pub fn system(mut self, text: impl Into<String>) -> Request {
+        let leading = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
+        let at = self.messages.iter().take_while(leading).count();
+        self.messages.insert(at, Message::system(text));
+        self
+    }
+
+    /// Adds what the end user says next.
+    #[must_use]
+    pub fn ask(self, text: impl Into<String>) -> Request {
+        self.message(Message::user(text))
+    }
+
+    /// Adds a message at the end of the conversation.
+    #[must_use]
+    pub fn message(mut self, message: Message) -> Request {
+        self.messages.push(message);
+        self
+    }
+
+    /// Adds a tool the model may call.
+    #[must_use]
+    pub fn tool(mut self, tool: Tool) -> Request {
+        self.tools.push(tool);
+        self
+    }
+
+    /// Sets which tools the model may or must use.
+    #[must_use]
+    pub fn tool_choice(mut self, choice: ToolChoice) -> Request {
+        self.tool_choice = Some(choice);
+        self
+    }
+
+    /// Limits the answer, thinking included, to so many tokens.
+    #[must_use]
+    pub fn max_output_tokens(mut self, tokens: u64) -> Request {
+        self.max_output_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the sampling temperature, 0 … 2.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Request {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// Stops the answer before `text`; several add up.
+    #[must_use]
+    pub fn stop(mut self, text: impl Into<String>) -> Request {
+        self.stop.push(text.into());
+        self
+    }
+
+    /// Sets how much to think.
+    #[must_use]
+    pub fn reasoning(mut self, effort: Effort) -> Request {
+        self.reasoning = Some(Reasoning { effort: Some(effort), ..Reasoning::default() });
+        self
+    }
+
+    /// Asks for JSON of `schema`, enforced by the provider.
+    #[must_use]
+    pub fn json_schema(mut self, name: impl Into<String>, schema: impl Into<RawJson>) -> Request {
+        self.output = Some(OutputFormat::JsonSchema {
+            name: Some(name.into()),
+            description: None,
+            schema: schema.into(),
+            strict: Some(true),
+        });
+        self
+    }
 }
 
 /// Top-level fields kept verbatim, with the dialect they came from.
@@ -220,4 +311,27 @@ pub struct WebSearch {
     pub allowed_domains: Vec<String>,
     /// Not these domains.
     pub blocked_domains: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_come_before_the_conversation_in_the_order_given() {
+        let request = Request::chat("m", "one")
+            .system("first")
+            .message(Message::assistant("two"))
+            .system("second")
+            .ask("three");
+        let said: Vec<_> = request.messages.iter().map(|one| (one.role, one.joined_text())).collect();
+        let expected = [
+            (Role::System, "first"),
+            (Role::System, "second"),
+            (Role::User, "one"),
+            (Role::Assistant, "two"),
+            (Role::User, "three"),
+        ];
+        assert_eq!(said, expected.map(|(role, text)| (role, text.to_owned())));
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Content, Delta, Event, Extras, Part, PartKind, RawJson, Usage};
+use crate::{Content, Delta, Event, Extras, Message, Part, PartKind, RawJson, Role, ToolCall, Usage};
 
 /// A complete answer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,7 +64,53 @@ pub enum FinishReason {
     Error,
 }
 
+impl Choice {
+    /// The text, without thinking and refusals.
+    pub fn text(&self) -> String {
+        self.parts.iter().filter_map(Part::as_text).collect()
+    }
+
+    /// The readable thinking; empty when the provider shows none.
+    pub fn reasoning(&self) -> String {
+        let texts = self.parts.iter().filter_map(|part| match &part.content {
+            Content::Reasoning { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// The model's words where it declined to answer: refusal parts, or the text of an answer that ended as one.
+    pub fn refusal(&self) -> Option<String> {
+        let mut refusals = self.parts.iter().filter_map(|part| match &part.content {
+            Content::Refusal(text) => Some(text.as_str()),
+            _ => None,
+        });
+        match refusals.next() {
+            Some(first) => Some(std::iter::once(first).chain(refusals).collect()),
+            None => (self.finish == Some(FinishReason::Refusal)).then(|| self.text()),
+        }
+    }
+
+    /// The tools that the model wants to be run, in order.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.parts.iter().filter_map(|part| match &part.content {
+            Content::ToolCall(call) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// The turn as it goes back into the conversation, thinking and its signatures included.
+    pub fn message(&self) -> Message {
+        Message::new(Role::Assistant, self.parts.clone())
+    }
+}
+
 impl Response {
+    /// The first answer, which is the only one unless several were asked for.
+    pub fn first(&self) -> Option<&Choice> {
+        self.choices.first()
+    }
+
     /// The events a stream of this answer would have brought, one delta per part.
     ///
     /// Folding them gives the answer back. Serves cached answers, and answers of providers that cannot stream,
@@ -136,7 +182,42 @@ fn part_events(choice: u32, number: u32, part: Part, events: &mut Vec<Event>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dialect, Fold, Laws, Signature, ToolCall, ToolKind};
+    use crate::{Dialect, Fold, Laws, Signature, ToolKind};
+
+    #[test]
+    fn an_answer_shows_its_words_its_calls_and_its_refusal() {
+        let call = |id: &str| ToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: r#"{"city":"Oslo"}"#.into(),
+            kind: ToolKind::Function,
+            signature: None,
+        };
+        let thinking = Content::Reasoning { text: "hm".into(), signature: None, redacted: false };
+        let choice = Choice {
+            parts: vec![
+                Part::new(thinking),
+                Part::text("a"),
+                Part::new(Content::ToolCall(call("1"))),
+                Part::text("b"),
+                Part::new(Content::ToolCall(call("2"))),
+            ],
+            ..Choice::default()
+        };
+        assert_eq!((choice.text(), choice.reasoning(), choice.refusal()), ("ab".into(), "hm".into(), None));
+        assert_eq!(choice.tool_calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(choice.message().parts, choice.parts);
+        let arguments: std::collections::BTreeMap<String, String> = call("1").parse().expect("an object");
+        assert_eq!(arguments["city"], "Oslo");
+        assert!(call("1").parse::<Vec<u32>>().is_err_and(|error| error.message().contains("`f`")));
+        assert_eq!(call("1").failure("no").is_error, Some(true));
+
+        let said = |parts, finish| Choice { parts, finish: Some(finish), ..Choice::default() };
+        let no = |text: &str| Part::new(Content::Refusal(text.into()));
+        assert_eq!(said(vec![no("n"), no("o")], FinishReason::Stop).refusal().as_deref(), Some("no"));
+        assert_eq!(said(vec![Part::text("no")], FinishReason::Refusal).refusal().as_deref(), Some("no"));
+        assert_eq!(said(vec![Part::text("yes")], FinishReason::Stop).refusal(), None);
+    }
 
     #[test]
     fn the_events_of_an_answer_obey_the_laws_and_fold_back_into_it() {

@@ -1,8 +1,9 @@
 //! Tools, calls of tools, and their results.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheHint, Dialect, Part, RawJson, Signature};
+use crate::{CacheHint, Dialect, Error, Kind, Part, RawJson, Result, Retry, Signature};
 
 /// Something the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,22 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// A function whose arguments are described by a JSON Schema, such as
+    /// `json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})`.
+    pub fn function(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: impl Into<RawJson>,
+    ) -> Tool {
+        Tool::Function {
+            name: name.into(),
+            description: Some(description.into()),
+            parameters: Some(parameters.into()),
+            strict: None,
+            cache: None,
+        }
+    }
+
     /// The name the model sees.
     pub fn name(&self) -> &str {
         match self {
@@ -95,6 +112,31 @@ pub struct ToolCall {
     pub kind: ToolKind,
     /// Opaque provider state bound to this call (Gemini's `thoughtSignature`).
     pub signature: Option<Signature>,
+}
+
+impl ToolCall {
+    /// The arguments as a type of the caller's; an error says where the model's JSON is not what the type wants.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.arguments).map_err(|error| {
+            Error::new(Kind::Upstream, format!("the arguments of the call of `{}`: {error}", self.name))
+                .with_retry(Retry::Never)
+        })
+    }
+
+    /// The result that answers this call.
+    pub fn result(&self, text: impl Into<String>) -> ToolResult {
+        ToolResult {
+            call_id: self.id.clone(),
+            name: Some(self.name.clone()),
+            parts: vec![Part::text(text)],
+            is_error: None,
+        }
+    }
+
+    /// The result that says that this call failed, and why.
+    pub fn failure(&self, text: impl Into<String>) -> ToolResult {
+        ToolResult { is_error: Some(true), ..self.result(text) }
+    }
 }
 
 /// What a tool answered.

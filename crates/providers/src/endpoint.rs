@@ -211,16 +211,15 @@ impl Endpoint {
         let queries = self.routes.iter().filter_map(|route| route.uri.query());
         let queries = queries.flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
         let values = values.chain(queries.map(|(_, value)| value));
-        let mut text = std::borrow::Cow::Borrowed(body.as_ref());
+        let mut text = String::from_utf8_lossy(&body);
+        let mut found = false;
         for secret in values.filter(|secret| secret.len() >= SHORTEST_SECRET) {
-            if memchr::memmem::find(&text, secret.as_bytes()).is_some() {
-                text = String::from_utf8_lossy(&text).replace(secret, "***").into_bytes().into();
+            if text.contains(secret) {
+                text = text.replace(secret, "***").into();
+                found = true;
             }
         }
-        match text {
-            std::borrow::Cow::Borrowed(_) => body.clone(),
-            std::borrow::Cow::Owned(text) => Bytes::from(text),
-        }
+        if found { Bytes::from(text.into_owned()) } else { body }
     }
 
     fn headers(&self, dialect: Dialect) -> &HeaderMap {

@@ -1,4 +1,4 @@
-//! A connection that gives up on a client who says nothing, or stops reading, and that closes politely.
+//! A connection that gives up on a client who stops reading, and that closes politely.
 
 use std::io;
 use std::pin::Pin;
@@ -11,22 +11,16 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// Telling HTTP/1 from HTTP/2 takes so many bytes, and hyper waits for them without limit.
-const OPENING: usize = 24;
-
 /// How long a closed connection still takes what the client sends. Closing at once would reset it, and a client that
 /// is still sending its body would lose the answer that says why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A TCP connection whose first bytes must come in time, and whose writes fail after the client took nothing for a
-/// while.
+/// A TCP connection whose writes fail after the client took nothing for a while.
 ///
 /// Without it a client could hold an answer, and the provider's connection behind it, for ever.
 pub(crate) struct StallGuard {
     io: TokioIo<TcpStream>,
     patience: Duration,
-    /// Until when the first bytes must have come, and how many are missing.
-    opening: Option<(Pin<Box<Sleep>>, usize)>,
     /// Armed while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
     /// Armed when our side is closed.
@@ -34,37 +28,9 @@ pub(crate) struct StallGuard {
 }
 
 impl StallGuard {
-    /// `opening` is the longest wait for the first bytes, `patience` for a write.
-    pub(crate) fn new(stream: TcpStream, opening: Duration, patience: Duration) -> StallGuard {
-        let opening = Some((Box::pin(tokio::time::sleep(opening)), OPENING));
-        StallGuard { io: TokioIo::new(stream), patience, opening, waiting: None, lingering: None }
-    }
-
-    /// Reads no more than what is missing, so that it can be counted.
-    fn poll_opening(
-        &mut self,
-        context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some((deadline, missing)) = &mut self.opening else { return Poll::Ready(Ok(())) };
-        let mut bytes = [0; OPENING];
-        let most = (*missing).min(buffer.remaining());
-        let mut part = ReadBuf::new(bytes.get_mut(..most).unwrap_or_default());
-        match Pin::new(self.io.inner_mut()).poll_read(context, &mut part) {
-            Poll::Ready(result) => {
-                result?;
-                buffer.put_slice(part.filled());
-                *missing -= part.filled().len();
-                if *missing == 0 || part.filled().is_empty() {
-                    self.opening = None;
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                std::task::ready!(deadline.as_mut().poll(context));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")))
-            }
-        }
+    /// `patience` is the longest wait for a write.
+    pub(crate) fn new(stream: TcpStream, patience: Duration) -> StallGuard {
+        StallGuard { io: TokioIo::new(stream), patience, waiting: None, lingering: None }
     }
 
     /// Discards what the client still sends until it closes, too.
@@ -101,9 +67,6 @@ impl Read for StallGuard {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.opening.is_some() {
-            return self.poll_opening(context, buffer);
-        }
         Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }

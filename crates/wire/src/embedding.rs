@@ -31,6 +31,17 @@ pub struct EmbeddingRequest {
     pub extras: Extras,
 }
 
+impl EmbeddingRequest {
+    /// One vector for each of `texts`, of `model`.
+    pub fn texts<T: Into<String>>(
+        model: impl Into<String>,
+        texts: impl IntoIterator<Item = T>,
+    ) -> EmbeddingRequest {
+        let input = texts.into_iter().map(|text| EmbeddingInput::Text(text.into())).collect();
+        EmbeddingRequest { model: model.into(), input, ..EmbeddingRequest::default() }
+    }
+}
+
 /// One thing to embed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EmbeddingInput {

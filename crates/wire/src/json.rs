@@ -624,8 +624,26 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Length of the run without quotes, backslashes and control characters, eight bytes at a time.
+/// Strings longer than this are searched with vector instructions; shorter ones are over before those pay.
+const LONG: usize = 64;
+
+/// Length of the run without quotes, backslashes and control characters.
 fn plain_length(bytes: &[u8]) -> usize {
+    let short = plain_words(bytes.get(..LONG).unwrap_or(bytes));
+    if short < LONG || bytes.len() == LONG {
+        return short;
+    }
+    let rest = bytes.get(LONG..).unwrap_or_default();
+    let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let run = rest.get(..end).unwrap_or_default();
+    // Without an early exit the compiler compares many bytes at once. Control characters are an error, and rare.
+    let control = run.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    let plain = if control { run.iter().position(|byte| *byte < 0x20).unwrap_or(end) } else { end };
+    LONG + plain
+}
+
+/// The same, eight bytes at a time.
+fn plain_words(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;
@@ -795,6 +813,14 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(Envelope::parse(Bytes::from_static(b"{\"a\":\"\xff\"}"), 64).is_err());
+        for at in [0, 1, 63, 64, 65, 127, 128, 200] {
+            let mut text = "x".repeat(220);
+            text.replace_range(at..=at, "\u{1}");
+            assert!(parse(&format!("{{\"a\":\"{text}\"}}")).is_err(), "{at}");
+            text.replace_range(at..=at, "\\n");
+            let body = format!("{{\"a\":\"{text}\",\"b\":1}}");
+            assert_eq!(parse(&body).unwrap().u64("b"), Some(1), "{at}");
+        }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
         assert!(parse(&deep).unwrap_err().message().contains("too deeply nested"));
         assert!(parse(&format!("{{\"a\":{}{}}}", "[".repeat(63), "]".repeat(63))).is_ok());

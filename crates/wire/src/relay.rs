@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -187,11 +188,14 @@ impl Relay {
 
     fn inspect(&mut self, piece: &Bytes, range: Range<usize>, changes: &mut Vec<(Range<usize>, Vec<u8>)>) {
         let event = piece.get(range.clone()).unwrap_or_default();
-        match interest(self.dialect, event) {
+        // The decoder says what is wrong with an event that cannot be one.
+        let interest = if ends_like_json(event) { interest(self.dialect, event) } else { Interest::Decode };
+        let decoded = matches!(interest, Interest::Decode);
+        match interest {
             Interest::None => {}
             Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
             Interest::Decode => {
-                if contains(event, b"\"usageMetadata\"") {
+                if self.dialect == Dialect::Gemini && contains(event, &FINDERS.gemini_usage) {
                     self.last_usage = None;
                 }
                 self.decoder.push(event, &mut self.events);
@@ -201,12 +205,12 @@ impl Relay {
         if self.failed {
             return;
         }
-        if self.hide_usage && is_usage_only(event) {
+        if decoded && self.hide_usage && is_usage_only(event) {
             changes.push((range, Vec::new()));
             return;
         }
         if let Some(model) = &self.model
-            && (self.dialect != Dialect::Anthropic || contains(event, b"message_start"))
+            && (self.dialect != Dialect::Anthropic || contains(event, &FINDERS.message_start))
             && let Some(found) = model_value(event)
             && event.get(found.clone()) != Some(model)
         {
@@ -245,9 +249,6 @@ enum Interest {
 }
 
 fn interest(dialect: Dialect, event: &[u8]) -> Interest {
-    if !looks_whole(event) {
-        return Interest::Decode;
-    }
     match dialect {
         Dialect::Anthropic => {
             // `event: content_block_delta` is nearly all of a stream.
@@ -258,58 +259,86 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
             }
         }
         Dialect::Gemini => {
-            if contains(event, b"\"finishReason\"")
-                || contains(event, b"\"error\"")
-                || contains(event, b"blockReason")
+            if contains(event, &FINDERS.gemini_finish)
+                || contains(event, &FINDERS.error)
+                || contains(event, &FINDERS.gemini_block)
             {
                 Interest::Decode
-            } else if contains(event, b"\"usageMetadata\"") {
+            } else if contains(event, &FINDERS.gemini_usage) {
                 Interest::Usage
             } else {
                 Interest::None
             }
         }
         _ => {
-            let decode = has_object(event, b"\"usage\"")
-                || has_text(event, b"\"finish_reason\"")
-                || contains(event, b"\"error\"")
-                || contains(event, b"[DONE]");
+            let decode = has_object(event, &FINDERS.usage)
+                || has_text(event, &FINDERS.finish_reason)
+                || contains(event, &FINDERS.error)
+                || (event.len() < 64 && contains(event, &FINDERS.done));
             if decode { Interest::Decode } else { Interest::None }
         }
     }
 }
 
-/// Does the event's JSON end? A frame that was cut inside is for the decoder to refuse.
-fn looks_whole(event: &[u8]) -> bool {
-    let last = event.iter().rev().find(|byte| !byte.is_ascii_whitespace());
-    event.first() == Some(&b':') || matches!(last, None | Some(b'}' | b']'))
+/// Can this be a whole event? One that its provider cut off in the middle would only break the client's reader.
+fn ends_like_json(event: &[u8]) -> bool {
+    matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    memmem::find(haystack, needle).is_some()
+/// Searchers for the few keys that every event is searched for; making one costs as much as a search.
+struct Finders {
+    usage: Finder,
+    finish_reason: Finder,
+    error: Finder,
+    done: Finder,
+    choices: Finder,
+    model: Finder,
+    message_start: Finder,
+    gemini_finish: Finder,
+    gemini_usage: Finder,
+    gemini_block: Finder,
+}
+
+type Finder = memmem::Finder<'static>;
+
+static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
+    usage: Finder::new("\"usage\""),
+    finish_reason: Finder::new("\"finish_reason\""),
+    error: Finder::new("\"error\""),
+    done: Finder::new("[DONE]"),
+    choices: Finder::new("\"choices\""),
+    model: Finder::new("\"model\""),
+    message_start: Finder::new("message_start"),
+    gemini_finish: Finder::new("\"finishReason\""),
+    gemini_usage: Finder::new("\"usageMetadata\""),
+    gemini_block: Finder::new("blockReason"),
+});
+
+fn contains(haystack: &[u8], needle: &Finder) -> bool {
+    needle.find(haystack).is_some()
 }
 
 /// Is the key's value an object (`"usage":null` stands in every chunk of some providers)?
-fn has_object(event: &[u8], key: &[u8]) -> bool {
+fn has_object(event: &[u8], key: &Finder) -> bool {
     has_value(event, key, b'{')
 }
 
-fn has_text(event: &[u8], key: &[u8]) -> bool {
+fn has_text(event: &[u8], key: &Finder) -> bool {
     has_value(event, key, b'"')
 }
 
 /// Does a value of any of the keys (one for each choice) begin so?
-fn has_value(event: &[u8], key: &[u8], first: u8) -> bool {
-    memmem::find_iter(event, key).any(|at| {
-        let rest = event.get(at + key.len()..).unwrap_or_default();
+fn has_value(event: &[u8], key: &Finder, first: u8) -> bool {
+    key.find_iter(event).any(|at| {
+        let rest = event.get(at + key.needle().len()..).unwrap_or_default();
         rest.iter().find(|byte| !matches!(byte, b' ' | b':')) == Some(&first)
     })
 }
 
 /// OpenAI's last chunk: usage and no choices.
 fn is_usage_only(event: &[u8]) -> bool {
-    has_object(event, b"\"usage\"") && {
-        memmem::find(event, b"\"choices\"").is_some_and(|at| {
+    has_object(event, &FINDERS.usage) && {
+        FINDERS.choices.find(event).is_some_and(|at| {
             let mut rest =
                 event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
             rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() == Some(&b']')
@@ -320,7 +349,7 @@ fn is_usage_only(event: &[u8]) -> bool {
 /// Where the value of the first `"model"` key is, quotes included. Inside strings quotes are escaped, so the
 /// pattern can only match a real key, and providers put the model before anything a caller controls.
 fn model_value(event: &[u8]) -> Option<Range<usize>> {
-    let key = memmem::find(event, b"\"model\"")? + 7;
+    let key = FINDERS.model.find(event)? + 7;
     let rest = event.get(key..)?;
     let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
     let value = rest.get(start..)?;

@@ -42,7 +42,7 @@ fn settings() -> Vec<(&'static Part, String, String)> {
             all.push((part, name.clone(), paragraph(description)));
         }
     }
-    assert!(all.len() > 80, "{}", all.len());
+    assert!(all.len() > 65, "{}", all.len());
     all
 }
 
@@ -67,7 +67,7 @@ fn documented_defaults_are_the_real_ones() {
             checked += 1;
         }
     }
-    assert!(checked > 35, "{checked}");
+    assert!(checked > 25, "{checked}");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn documented_examples_load_and_change_something() {
         assert_ne!(loaded.config.expect("loads"), Config::default(), "{text}");
         checked += 1;
     }
-    assert!(checked > 50, "{checked}");
+    assert!(checked > 45, "{checked}");
 }
 
 #[test]
@@ -106,13 +106,15 @@ fn the_page_names_every_setting_and_every_key_that_is_not_built() {
         "`general_settings.custom_auth`",
         "`litellm_settings.cache`",
         "`litellm_params.tiered_pricing`",
+        "`router_settings.fallbacks`",
+        "`tollway.limits.max_event`",
     ] {
         assert!(page.contains(key), "{key}");
     }
     // What is built is not in the second half.
     let (_, second) = page.split_once("not built yet").expect("the heading");
     for key in
-        ["`general_settings.master_key`", "`router_settings.fallbacks`", "`litellm_params.temperature`"]
+        ["`general_settings.master_key`", "`router_settings.num_retries`", "`litellm_params.temperature`"]
     {
         assert!(!second.contains(key), "{key}");
     }
