@@ -215,9 +215,9 @@ impl Client {
         .await
     }
 
-    fn call(&self, model: &str, mut ask: Ask, options: &CallOptions) -> Result<Call<'_>> {
-        ask.drop_params = options.drop_params;
-        Ok(Call { transport: &self.0.transport, endpoint: self.0.endpoints.get(model)?, ask })
+    fn call(&self, model: &str, ask: Ask, options: &CallOptions) -> Result<Call<'_>> {
+        let (transport, endpoint) = (&self.0.transport, self.0.endpoints.get(model)?);
+        Ok(Call { transport, endpoint, ask, drop_params: options.drop_params })
     }
 }
 
@@ -230,12 +230,13 @@ struct Call<'c> {
     transport: &'c Transport,
     endpoint: Arc<Endpoint>,
     ask: Ask,
+    drop_params: bool,
 }
 
 impl Call<'_> {
     /// A 2xx answer, its dialect, what its decoder must undo, and what translation changed.
     async fn attempt(&self, timeouts: Timeouts) -> Result<(Received, Dialect, Restore, Notices)> {
-        let prepared = prepare(&self.endpoint, &self.ask, &[])?;
+        let prepared = prepare(&self.endpoint, &self.ask, &[], self.drop_params)?;
         let (target, restore) = match prepared.lane {
             Lane::Verbatim => (self.endpoint.dialect(), Restore::default()),
             Lane::Translated { target, restore } => (target, restore),

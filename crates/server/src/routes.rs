@@ -151,6 +151,14 @@ pub fn find<'a>(method: &Method, path: &'a str) -> Matched<'a> {
     if other_method { Matched::OtherMethod } else { Matched::None }
 }
 
+/// The methods that `path` takes, for `Allow`.
+pub fn allowed(path: &str) -> String {
+    let taken = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
+        .into_iter()
+        .filter(|method| matches!(find(method, path), Matched::Route(..)));
+    taken.map(|method| method.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// `Some(None)`: a plain match; `Some(Some(text))`: a match with a captured part.
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
     let Some((before, rest)) = pattern.split_once('{') else { return (pattern == path).then_some(None) };
@@ -190,6 +198,8 @@ mod tests {
         check(Method::GET, "/nothing", None);
         assert_eq!(find(&Method::GET, "/v1/chat/completions"), Matched::OtherMethod);
         assert_eq!(find(&Method::GET, "/v1/chat"), Matched::None);
+        assert_eq!(allowed("/v1/chat/completions"), "POST");
+        assert_eq!(allowed("/models/x"), "GET, HEAD, POST");
     }
 
     #[test]

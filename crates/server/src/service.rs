@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
@@ -14,7 +14,7 @@ use tollway_pipeline::{
 use tollway_wire::Framing;
 
 use crate::limits::HttpLimits;
-use crate::routes::{Access, Action, Matched, ROUTES, Route, find};
+use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::{admin, body, docs, health, models, openapi, tokens};
 
 /// What the process does for the server.
@@ -88,12 +88,7 @@ impl Inner {
                 Some(route) => (route, captured),
                 None => return Err(tollway_pipeline::not_found(path)),
             },
-            Matched::OtherMethod => {
-                return Err(Error::new(
-                    Kind::MethodNotAllowed,
-                    format!("{path} does not take {}", request.method()),
-                ));
-            }
+            Matched::OtherMethod => return Ok(other_method(request.method(), path)),
             Matched::None => return Err(tollway_pipeline::not_found(path)),
         };
         let snapshot = self.gateway.snapshot();
@@ -178,6 +173,16 @@ impl Inner {
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
         Ok(self.gateway.serve(snapshot, caller, call).await)
     }
+}
+
+/// The path exists, with other methods: which, is in `Allow`.
+fn other_method(method: &Method, path: &str) -> Reply {
+    let error = Error::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"));
+    let mut reply = render_error(&error, dialect_of(path));
+    if let Ok(allowed) = HeaderValue::try_from(allowed(path)) {
+        reply.headers.insert(header::ALLOW, allowed);
+    }
+    reply
 }
 
 /// `gemini-2.5-pro:streamGenerateContent?alt=sse` and its sisters.
