@@ -29,7 +29,7 @@ use crate::transport::{Timeouts, Transport};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let fake = FakeProvider::start().await?;
 /// # let url = fake.url();
-/// let client = Client::builder().api_key("anthropic", "sk-…").api_base("anthropic", url).build();
+/// let client = Client::builder().api_key("anthropic", "sk-ant-key").api_base("anthropic", url).build();
 /// let request = Request::chat("anthropic/claude-sonnet-4-5", "say: good morning");
 /// let answer = client.completion(&request).await?;
 /// assert_eq!(answer.text(), "good morning");

@@ -1,5 +1,13 @@
 //! The SDK against fake providers of three dialects.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a helper of a test that fails has failed the test"
+)]
+
 mod calls;
 mod connections;
 mod failures;
