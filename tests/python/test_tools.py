@@ -1,11 +1,17 @@
 """Tool calls, single and parallel, streamed and not, and the turn after them."""
 
 import json
+import re
 
 import pytest
 from pydantic import BaseModel
 
 from surfaces import OpenAi
+
+
+def said(answer) -> str:
+    """The text; other providers get the object that Gemini's results are as JSON."""
+    return re.sub(r'\{"result": ?"(.*?)"\}', r"\1", answer.text)
 
 
 def test_one_tool_call_and_its_result(pair, send):
@@ -15,7 +21,7 @@ def test_one_tool_call_and_its_result(pair, send):
     assert [(call.name, call.arguments) for call in first.calls] == [("weather", {"city": "Oslo"})]
     ask.after, ask.results = first, ["3C"]
     second = send(ask)
-    assert second.text == "The tool weather says: 3C"
+    assert said(second) == "The tool weather says: 3C"
     assert second.finish == "stop"
     assert not second.calls
 
@@ -30,7 +36,7 @@ def test_parallel_tool_calls_and_their_results(pair, send):
     ids = [call.id for call in first.calls]
     assert len(set(ids)) == 2 or ids == [None, None]
     ask.after, ask.results = first, ["3C", "noon"]
-    assert send(ask).text == "The tool weather says: 3C\nThe tool clock says: noon"
+    assert said(send(ask)) == "The tool weather says: 3C\nThe tool clock says: noon"
 
 
 @pytest.mark.parametrize("force", ["any", "clock"])
@@ -55,7 +61,7 @@ def test_signatures_survive_a_tool_turn(pair, send):
     first = send(ask)
     assert first.calls and first.reasoning
     ask.after, ask.results = first, ["3C"]
-    assert send(ask).text == "The tool weather says: 3C"
+    assert said(send(ask)) == "The tool weather says: 3C"
 
 
 test_signatures_survive_a_tool_turn.pairs_where = thinking_upstreams

@@ -6,7 +6,7 @@ use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{Dialect, Error, Event, Kind, Notices, Operation, Result};
 use tollway_wire::json::Envelope;
-use tollway_wire::relay::{Relay, RelayOptions, show_model};
+use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
 use crate::ticket::Settlement;
@@ -47,6 +47,14 @@ impl Showing {
 pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
+        // Some hosts answer a streaming request with one document; its reader makes events of it.
+        let whole = headers.get(http::header::CONTENT_TYPE).is_some_and(is_json);
+        let lane = match lane {
+            Lane::Verbatim if whole => {
+                Lane::Translated { target: showing.surface, restore: Restore::default() }
+            }
+            lane => lane,
+        };
         let mut source = Box::new(Source::new(received.body, lane, showing));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
@@ -64,7 +72,8 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
-            let settlement = Settlement { usage: answer.usage, finish };
+            let settlement =
+                Settlement { usage: answer.usage, finish, service_tier: answer.service_tier.clone() };
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,
@@ -72,6 +81,10 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         }
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+fn is_json(content_type: &http::HeaderValue) -> bool {
+    content_type.as_bytes().starts_with(b"application/json")
 }
 
 fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)> {
@@ -83,7 +96,8 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         })?;
     }
     let usage = codec(showing.surface).read_usage(&body);
-    let settlement = Settlement { usage, finish: None };
+    let service_tier = service_tier(&body).map(str::to_owned);
+    let settlement = Settlement { usage, finish: None, service_tier };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
@@ -104,7 +118,7 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
         Lane::Translated { target: Dialect::Gemini, .. } => gemini::embedding::decode_response(&body)?,
         Lane::Translated { .. } => embedding::decode_response(&body)?,
     };
-    let settlement = Settlement { usage: answer.usage, finish: None };
+    let settlement = Settlement { usage: answer.usage, ..Settlement::default() };
     let base64 = request()?.base64;
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
@@ -193,12 +207,24 @@ impl Source {
         }
     }
 
+    /// A failure as the stream's last event, in the caller's dialect and where the stream stands.
+    pub(crate) fn tell(&mut self, error: &Error, showing: &Showing) -> Bytes {
+        let event = Event::Error(error.clone());
+        let mut bytes = Vec::new();
+        match &mut self.way {
+            Way::Relay(_) => codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes),
+            Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
+        }
+        Bytes::from(bytes)
+    }
+
     /// What is known of the call's usage and end.
     pub(crate) fn settlement(&mut self) -> Settlement {
         match &mut self.way {
             Way::Relay(relay) => {
                 relay.abandon();
-                Settlement { usage: relay.seen().usage, finish: relay.seen().finish }
+                let seen = relay.seen();
+                Settlement { usage: seen.usage, finish: seen.finish, service_tier: seen.service_tier.clone() }
             }
             Way::Translate(translation) => translation.settlement.clone(),
         }
@@ -266,8 +292,12 @@ impl Translation {
                     break;
                 }
                 event => {
-                    if let Event::Finish { choice: 0, reason, .. } = &event {
-                        self.settlement.finish = Some(*reason);
+                    match &event {
+                        Event::Finish { choice: 0, reason, .. } => self.settlement.finish = Some(*reason),
+                        Event::Meta { service_tier: Some(tier), .. } => {
+                            self.settlement.service_tier = Some(tier.clone());
+                        }
+                        _ => {}
                     }
                     self.encoder.push(&event, &mut bytes);
                 }

@@ -55,7 +55,9 @@ pub(crate) async fn run(
             continue;
         };
         let timeouts = timeouts(settings, deployment, call);
-        let deadline = *deadline.get_or_insert(call.started + timeouts.total);
+        let deadline = *deadline.get_or_insert(call.started + timeouts.total.min(settings.call_time));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeouts = Timeouts { first_byte: timeouts.first_byte.min(left), ..timeouts };
         let result = attempt(gateway, call, deployment, endpoint, &timeouts, ticket, showing).await;
         let error = match result {
             Ok(opened) => return Ok(Won { deployment: deployment.clone(), opened }),

@@ -11,6 +11,7 @@ use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
 
 use crate::clock::unix_millis;
+use crate::settings::CallLimits;
 
 /// One client request on its way through the gateway.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Surface {
 pub struct AcceptRules {
     /// Deepest nesting of the body.
     pub max_depth: usize,
+    /// How much a call may ask for.
+    pub limits: CallLimits,
 }
 
 /// Fields a client may not send: they would choose where the gateway connects, or with whose key.
@@ -122,24 +125,8 @@ impl Call {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
-        for name in FORBIDDEN {
-            if envelope.has(name) {
-                let message = format!(
-                    "`{name}` may not be sent by a client: where calls go is the operator's to configure"
-                );
-                return Err(Error::invalid_at(name, message));
-            }
-        }
-        let control = read_control(&envelope, headers, &mut edits)?;
-        for name in IGNORED {
-            if envelope.get(name).is_some() {
-                edits.remove(name);
-                notices.changed(
-                    name,
-                    "a control field of LiteLLM that is not acted on here yet; it was left out",
-                );
-            }
-        }
+        let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
+        check_size(&envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
         let model = match surface.model {
             Some(model) => model,
@@ -177,23 +164,41 @@ fn read_model(envelope: &Envelope) -> Result<String> {
     }
 }
 
-fn read_control(envelope: &Envelope, headers: &HeaderMap, edits: &mut Edits) -> Result<Control> {
+/// One look at every top-level member: what is forbidden refuses the call, what is the gateway's is taken out.
+fn read_control(
+    envelope: &Envelope,
+    headers: &HeaderMap,
+    edits: &mut Edits,
+    notices: &mut Notices,
+) -> Result<Control> {
     let mut control = Control {
         drop_params: None,
         retries: header_number(headers, "x-litellm-num-retries"),
         timeout: header_number(headers, "x-litellm-timeout").and_then(seconds),
     };
-    for name in HONOURED {
-        let Some(raw) = envelope.get(name) else { continue };
-        edits.remove(name);
-        match name {
+    for (name, raw) in envelope.members() {
+        let name = name.as_ref();
+        if FORBIDDEN.contains(&name) && raw != "null" {
+            let message = format!(
+                "`{name}` may not be sent by a client: where calls go is the operator's to configure"
+            );
+            return Err(Error::invalid_at(name, message));
+        }
+        if let Some(name) = IGNORED.iter().find(|known| **known == name) {
+            edits.remove(*name);
+            notices
+                .changed(*name, "a control field of LiteLLM that is not acted on here yet; it was left out");
+        }
+        let Some(name) = HONOURED.iter().find(|known| **known == name) else { continue };
+        edits.remove(*name);
+        match *name {
             "drop_params" => control.drop_params = envelope.bool(name),
             "num_retries" => control.retries = raw.parse().ok().or(control.retries),
             _ => {
                 let value = raw.parse().ok().and_then(seconds);
                 if value.is_none() && raw != "null" {
                     return Err(Error::invalid_at(
-                        name,
+                        *name,
                         format!("`timeout` is a number of seconds, not {raw}"),
                     ));
                 }
@@ -202,6 +207,31 @@ fn read_control(envelope: &Envelope, headers: &HeaderMap, edits: &mut Edits) -> 
         }
     }
     Ok(control)
+}
+
+/// Refuses what would cost far more than anyone means: a slip of the caller, or worse.
+fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
+    let too_much = |field: &str, limit: u64| {
+        let message = format!("`{field}` asks for more than {limit}, the most this gateway allows");
+        Err(Error::invalid_at(field.to_owned(), message))
+    };
+    if envelope.u64("n").is_some_and(|n| n > limits.n) {
+        return too_much("n", limits.n);
+    }
+    for field in ["max_tokens", "max_completion_tokens"] {
+        if envelope.u64(field).is_some_and(|tokens| tokens > limits.output_tokens) {
+            return too_much(field, limits.output_tokens);
+        }
+    }
+    for (field, limit) in
+        [("messages", limits.messages), ("contents", limits.messages), ("tools", limits.tools)]
+    {
+        if envelope.elements(field).is_some_and(|count| count > limit) {
+            let message = format!("`{field}` has more than {limit} elements, the most this gateway allows");
+            return Err(Error::invalid_at(field, message));
+        }
+    }
+    Ok(())
 }
 
 fn seconds(value: f64) -> Option<Duration> {
@@ -281,7 +311,8 @@ mod tests {
             stream: None,
             framing: Framing::Sse,
         };
-        let rules = AcceptRules { max_depth: 64 };
+        let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
+        let rules = AcceptRules { max_depth: 64, limits };
         Call::accept(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
     }
 
@@ -315,6 +346,19 @@ mod tests {
         assert_eq!(sent(&kept), r#"{"model":"m","metadata":{"a":"b"}}"#);
         let stripped = accept(r#"{"model":"m","metadata":{"tags":["b"]}}"#).unwrap();
         assert_eq!(sent(&stripped), r#"{"model":"m"}"#);
+    }
+
+    #[test]
+    fn a_call_cannot_ask_for_more_than_the_limits() {
+        for (body, field) in [
+            (r#"{"model":"m","n":17}"#, "n"),
+            (r#"{"model":"m","max_tokens":1001}"#, "max_tokens"),
+            (r#"{"model":"m","messages":[1,2,3,4,5,6,7,8,9]}"#, "messages"),
+            (r#"{"model":"m","tools":[1,2,3,4,5,6,7,8,9]}"#, "tools"),
+        ] {
+            assert_eq!(accept(body).unwrap_err().param(), Some(field), "{body}");
+        }
+        assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
     }
 
     #[test]

@@ -23,7 +23,6 @@ names! {
     DURATION = "x-litellm-response-duration-ms";
     OVERHEAD = "x-litellm-overhead-duration-ms";
     RETRIES = "x-litellm-attempted-retries";
-    MAX_RETRIES = "x-litellm-max-retries";
     LITELLM_VERSION = "x-litellm-version";
     RECEIPT = "x-tollway-receipt";
     NOTICES = "x-tollway-notices";

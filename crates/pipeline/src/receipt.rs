@@ -45,6 +45,9 @@ pub struct Receipt {
     /// Why the answer ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish: Option<FinishReason>,
+    /// The tier that served the call, as the provider names it; it decides the price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// What it cost.
     pub cost: CostRecord,
     /// The failure, when there was one.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
-use tollway_model::{Error, Event};
+use tollway_model::{Dialect, Error, Event};
 use tollway_wire::{Framing, codec};
 
 use crate::answer::{Opened, Showing, Source};
@@ -122,7 +122,7 @@ impl StreamReply {
 
     /// A stream whose provider has been silent for a whole keep-alive interval.
     pub(crate) fn waiting(pending: Pending, showing: Showing, keep_alive: Option<Duration>) -> StreamReply {
-        let first = keep_alive_bytes(showing.framing);
+        let first = keep_alive_bytes(&showing);
         StreamReply::new(State::Waiting(pending), VecDeque::from([first]), showing, None, keep_alive)
     }
 
@@ -151,7 +151,8 @@ impl StreamReply {
             let progressed = match &mut self.state {
                 State::Over => return Poll::Ready(None),
                 State::Waiting(pending) => match pending.as_mut().poll(context) {
-                    Poll::Ready((ticket, opened)) => {
+                    Poll::Ready((mut ticket, opened)) => {
+                        ticket.first_byte();
                         self.ticket = Some(ticket);
                         self.opened(opened);
                         true
@@ -165,7 +166,8 @@ impl StreamReply {
                     }
                     Poll::Ready(Some(Err(error))) => {
                         let settlement = source.settlement();
-                        self.broke_off(&error, settlement);
+                        let told = source.tell(&error, &self.showing);
+                        self.broke_off(&error, told, settlement);
                         true
                     }
                     Poll::Ready(None) => {
@@ -183,7 +185,7 @@ impl StreamReply {
                 continue;
             }
             std::task::ready!(self.poll_keep_alive(context));
-            self.ready.push_back(keep_alive_bytes(self.showing.framing));
+            self.ready.push_back(keep_alive_bytes(&self.showing));
         }
     }
 
@@ -201,17 +203,16 @@ impl StreamReply {
                     ticket.answered(settlement);
                 }
             }
-            Err(error) => self.broke_off(&error, Settlement::default()),
+            Err(error) => {
+                let told = tell(&error, &self.showing);
+                self.broke_off(&error, told, Settlement::default());
+            }
         }
     }
 
-    /// Tells the caller, in its own dialect, that the stream broke off.
-    fn broke_off(&mut self, error: &Error, settlement: Settlement) {
-        let mut bytes = Vec::new();
-        codec(self.showing.surface)
-            .encoder(&self.showing.view())
-            .push(&Event::Error(error.clone()), &mut bytes);
-        self.ready.push_back(Bytes::from(bytes));
+    /// The stream broke off; `told` says so in the caller's own dialect.
+    fn broke_off(&mut self, error: &Error, told: Bytes, settlement: Settlement) {
+        self.ready.push_back(told);
         self.state = State::Over;
         if let Some(mut ticket) = self.ticket.take() {
             ticket.learn(settlement);
@@ -250,10 +251,17 @@ impl Drop for StreamReply {
     }
 }
 
-/// Bytes that every reader of the framing skips.
-fn keep_alive_bytes(framing: Framing) -> Bytes {
-    match framing {
-        Framing::Sse => Bytes::from_static(b": keep-alive\n\n"),
-        Framing::JsonArray => Bytes::from_static(b"\n"),
+/// A failure as the only event of a stream.
+fn tell(error: &Error, showing: &Showing) -> Bytes {
+    let mut bytes = Vec::new();
+    codec(showing.surface).encoder(&showing.view()).push(&Event::Error(error.clone()), &mut bytes);
+    Bytes::from(bytes)
+}
+
+/// Bytes that every reader of the dialect skips. Google's clients take a comment for JSON; an empty line they skip.
+fn keep_alive_bytes(showing: &Showing) -> Bytes {
+    match (showing.surface, showing.framing) {
+        (Dialect::Gemini, _) | (_, Framing::JsonArray) => Bytes::from_static(b"\n"),
+        (_, Framing::Sse) => Bytes::from_static(b": keep-alive\n\n"),
     }
 }

@@ -1,6 +1,7 @@
 //! The journey of a call, top to bottom.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,7 @@ use crate::clock::millis_text;
 use crate::headers::{self, set};
 use crate::receipt::Receipts;
 use crate::reply::{Reply, ReplyBody, StreamReply};
+use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
 
@@ -28,6 +30,17 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) transport: Transport,
     receipts: Arc<Receipts>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// A call's place among those in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Gateway {
@@ -37,6 +50,7 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
             receipts: Arc::new(Receipts::new(receipts)),
+            in_flight: Arc::default(),
         })
     }
 
@@ -59,8 +73,13 @@ impl Gateway {
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
     pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
-        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone());
+        let place = self.enter(&snapshot.settings);
+        let full = place.is_none();
+        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone(), place);
         let showing = showing(&call);
+        if full {
+            return refuse(&too_many(&snapshot.settings), &call, &caller, ticket);
+        }
         let deployments = match self.plan(&snapshot, &call) {
             Ok(plan) => plan,
             Err(error) => return refuse(&error, &call, &caller, ticket),
@@ -74,6 +93,13 @@ impl Gateway {
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
         self.stream(snapshot, caller, call, deployments, ticket, showing).await
+    }
+
+    /// A place for one more call; `None` when the gateway is full.
+    fn enter(&self, settings: &Settings) -> Option<Place> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.in_flight.clone());
+        (before < settings.calls.in_flight).then_some(place)
     }
 
     /// Which deployments, in which order? Pure but for the dice.
@@ -164,6 +190,13 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
                 .await;
         counted.map(|count| count.tokens).map_err(|_| Error::internal("token counting failed"))
     })
+}
+
+fn too_many(settings: &Settings) -> Error {
+    let message =
+        format!("{} calls are in flight, the most this gateway serves at once", settings.calls.in_flight);
+    Error::new(Kind::Unavailable, message)
+        .with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(1))))
 }
 
 fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub max_depth: usize,
     /// How much a call may ask for.
     pub calls: CallLimits,
+    /// Longest wait for a call's first byte, every attempt and pause included.
+    pub call_time: Duration,
 }
 
 /// How much a call may ask for.
@@ -57,6 +59,7 @@ impl Settings {
             },
             keep_alive: (!waits.keep_alive.is_zero()).then_some(waits.keep_alive),
             drop_params: config.litellm_settings.drop_params,
+            call_time: or_ever(waits.call),
             max_depth: limits.max_json_depth as usize,
             calls: CallLimits {
                 n: u64::from(calls.max_n),

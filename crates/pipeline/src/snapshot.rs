@@ -207,6 +207,8 @@ impl Maker {
             .iter()
             .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
             .collect();
+        spec.dropped_fields.clone_from(&params.additional_drop_params);
+        spec.allowed_fields.clone_from(&params.allowed_openai_params);
         spec.capabilities = capabilities;
         match Endpoint::build(spec, &*self.environment) {
             Ok(endpoint) => Availability::Ready(Arc::new(endpoint)),

@@ -14,6 +14,7 @@ use crate::caller::KeyId;
 use crate::receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
 };
+use crate::serve::Place;
 
 /// The open record of a call.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub(crate) struct Ticket {
     /// Time spent waiting for providers.
     upstream: Duration,
     prices: Option<Arc<PriceSheet>>,
-    service_tier: Option<String>,
     /// `None` once settled.
     receipt: Option<Receipt>,
+    /// Given back when the call is over, however it ends.
+    _place: Option<Place>,
 }
 
 /// What an answer told.
@@ -34,10 +36,11 @@ pub(crate) struct Ticket {
 pub(crate) struct Settlement {
     pub(crate) usage: Option<Usage>,
     pub(crate) finish: Option<FinishReason>,
+    pub(crate) service_tier: Option<String>,
 }
 
 impl Ticket {
-    pub(crate) fn open(call: &Call, key: KeyId, receipts: Arc<Receipts>) -> Ticket {
+    pub(crate) fn open(call: &Call, key: KeyId, receipts: Arc<Receipts>, place: Option<Place>) -> Ticket {
         let receipt = Receipt {
             id: call.id.clone(),
             call_id: call.shown_id().to_owned(),
@@ -54,6 +57,7 @@ impl Ticket {
             notices: Vec::new(),
             usage: None,
             finish: None,
+            service_tier: None,
             cost: CostRecord { usd: None, lines: Vec::new() },
             error: None,
             timing: Timing::default(),
@@ -64,8 +68,8 @@ impl Ticket {
             first_byte: None,
             upstream: Duration::ZERO,
             prices: None,
-            service_tier: None,
             receipt: Some(receipt),
+            _place: place,
         }
     }
 
@@ -102,15 +106,14 @@ impl Ticket {
         }
     }
 
-    pub(crate) fn service_tier(&mut self, tier: Option<String>) {
-        self.service_tier = tier;
-    }
-
     /// What is known of usage so far, in case the client goes away.
     pub(crate) fn learn(&mut self, settlement: Settlement) {
         if let Some(receipt) = &mut self.receipt {
             receipt.usage = settlement.usage.or(receipt.usage);
             receipt.finish = settlement.finish.or(receipt.finish);
+            if settlement.service_tier.is_some() {
+                receipt.service_tier = settlement.service_tier;
+            }
         }
     }
 
@@ -170,7 +173,7 @@ impl Ticket {
     fn price(&self, receipt: &mut Receipt) -> Cost {
         let (Some(sheet), Some(usage)) = (&self.prices, &receipt.usage) else { return Cost::Unknown };
         let facts = Facts {
-            service_tier: self.service_tier.as_deref(),
+            service_tier: receipt.service_tier.as_deref(),
             at: Some(receipt.at / 1000),
             ..Facts::default()
         };
@@ -188,7 +191,9 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.receipt.is_some() {
-            self.settle(Outcome::ClientClosed, 499, None);
+            // Whoever saw the start of an answer has seen its status.
+            let status = if self.first_byte.is_some() { 200 } else { 499 };
+            self.settle(Outcome::ClientClosed, status, None);
         }
     }
 }

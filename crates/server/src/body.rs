@@ -53,8 +53,11 @@ async fn piece(
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) => {
-                let message =
-                    format!("the request body came slower than {} bytes a second", limits.body_rate);
+                let message = if deadline == started + limits.body_time {
+                    format!("the request body did not arrive within {} s", limits.body_time.as_secs())
+                } else {
+                    format!("the request body came slower than {} bytes a second", limits.body_rate)
+                };
                 return Err(Error::new(Kind::Timeout, message).with_origin(tollway_model::Origin::Caller));
             }
             Ok(None) => return Ok(None),
@@ -69,7 +72,7 @@ async fn piece(
 
 fn too_large(limits: &HttpLimits) -> Error {
     let message = format!(
-        "the request body is larger than {} bytes; the operator can raise general_settings.max_request_size_mb",
+        "the request body is larger than {} bytes; the operator can raise tollway.limits.max_body",
         limits.body_bytes
     );
     Error::new(Kind::TooLarge, message)

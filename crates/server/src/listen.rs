@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::limits::HttpLimits;
 use crate::service::Service;
@@ -52,9 +52,10 @@ pub async fn serve(
     limits: HttpLimits,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let builder = Arc::new(builder(&limits));
+    let protocols = Arc::new(Protocols::new(limits));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
+    let (stopping, stopped) = watch::channel(());
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -62,19 +63,14 @@ pub async fn serve(
             () = &mut stop => break,
         };
         let Some((stream, place)) = accepted else { continue };
-        let service = service.clone();
-        let io = StallGuard::new(stream, limits.write_stall);
-        let connection = builder.serve_connection(io, service).into_owned();
-        let connection = graceful.watch(connection);
+        let (protocols, service, watcher) = (protocols.clone(), service.clone(), graceful.watcher());
+        let mut stopped = stopped.clone();
         tokio::spawn(async move {
-            // A broken connection is the client's affair; its calls have their receipts.
-            if let Err(error) = connection.await {
-                tracing::trace!(target: "tollway::http", error = %error, "connection closed");
-            }
+            protocols.serve(stream, service, watcher, &mut stopped).await;
             drop(place);
         });
     }
-    drop(listener);
+    drop((listener, stopping));
     tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_ok()
 }
 
@@ -99,22 +95,77 @@ async fn accept(
     }
 }
 
-fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_headers(limits.headers)
-        // hyper's read buffer bounds the headers; below 8 KiB it refuses to work.
-        .max_buf_size(limits.header_bytes.max(8 << 10))
-        .pipeline_flush(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
-        .max_pending_accept_reset_streams(Some(20))
-        .keep_alive_interval(Some(Duration::from_secs(30)));
-    builder
+/// HTTP/1 and HTTP/2 with the limits of the gateway.
+struct Protocols {
+    limits: HttpLimits,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(limits: HttpLimits) -> Protocols {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_time)
+            .max_header_size(limits.header_bytes)
+            // Otherwise an answer to a request that is not read to its end never leaves the buffer.
+            .pipeline_flush(false);
+        // Any other number makes hyper allocate the headers of every request.
+        if limits.headers != HttpLimits::default().headers {
+            http1.max_headers(limits.headers);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(256)
+            .max_pending_accept_reset_streams(Some(20))
+            .keep_alive_interval(Some(Duration::from_secs(30)));
+        Protocols { limits, http1, http2 }
+    }
+
+    /// Serves one connection. A broken one is the client's affair; its calls have their receipts.
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        service: Service,
+        watcher: Watcher,
+        stopped: &mut watch::Receiver<()>,
+    ) {
+        let opening = tokio::select! {
+            opening = tokio::time::timeout(self.limits.header_time, speaks_http2(&stream)) => opening,
+            // Nobody has said anything on this connection that could be left unfinished.
+            _ = stopped.changed() => return,
+        };
+        let Ok(Ok(http2)) = opening else { return };
+        let io = StallGuard::new(stream, self.limits.write_stall);
+        let result = if http2 {
+            watcher.watch(self.http2.serve_connection(io, service)).await
+        } else {
+            watcher.watch(self.http1.serve_connection(io, service)).await
+        };
+        if let Err(error) = result {
+            tracing::trace!(target: "tollway::http", error = %error, "connection closed");
+        }
+    }
+}
+
+/// The first bytes tell: HTTP/2 connections open with `PRI * HTTP/2.0`, which is no method of HTTP/1.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    const OPENING: &[u8; 4] = b"PRI ";
+    let mut seen = [0; OPENING.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        let (seen, expected) =
+            (seen.get(..count).unwrap_or_default(), OPENING.get(..count).unwrap_or_default());
+        if count == 0 || seen != expected {
+            return Ok(false);
+        }
+        if count == OPENING.len() {
+            return Ok(true);
+        }
+        // A single byte came alone; the next is on its way.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

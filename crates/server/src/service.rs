@@ -174,7 +174,7 @@ impl Inner {
     ) -> Result<Reply> {
         let (parts, incoming) = request.into_parts();
         let body = body::read(incoming, &self.limits).await?;
-        let rules = AcceptRules { max_depth: snapshot.settings.max_depth };
+        let rules = AcceptRules { max_depth: snapshot.settings.max_depth, limits: snapshot.settings.calls };
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
         Ok(self.gateway.serve(snapshot, caller, call).await)
     }

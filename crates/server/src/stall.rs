@@ -1,4 +1,4 @@
-//! A connection that gives up on a client who stops reading.
+//! A connection that gives up on a client who stops reading, and that closes politely.
 
 use std::io;
 use std::pin::Pin;
@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+/// How long a closed connection still takes what the client sends. Closing at once would reset it, and a client that
+/// is still sending its body would lose the answer that says why it was refused.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A TCP connection whose writes fail after the client took nothing for a while.
 ///
@@ -18,11 +23,29 @@ pub(crate) struct StallGuard {
     patience: Duration,
     /// Armed while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Armed when our side is closed.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallGuard {
+    /// `patience` is the longest wait for a write.
     pub(crate) fn new(stream: TcpStream, patience: Duration) -> StallGuard {
-        StallGuard { io: TokioIo::new(stream), patience, waiting: None }
+        StallGuard { io: TokioIo::new(stream), patience, waiting: None, lingering: None }
+    }
+
+    /// Discards what the client still sends until it closes, too.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sleep = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut bytes = [0; 8 << 10];
+        while sleep.as_mut().poll(context).is_pending() {
+            let mut part = ReadBuf::new(&mut bytes);
+            match std::task::ready!(Pin::new(self.io.inner_mut()).poll_read(context, &mut part)) {
+                Ok(()) if !part.filled().is_empty() => {}
+                // The client has closed, properly or not.
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -64,8 +87,11 @@ impl Write for StallGuard {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.io).poll_shutdown(context);
-        self.watch(context, result)
+        if self.lingering.is_none() {
+            let result = Pin::new(&mut self.io).poll_shutdown(context);
+            std::task::ready!(self.watch(context, result))?;
+        }
+        self.poll_linger(context)
     }
 
     fn is_write_vectored(&self) -> bool {

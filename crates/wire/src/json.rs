@@ -29,6 +29,8 @@ struct Member {
     /// The key without quotes, escapes not yet resolved.
     key: Range<usize>,
     value: Range<usize>,
+    /// How many elements the value has, when it is an array.
+    elements: usize,
     escaped: bool,
 }
 
@@ -153,6 +155,12 @@ impl Envelope {
     /// The member `key` as a whole number.
     pub fn u64(&self, key: &str) -> Option<u64> {
         self.get(key)?.parse().ok()
+    }
+
+    /// How many elements the array `key` has; `None` when it is absent or not an array.
+    pub fn elements(&self, key: &str) -> Option<usize> {
+        let member = self.members.iter().find(|member| self.key_is(member, key))?;
+        self.slice(&member.value).starts_with(b"[").then_some(member.elements)
     }
 
     /// The member `key` read as `T`; an error names the key.
@@ -383,6 +391,10 @@ impl<'a> Scan<'a> {
             }
             if object {
                 self.member_key(keys_from)?;
+            } else if self.stack.len() == 2
+                && let Some(member) = self.members.last_mut()
+            {
+                member.elements += 1;
             }
             fresh = self.value()?;
             if !fresh && !self.after_value()? {
@@ -468,7 +480,13 @@ impl<'a> Scan<'a> {
         self.at += 1;
         self.space();
         if self.stack.len() == 1 {
-            self.members.push(Member { span: start..0, key: key.clone(), value: self.at..0, escaped });
+            self.members.push(Member {
+                span: start..0,
+                key: key.clone(),
+                value: self.at..0,
+                elements: 0,
+                escaped,
+            });
         }
         let hash = hash_key(self.bytes, &key, escaped);
         self.keys.push(SeenKey { hash, key, escaped, member_start: start, next_start: 0 });
@@ -606,8 +624,26 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Length of the run without quotes, backslashes and control characters, eight bytes at a time.
+/// Strings longer than this are searched with vector instructions; shorter ones are over before those pay.
+const LONG: usize = 64;
+
+/// Length of the run without quotes, backslashes and control characters.
 fn plain_length(bytes: &[u8]) -> usize {
+    let short = plain_words(bytes.get(..LONG).unwrap_or(bytes));
+    if short < LONG || bytes.len() == LONG {
+        return short;
+    }
+    let rest = bytes.get(LONG..).unwrap_or_default();
+    let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let run = rest.get(..end).unwrap_or_default();
+    // Without an early exit the compiler compares many bytes at once. Control characters are an error, and rare.
+    let control = run.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    let plain = if control { run.iter().position(|byte| *byte < 0x20).unwrap_or(end) } else { end };
+    LONG + plain
+}
+
+/// The same, eight bytes at a time.
+fn plain_words(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;
@@ -681,6 +717,9 @@ mod tests {
         assert_eq!(envelope.bool("stream"), Some(true));
         assert_eq!(envelope.u64("n"), Some(3));
         assert_eq!(envelope.get("x"), Some(r#"{"model":1}"#));
+        let lists = parse(r#"{"a":[],"b":[[1,2],{"c":[3]},4],"d":{"e":[1,2]},"f":[ 1 ]}"#).unwrap();
+        let counts = ["a", "b", "d", "f", "g"].map(|key| lists.elements(key));
+        assert_eq!(counts, [Some(0), Some(3), None, Some(1), None]);
         assert_eq!(envelope.get("y"), None);
     }
 
@@ -774,6 +813,14 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(Envelope::parse(Bytes::from_static(b"{\"a\":\"\xff\"}"), 64).is_err());
+        for at in [0, 1, 63, 64, 65, 127, 128, 200] {
+            let mut text = "x".repeat(220);
+            text.replace_range(at..=at, "\u{1}");
+            assert!(parse(&format!("{{\"a\":\"{text}\"}}")).is_err(), "{at}");
+            text.replace_range(at..=at, "\\n");
+            let body = format!("{{\"a\":\"{text}\",\"b\":1}}");
+            assert_eq!(parse(&body).unwrap().u64("b"), Some(1), "{at}");
+        }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
         assert!(parse(&deep).unwrap_err().message().contains("too deeply nested"));
         assert!(parse(&format!("{{\"a\":{}{}}}", "[".repeat(63), "]".repeat(63))).is_ok());

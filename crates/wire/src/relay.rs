@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -33,6 +34,8 @@ pub struct Relay {
     hide_usage: bool,
     /// The start of an event whose end has not arrived.
     pending: BytesMut,
+    /// How much of `pending` cannot hold the end: a long event in small pieces is searched once.
+    searched: usize,
     decoder: Box<dyn StreamDecoder>,
     events: Vec<Event>,
     /// The last event with usage that did not go through the decoder.
@@ -48,6 +51,8 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// Why it ended.
     pub finish: Option<FinishReason>,
+    /// The tier that served the call, as the provider names it.
+    pub service_tier: Option<String>,
     /// The stream reported a failure, or broke off.
     pub error: Option<Error>,
     /// The stream reached its proper end.
@@ -75,6 +80,7 @@ impl Relay {
             }),
             hide_usage: options.hide_usage,
             pending: BytesMut::new(),
+            searched: 0,
             decoder: codec(dialect).decoder(Restore::default()),
             events: Vec::new(),
             last_usage: None,
@@ -105,11 +111,16 @@ impl Relay {
             piece
         } else {
             self.pending.extend_from_slice(&piece);
+            if event_length(&self.pending, self.searched).is_none() {
+                self.keep_waiting();
+                return Bytes::new();
+            }
             std::mem::take(&mut self.pending).freeze()
         };
+        self.searched = 0;
         let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
         let mut at = 0;
-        while let Some(length) = event_length(piece.get(at..).unwrap_or_default()) {
+        while let Some(length) = event_length(piece.get(at..).unwrap_or_default(), 0) {
             self.inspect(&piece, at..at + length, &mut changes);
             if self.failed {
                 return apply(&piece, at, changes);
@@ -118,10 +129,7 @@ impl Relay {
         }
         if at < piece.len() {
             self.pending.extend_from_slice(piece.get(at..).unwrap_or_default());
-            if self.pending.len() > MAX_EVENT_BYTES {
-                let message = format!("the provider sent an event longer than {MAX_EVENT_BYTES} bytes");
-                self.fail(Error::new(Kind::Upstream, message));
-            }
+            self.keep_waiting();
         }
         if changes.is_empty() {
             return piece.slice(..at);
@@ -129,13 +137,27 @@ impl Relay {
         apply(&piece, at, changes)
     }
 
+    /// `pending` is the start of an event; its end may begin in the last two bytes.
+    fn keep_waiting(&mut self) {
+        self.searched = self.pending.len().saturating_sub(2);
+        if self.pending.len() > MAX_EVENT_BYTES {
+            let message = format!("the provider sent an event longer than {MAX_EVENT_BYTES} bytes");
+            self.fail(Error::new(Kind::Upstream, message));
+        }
+    }
+
     /// The body ended. Returns what is left for the client; [`Seen::error`] says whether the stream broke off.
     pub fn finish(&mut self) -> Bytes {
-        let rest = if self.pending.is_empty() {
-            Bytes::new()
-        } else {
-            // Some providers leave out the last blank line.
+        // Some providers leave out the last blank line. What broke off inside an event is of no use to the client.
+        let rest = if is_whole(&self.pending) {
             self.push(Bytes::from_static(b"\n\n"))
+        } else {
+            let broken = std::mem::take(&mut self.pending);
+            // A host that answers a streaming request with one document mostly tells an error.
+            if broken.trim_ascii_start().starts_with(b"{") {
+                self.decoder.push(&broken, &mut self.events);
+            }
+            Bytes::new()
         };
         if !self.failed {
             self.decoder.finish(&mut self.events);
@@ -152,31 +174,43 @@ impl Relay {
 
     fn settle_usage(&mut self) {
         let Some(event) = self.last_usage.take() else { return };
-        if self.seen.usage.is_none() {
-            let mut events = Vec::new();
-            codec(self.dialect).decoder(Restore::default()).push(&event, &mut events);
-            self.seen.usage = events.iter().rev().find_map(|event| match event {
-                Event::Usage(usage) => Some(*usage),
-                _ => None,
-            });
-        }
+        let mut events = Vec::new();
+        let mut decoder = codec(self.dialect).decoder(Restore::default());
+        decoder.push(&event, &mut events);
+        decoder.finish(&mut events);
+        let usage = events.iter().rev().find_map(|event| match event {
+            Event::Usage(usage) => Some(*usage),
+            _ => None,
+        });
+        // It came after all that the decoder saw.
+        self.seen.usage = usage.or(self.seen.usage);
     }
 
     fn inspect(&mut self, piece: &Bytes, range: Range<usize>, changes: &mut Vec<(Range<usize>, Vec<u8>)>) {
         let event = piece.get(range.clone()).unwrap_or_default();
-        match interest(self.dialect, event) {
+        // The decoder says what is wrong with an event that cannot be one.
+        let interest = if ends_like_json(event) { interest(self.dialect, event) } else { Interest::Decode };
+        let decoded = matches!(interest, Interest::Decode);
+        match interest {
             Interest::None => {}
             Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
             Interest::Decode => {
+                if self.dialect == Dialect::Gemini && contains(event, &FINDERS.gemini_usage) {
+                    self.last_usage = None;
+                }
                 self.decoder.push(event, &mut self.events);
                 self.absorb();
             }
         }
-        if self.hide_usage && is_usage_only(event) {
+        if self.failed {
+            return;
+        }
+        if decoded && self.hide_usage && is_usage_only(event) {
             changes.push((range, Vec::new()));
             return;
         }
         if let Some(model) = &self.model
+            && (self.dialect != Dialect::Anthropic || contains(event, &FINDERS.message_start))
             && let Some(found) = model_value(event)
             && event.get(found.clone()) != Some(model)
         {
@@ -198,6 +232,7 @@ impl Relay {
                     self.failed = true;
                     self.seen.error = Some(error);
                 }
+                Event::Meta { service_tier: Some(tier), .. } => self.seen.service_tier = Some(tier),
                 Event::End => self.seen.ended = true,
                 _ => {}
             }
@@ -224,49 +259,86 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
             }
         }
         Dialect::Gemini => {
-            if contains(event, b"\"finishReason\"")
-                || contains(event, b"\"error\"")
-                || contains(event, b"blockReason")
+            if contains(event, &FINDERS.gemini_finish)
+                || contains(event, &FINDERS.error)
+                || contains(event, &FINDERS.gemini_block)
             {
                 Interest::Decode
-            } else if contains(event, b"\"usageMetadata\"") {
+            } else if contains(event, &FINDERS.gemini_usage) {
                 Interest::Usage
             } else {
                 Interest::None
             }
         }
         _ => {
-            let decode = has_object(event, b"\"usage\"")
-                || has_text(event, b"\"finish_reason\"")
-                || contains(event, b"\"error\"")
-                || contains(event, b"[DONE]");
+            let decode = has_object(event, &FINDERS.usage)
+                || has_text(event, &FINDERS.finish_reason)
+                || contains(event, &FINDERS.error)
+                || (event.len() < 64 && contains(event, &FINDERS.done));
             if decode { Interest::Decode } else { Interest::None }
         }
     }
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    memmem::find(haystack, needle).is_some()
+/// Can this be a whole event? One that its provider cut off in the middle would only break the client's reader.
+fn ends_like_json(event: &[u8]) -> bool {
+    matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
+}
+
+/// Searchers for the few keys that every event is searched for; making one costs as much as a search.
+struct Finders {
+    usage: Finder,
+    finish_reason: Finder,
+    error: Finder,
+    done: Finder,
+    choices: Finder,
+    model: Finder,
+    message_start: Finder,
+    gemini_finish: Finder,
+    gemini_usage: Finder,
+    gemini_block: Finder,
+}
+
+type Finder = memmem::Finder<'static>;
+
+static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
+    usage: Finder::new("\"usage\""),
+    finish_reason: Finder::new("\"finish_reason\""),
+    error: Finder::new("\"error\""),
+    done: Finder::new("[DONE]"),
+    choices: Finder::new("\"choices\""),
+    model: Finder::new("\"model\""),
+    message_start: Finder::new("message_start"),
+    gemini_finish: Finder::new("\"finishReason\""),
+    gemini_usage: Finder::new("\"usageMetadata\""),
+    gemini_block: Finder::new("blockReason"),
+});
+
+fn contains(haystack: &[u8], needle: &Finder) -> bool {
+    needle.find(haystack).is_some()
 }
 
 /// Is the key's value an object (`"usage":null` stands in every chunk of some providers)?
-fn has_object(event: &[u8], key: &[u8]) -> bool {
-    first_byte_after(event, key) == Some(b'{')
+fn has_object(event: &[u8], key: &Finder) -> bool {
+    has_value(event, key, b'{')
 }
 
-fn has_text(event: &[u8], key: &[u8]) -> bool {
-    first_byte_after(event, key) == Some(b'"')
+fn has_text(event: &[u8], key: &Finder) -> bool {
+    has_value(event, key, b'"')
 }
 
-fn first_byte_after(event: &[u8], key: &[u8]) -> Option<u8> {
-    let at = memmem::find(event, key)? + key.len();
-    event.get(at..)?.iter().copied().find(|byte| !matches!(byte, b' ' | b':'))
+/// Does a value of any of the keys (one for each choice) begin so?
+fn has_value(event: &[u8], key: &Finder, first: u8) -> bool {
+    key.find_iter(event).any(|at| {
+        let rest = event.get(at + key.needle().len()..).unwrap_or_default();
+        rest.iter().find(|byte| !matches!(byte, b' ' | b':')) == Some(&first)
+    })
 }
 
 /// OpenAI's last chunk: usage and no choices.
 fn is_usage_only(event: &[u8]) -> bool {
-    has_object(event, b"\"usage\"") && {
-        memmem::find(event, b"\"choices\"").is_some_and(|at| {
+    has_object(event, &FINDERS.usage) && {
+        FINDERS.choices.find(event).is_some_and(|at| {
             let mut rest =
                 event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
             rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() == Some(&b']')
@@ -277,7 +349,7 @@ fn is_usage_only(event: &[u8]) -> bool {
 /// Where the value of the first `"model"` key is, quotes included. Inside strings quotes are escaped, so the
 /// pattern can only match a real key, and providers put the model before anything a caller controls.
 fn model_value(event: &[u8]) -> Option<Range<usize>> {
-    let key = memmem::find(event, b"\"model\"")? + 7;
+    let key = FINDERS.model.find(event)? + 7;
     let rest = event.get(key..)?;
     let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
     let value = rest.get(start..)?;
@@ -288,9 +360,20 @@ fn model_value(event: &[u8]) -> Option<Range<usize>> {
     Some(key + start..key + start + end + 2)
 }
 
-/// Length of the first whole event, its blank line included.
-fn event_length(bytes: &[u8]) -> Option<usize> {
-    let mut from = 0;
+/// Is a last event complete but for its blank line?
+fn is_whole(event: &[u8]) -> bool {
+    if event.trim_ascii().is_empty() {
+        return !event.is_empty();
+    }
+    let data: Vec<&[u8]> =
+        event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:")).collect();
+    let data = data.join(&b'\n');
+    let data = data.trim_ascii();
+    data == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+}
+
+/// Length of the first whole event, its blank line included; nothing before `from` is its end.
+fn event_length(bytes: &[u8], mut from: usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', bytes.get(from..)?) {
         let next = from + at + 1;
         match bytes.get(next..)? {
@@ -315,9 +398,19 @@ fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Byt
     Bytes::from(out)
 }
 
+/// The tier that served the call, as a complete answer names it. The last such key counts: providers put it after
+/// what the model wrote.
+pub fn service_tier(body: &[u8]) -> Option<&str> {
+    let key = memmem::rfind(body, b"\"service_tier\"")? + 14;
+    let rest = body.get(key..)?;
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let value = rest.get(start..)?.strip_prefix(b"\"")?;
+    std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()
+}
+
 /// Shows `model` as the answer's model in a complete body; borrows when it already does.
 pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
-    let Some(found) = model_value(body) else { return Cow::Borrowed(body) };
+    let Some(found) = top_level_model(body) else { return Cow::Borrowed(body) };
     let mut text = Vec::with_capacity(model.len() + 2);
     write_str(model, &mut text);
     if body.get(found.clone()) == Some(&text) {
@@ -329,3 +422,44 @@ pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
     out.extend_from_slice(body.get(found.end..).unwrap_or_default());
     Cow::Owned(out)
 }
+
+/// Where the value of the top-level `"model"` is, quotes included: a tool's arguments may have a model of their own.
+fn top_level_model(body: &[u8]) -> Option<Range<usize>> {
+    let (mut depth, mut at) = (0_usize, 0_usize);
+    loop {
+        match body.get(at)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b'"' => {
+                let end = string_end(body, at)?;
+                let rest = body.get(end..)?;
+                if depth == 1
+                    && body.get(at..end) == Some(b"\"model\"")
+                    && rest.trim_ascii_start().starts_with(b":")
+                {
+                    let found = model_value(body.get(at..)?)?;
+                    return Some(at + found.start..at + found.end);
+                }
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Where the string that begins at `start` ends, its closing quote included.
+fn string_end(body: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', body.get(at..)?)?;
+        match body.get(at)? {
+            b'"' => return Some(at + 1),
+            _ => at += 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

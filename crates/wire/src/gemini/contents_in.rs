@@ -57,6 +57,21 @@ fn unreadable(path: &str, error: &serde_json::Error) -> Error {
 }
 
 /// Ties results to calls, which Gemini lets clients leave to names and order.
+/// Adds a part of a turn. A client that puts a streamed answer together keeps one thought part for every piece, with
+/// the signature on the last: they are one thought, and its provider wants it back as one.
+fn push_joined(part: Part, parts: &mut Vec<Part>) {
+    if let Content::Reasoning { text: more, signature: signed, redacted: false } = &part.content
+        && let Some(Part { content: Content::Reasoning { text, signature, redacted: false }, .. }) =
+            parts.last_mut()
+        && signature.is_none()
+    {
+        text.push_str(more);
+        signature.clone_from(signed);
+        return;
+    }
+    parts.push(part);
+}
+
 #[derive(Default)]
 struct Reader {
     /// Calls of the last model turn: id, name, answered.
@@ -87,7 +102,7 @@ impl Reader {
             let part = self.part(raw, &format!("{path}.parts[{number}]"))?;
             match part.content {
                 Content::ToolResult(_) => results.push(part),
-                _ => rest.push(part),
+                _ => push_joined(part, &mut rest),
             }
         }
         if !results.is_empty() {

@@ -1,0 +1,10 @@
+//! The whole gateway from outside: the real binary, fake providers, HTTP.
+//!
+//! Every test starts its own gateway on a free port, with its own data directory and nothing of this process's
+//! environment. [`support`] is the one place that knows how.
+
+mod aborts;
+mod accepting;
+mod starting;
+mod streaming;
+mod support;
