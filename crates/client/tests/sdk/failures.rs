@@ -118,6 +118,40 @@ async fn a_connection_that_breaks_is_tried_again() {
 }
 
 #[tokio::test]
+async fn nobody_is_followed_elsewhere_with_a_key() {
+    let (fake, client) = start().await;
+    let mut reply = Reply::bytes(307, "text/plain", "over there");
+    reply.headers.push(("location".to_owned(), format!("{}/v1/chat/completions", fake.url())));
+    fake.reply_next(reply);
+    let request = Request::chat("openai/fake-ok", "hi");
+    let error = client.completion_with(&request, &hasty().retries(0)).await.expect_err("no answer");
+    assert_eq!(fake.received().len(), 1);
+    assert_eq!((error.kind(), error.status(), error.retry()), (Kind::Upstream, 502, Retry::Elsewhere));
+    assert!(!error.message().contains("127.0.0.1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_is_no_answer() {
+    let (fake, client) = start().await;
+    for provider in PROVIDERS {
+        for streamed in [false, true] {
+            fake.reply_next(Reply::bytes(200, "text/html", "<html>Please sign in.</html>"));
+            let (request, options) = (Request::chat(format!("{provider}/fake-ok"), "hi"), hasty().retries(0));
+            let error = if streamed {
+                client.stream_with(&request, &options).await.map(|_| ()).expect_err(provider)
+            } else {
+                client.completion_with(&request, &options).await.map(|_| ()).expect_err(provider)
+            };
+            assert_eq!(
+                (error.kind(), error.status()),
+                (Kind::Upstream, 502),
+                "{provider} {streamed}: {error:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_the_providers_word() {
     let (fake, _) = start().await;
     let client = Client::builder()

@@ -2,9 +2,7 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "a helper of a test that fails has failed the test"
 )]
 
