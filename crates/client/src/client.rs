@@ -9,7 +9,7 @@ use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::{Restore, codec, embedding, gemini};
 
 use crate::completion::{Completion, Embeddings};
-use crate::endpoints::{Endpoints, Environment, price, process_environment};
+use crate::endpoints::{Endpoints, Environment, Settings, price, process_environment, provider_id};
 use crate::exchange::{Ask, Lane, Received, prepare, send};
 use crate::options::CallOptions;
 use crate::retry::with_retries;
@@ -29,7 +29,7 @@ use crate::transport::{Timeouts, Transport};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let fake = FakeProvider::start().await?;
 /// # let url = fake.url();
-/// let client = Client::builder().api_key("anthropic", "sk-…").api_base("anthropic", url).build();
+/// let client = Client::builder().api_key("anthropic", "sk-ant-key").api_base("anthropic", url).build();
 /// let request = Request::chat("anthropic/claude-sonnet-4-5", "say: good morning");
 /// let answer = client.completion(&request).await?;
 /// assert_eq!(answer.text(), "good morning");
@@ -57,8 +57,7 @@ pub struct ClientBuilder {
     transport: Option<Transport>,
     environment: Environment,
     options: CallOptions,
-    keys: HashMap<String, Secret>,
-    bases: HashMap<String, String>,
+    given: HashMap<String, Settings>,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -70,14 +69,53 @@ impl std::fmt::Debug for ClientBuilder {
 impl ClientBuilder {
     /// The key for a provider; wins over the environment.
     pub fn api_key(mut self, provider: impl Into<String>, key: impl Into<Secret>) -> Self {
-        self.keys.insert(provider.into(), key.into());
+        self.given(provider).api_key = Some(key.into());
         self
     }
 
-    /// The base URL for a provider; wins over the environment and the built-in one.
+    /// The base URL for a provider; wins over the environment and the built-in one. A server of one's own is
+    /// `openai_like`, `hosted_vllm`, `ollama` … with its base.
     pub fn api_base(mut self, provider: impl Into<String>, base: impl Into<String>) -> Self {
-        self.bases.insert(provider.into(), base.into());
+        self.given(provider).api_base = Some(base.into());
         self
+    }
+
+    /// The version of a provider's API, for those that want one (Azure's `api-version`).
+    pub fn api_version(mut self, provider: impl Into<String>, version: impl Into<String>) -> Self {
+        self.given(provider).api_version = Some(version.into());
+        self
+    }
+
+    /// The organization that calls are billed to, for providers that know them.
+    pub fn organization(mut self, provider: impl Into<String>, organization: impl Into<String>) -> Self {
+        self.given(provider).organization = Some(organization.into());
+        self
+    }
+
+    /// A header for every call of a provider; several add up.
+    pub fn header(
+        mut self,
+        provider: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.given(provider).headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// A value that a provider's address is made with, such as `region`; wins over the environment.
+    pub fn variable(
+        mut self,
+        provider: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.given(provider).variables.insert(name.into(), value.into());
+        self
+    }
+
+    fn given(&mut self, provider: impl Into<String>) -> &mut Settings {
+        self.given.entry(provider_id(provider.into())).or_default()
     }
 
     /// How calls are made unless a call says otherwise.
@@ -103,7 +141,7 @@ impl ClientBuilder {
         Client(Arc::new(Shared {
             transport: self.transport.unwrap_or_default(),
             options: self.options,
-            endpoints: Endpoints::new(self.environment, self.keys, self.bases),
+            endpoints: Endpoints::new(self.environment, self.given),
         }))
     }
 }
@@ -122,8 +160,7 @@ impl Client {
             transport: None,
             environment: Arc::new(process_environment),
             options: CallOptions::default(),
-            keys: HashMap::new(),
-            bases: HashMap::new(),
+            given: HashMap::new(),
         }
     }
 
@@ -177,8 +214,14 @@ impl Client {
         let call = &self.call(&request.model, chat(request, true), options)?;
         with_retries(options, |timeouts| async move {
             let (received, target, restore, notices) = call.attempt(timeouts).await?;
+            let endpoint = call.endpoint.clone();
+            // Some servers know no streams and answer at once; a page is no answer at all.
+            if is_whole(&received) {
+                let response = codec(target).decode_response(&received.collect().await?, &restore)?;
+                return Ok(EventStream::whole(response, notices, endpoint));
+            }
             let decoder = codec(target).decoder(restore);
-            let mut stream = EventStream::new(received.body, decoder, notices, call.endpoint.clone());
+            let mut stream = EventStream::new(received.body, decoder, notices, endpoint);
             stream.peek().await?;
             Ok(stream)
         })
@@ -215,14 +258,35 @@ impl Client {
         .await
     }
 
+    /// Counts the tokens of a request's prompt, without asking the model. `request.model` is `provider/model`.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`](crate::Kind::Unsupported) when the provider cannot count; else as [`Client::completion`].
+    pub async fn count_tokens(&self, request: &Request) -> Result<u64> {
+        let mut ask = chat(request, false);
+        ask.operation = Operation::CountTokens;
+        let call = &self.call(&request.model, ask, &self.0.options)?;
+        with_retries(&self.0.options, |timeouts| async move {
+            let (received, target, ..) = call.attempt(timeouts).await?;
+            codec(target).decode_count(&received.collect().await?)
+        })
+        .await
+    }
+
     fn call(&self, model: &str, ask: Ask, options: &CallOptions) -> Result<Call<'_>> {
-        let (transport, endpoint) = (&self.0.transport, self.0.endpoints.get(model)?);
-        Ok(Call { transport, endpoint, ask, drop_params: options.drop_params })
+        let (transport, drop_params) = (&self.0.transport, options.drop_params);
+        Ok(Call { transport, endpoint: self.0.endpoints.get(model)?, ask, drop_params })
     }
 }
 
 fn chat(request: &Request, stream: bool) -> Ask {
     Ask::from_request(Request { stream, ..request.clone() })
+}
+
+fn is_whole(received: &Received) -> bool {
+    let kind = received.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    kind.starts_with(b"application/json") || kind.starts_with(b"text/html")
 }
 
 /// One call, tried once or several times.

@@ -1,6 +1,6 @@
 //! From `provider/model` to an endpoint, and what a call there costs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tollway_model::{Cost, Error, Kind, Result, Secret, Usage};
@@ -13,21 +13,27 @@ const MAX_ENDPOINTS: usize = 1024;
 /// Reads a variable: its value, when it is set.
 pub(crate) type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Keys and base URLs by provider, and the endpoints made of them.
+/// What was given for a provider; wins over the environment and the provider's row.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) api_base: Option<String>,
+    pub(crate) api_version: Option<String>,
+    pub(crate) organization: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// What was given for providers, and the endpoints made of it.
 pub(crate) struct Endpoints {
     environment: Environment,
-    keys: HashMap<String, Secret>,
-    bases: HashMap<String, String>,
+    given: HashMap<String, Settings>,
     known: Mutex<HashMap<String, Arc<Endpoint>>>,
 }
 
 impl Endpoints {
-    pub(crate) fn new(
-        environment: Environment,
-        keys: HashMap<String, Secret>,
-        bases: HashMap<String, String>,
-    ) -> Endpoints {
-        Endpoints { environment, keys, bases, known: Mutex::default() }
+    pub(crate) fn new(environment: Environment, given: HashMap<String, Settings>) -> Endpoints {
+        Endpoints { environment, given, known: Mutex::default() }
     }
 
     /// The endpoint of `provider/model`, made once.
@@ -55,13 +61,24 @@ impl Endpoints {
             Err(error) => (table.infer(name).ok_or_else(|| unknown(&error))?, name),
         };
         let mut spec = EndpointSpec::new(provider, model);
-        spec.api_key = self.keys.get(&provider.id).cloned();
-        spec.api_base = self.bases.get(&provider.id).cloned();
+        if let Some(given) = self.given.get(&provider.id).cloned() {
+            spec.api_key = given.api_key;
+            spec.api_base = given.api_base;
+            spec.api_version = given.api_version;
+            spec.organization = given.organization;
+            spec.extra_headers = given.headers;
+            spec.variables = given.variables;
+        }
         if let Some(entry) = Catalog::builtin().find(&provider.id, model) {
             spec.capabilities = entry.capabilities();
         }
         Ok(Endpoint::build(spec, &*self.environment)?)
     }
+}
+
+/// The id of a provider that may be called by another name of it.
+pub(crate) fn provider_id(name: String) -> String {
+    Table::builtin().get(&name).map_or(name, |provider| provider.id.clone())
 }
 
 /// A variable of the process.

@@ -15,7 +15,7 @@ use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, write_str};
 use tollway_wire::{Encoded, Framing, Restore, codec, embedding, gemini, openai_chat};
 
 use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
-use crate::transport::{Timeouts, Transport};
+use crate::transport::{Answer, Timeouts, Transport};
 
 /// Largest error body that is read.
 const MAX_ERROR_BYTES: usize = 1 << 20;
@@ -334,6 +334,9 @@ pub async fn send(
     if answer.status.is_success() {
         return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });
     }
+    if !answer.status.is_client_error() && !answer.status.is_server_error() {
+        return Err(Refused { error: misdirected(endpoint, &answer), headers: Some(answer.headers) });
+    }
     // A provider that fails while telling us why it failed has still failed.
     let body = endpoint.redact(answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default());
     let error = codec(target)
@@ -341,6 +344,21 @@ pub async fn send(
         .with_origin(Origin::Upstream)
         .with_context("provider", endpoint.provider().id.as_str());
     Err(Refused { error, headers: Some(answer.headers) })
+}
+
+/// A redirect, or another status that is neither an answer nor an error. Passed on, it would make no sense to the
+/// caller: it is about an address that only we know.
+fn misdirected(endpoint: &Endpoint, answer: &Answer) -> Error {
+    let message = format!(
+        "the provider answered with status {} instead of an answer; redirects are not followed, the base URL must be \
+         the provider's own",
+        answer.status.as_u16()
+    );
+    let location = answer.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+    Error::new(Kind::Upstream, message)
+        .with_retry(Retry::Elsewhere)
+        .with_context("provider", endpoint.provider().id.as_str())
+        .with_context("location", location.unwrap_or_default())
 }
 
 impl Received {

@@ -27,7 +27,8 @@ where
         };
         let Retry::Later(asked) = error.retry() else { return Err(error) };
         let pause = pause(options, tried, asked, chance());
-        let too_long = pause > options.longest_pause || Instant::now() + pause >= deadline;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let too_long = pause > options.longest_pause || pause >= left;
         if tried >= options.retries || too_long {
             return Err(error);
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tollway_model::{Cost, Delta, Error, Event, Fold, Kind, Notices, PartKind, Result, Usage};
+use tollway_model::{Cost, Delta, Error, Event, Fold, Kind, Notices, PartKind, Response, Result, Usage};
 use tollway_providers::Endpoint;
 use tollway_wire::StreamDecoder;
 
@@ -25,8 +25,7 @@ const TAIL: Duration = Duration::from_secs(1);
 /// generation and what it bills for.
 pub struct EventStream {
     /// None once all is read.
-    body: Option<AnswerBody>,
-    decoder: Box<dyn StreamDecoder>,
+    source: Option<(AnswerBody, Box<dyn StreamDecoder>)>,
     ready: std::vec::IntoIter<Event>,
     /// What has passed, so that [`EventStream::collect`] gives the whole answer at any time.
     fold: Fold,
@@ -38,11 +37,12 @@ pub struct EventStream {
 
 impl std::fmt::Debug for EventStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventStream").field("over", &self.body.is_none()).finish_non_exhaustive()
+        f.debug_struct("EventStream").field("over", &self.source.is_none()).finish_non_exhaustive()
     }
 }
 
 impl EventStream {
+    /// A stream that `decoder` reads from `body`.
     pub(crate) fn new(
         body: AnswerBody,
         decoder: Box<dyn StreamDecoder>,
@@ -50,14 +50,19 @@ impl EventStream {
         endpoint: Arc<Endpoint>,
     ) -> EventStream {
         EventStream {
-            body: Some(body),
-            decoder,
+            source: Some((body, decoder)),
             ready: Vec::new().into_iter(),
             fold: Fold::new(),
             texts: Vec::new(),
             notices,
             endpoint,
         }
+    }
+
+    /// The events of an answer that came whole.
+    pub(crate) fn whole(response: Response, notices: Notices, endpoint: Arc<Endpoint>) -> EventStream {
+        let ready = response.into_events().into_iter();
+        EventStream { source: None, ready, fold: Fold::new(), texts: Vec::new(), notices, endpoint }
     }
 
     /// What translating the request changed or dropped.
@@ -75,7 +80,7 @@ impl EventStream {
         price(&self.endpoint, self.usage().as_ref())
     }
 
-    /// The next event; `None` after the end.
+    /// The next event; `None` after the end. Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<Event>> {
         std::future::poll_fn(|context| self.poll_event(context)).await
     }
@@ -121,17 +126,17 @@ impl EventStream {
     /// Reads until there is an event, or nothing more comes.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.ready.as_slice().is_empty() {
-            let Some(body) = &mut self.body else { break };
+            let Some((body, decoder)) = &mut self.source else { break };
             let mut events = Vec::new();
             match ready!(body.poll_next(context)) {
-                Some(Ok(bytes)) => self.decoder.push(&bytes, &mut events),
+                Some(Ok(bytes)) => decoder.push(&bytes, &mut events),
                 Some(Err(error)) => {
-                    self.body = None;
+                    self.source = None;
                     events.push(Event::Error(error));
                 }
                 None => {
-                    self.body = None;
-                    self.decoder.finish(&mut events);
+                    decoder.finish(&mut events);
+                    self.source = None;
                 }
             }
             self.ready = events.into_iter();
@@ -145,14 +150,14 @@ impl EventStream {
         self.fold.push(event.clone());
         match event {
             Event::Error(error) => {
-                self.body = None;
+                self.source = None;
                 self.ready = Vec::new().into_iter();
                 return Poll::Ready(Some(Err(error)));
             }
             Event::PartStart { choice, part, kind: PartKind::Text } => self.texts.push((choice, part)),
             Event::End => {
                 self.ready = Vec::new().into_iter();
-                if let Some(body) = self.body.take() {
+                if let Some((body, _)) = self.source.take() {
                     drain(body);
                 }
             }

@@ -102,6 +102,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/openai/deployments/{model}/embeddings" Caller EMBEDDING, "Vectors, Azure's form of the path"),
     route!(GET "/v1beta/models" Caller Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
     route!(POST "/v1beta/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/v1/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(POST "/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(GET "/v1/models" Caller Action::Models, "The models a caller may use"),
     route!(GET "/models" Caller Action::Models, "The models a caller may use"),
@@ -190,6 +191,11 @@ mod tests {
             Method::POST,
             "/v1beta/models/gemini/x:generateContent",
             Some((Action::Gemini, Some("gemini/x:generateContent"))),
+        );
+        check(
+            Method::POST,
+            "/v1/models/gemini/x:countTokens",
+            Some((Action::Gemini, Some("gemini/x:countTokens"))),
         );
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));

@@ -228,16 +228,38 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
-    } else if path.starts_with("/v1beta/") || (path.starts_with("/models/") && path.contains(':')) {
+    } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
         Dialect::Gemini
     } else {
         Dialect::OpenaiChat
     }
 }
 
+/// `/v1/models/…` is OpenAI's list of models, too: the method at the end tells.
+fn is_gemini_call(path: &str) -> bool {
+    let call = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/models/");
+    let method = call.and_then(|call| call.rsplit_once(':')).map(|(_, method)| method);
+    matches!(method, Some("generateContent" | "streamGenerateContent" | "countTokens"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_written_in_the_dialect_of_its_path() {
+        for (path, dialect) in [
+            ("/v1/messages/count_tokens", Dialect::Anthropic),
+            ("/v1beta/models/m:generateContent", Dialect::Gemini),
+            ("/v1/models/m:streamGenerateContent", Dialect::Gemini),
+            ("/models/ollama/llama:8b:countTokens", Dialect::Gemini),
+            ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
+            ("/v1/models", Dialect::OpenaiChat),
+            ("/v1/chat/completions", Dialect::OpenaiChat),
+        ] {
+            assert_eq!(dialect_of(path), dialect, "{path}");
+        }
+    }
 
     #[test]
     fn geminis_urls_say_what_is_asked() {

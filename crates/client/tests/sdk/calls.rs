@@ -114,22 +114,18 @@ async fn structured_output_becomes_a_type() {
 #[tokio::test]
 async fn a_refusal_is_not_an_answer() {
     let (_fake, client) = start().await;
-    for provider in PROVIDERS {
+    for provider in ["openai", "anthropic"] {
         let request = Request::chat(format!("{provider}/fake-refusal"), "something bad");
-        match client.completion(&request).await {
-            Ok(answer) => {
-                assert!(
-                    answer.refusal().is_some() || answer.finish() == Some(FinishReason::ContentFilter),
-                    "{provider}: {answer:?}"
-                );
-                if answer.refusal().is_some() {
-                    let error = answer.json::<serde_json::Value>().expect_err("declined");
-                    assert_eq!(error.kind(), Kind::ContentPolicy, "{provider}");
-                }
-            }
-            Err(error) => assert_eq!(error.kind(), Kind::ContentPolicy, "{provider}"),
-        }
+        let answer = client.completion(&request).await.expect(provider);
+        assert_eq!(answer.refusal().as_deref(), Some("I can't help with that."), "{provider}");
+        let error = answer.json::<serde_json::Value>().expect_err("declined");
+        assert_eq!(error.kind(), Kind::ContentPolicy, "{provider}");
+        let streamed = client.stream(&request).await.expect(provider).collect().await.expect(provider);
+        assert_eq!(streamed.refusal(), answer.refusal(), "{provider}");
     }
+    let request = Request::chat("gemini/fake-refusal", "something bad");
+    let answer = client.completion(&request).await.expect("gemini");
+    assert_eq!(answer.finish(), Some(FinishReason::ContentFilter));
 }
 
 #[tokio::test]
@@ -169,6 +165,48 @@ async fn embeddings_are_priced_and_tried_again() {
         .expect_err("fails");
     assert_eq!(error.status(), 503);
     assert_eq!(fake.received().len(), 4);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_where_the_provider_can() {
+    let (fake, client) = start().await;
+    let count = async |model: &str, text: &str| client.count_tokens(&Request::chat(model, text)).await;
+    for model in ["anthropic/fake-ok", "gemini/fake-ok"] {
+        let (short, long) =
+            (count(model, "one").await.expect(model), count(model, "one two three four").await.expect(model));
+        assert!(0 < short && short < long, "{model}: {short} {long}");
+    }
+    let calls = fake.received().len();
+    assert_eq!(count("openai/fake-ok", "one").await.expect_err("OpenAI cannot").kind(), Kind::Unsupported);
+    assert_eq!(fake.received().len(), calls);
+}
+
+#[tokio::test]
+async fn a_provider_takes_settings_under_any_of_its_names() {
+    let (fake, _) = start().await;
+    let client = Client::builder()
+        .environment(|_| None)
+        .api_key("openai", "sk-test")
+        .api_base("openai", format!("{}/v1", fake.url()))
+        .organization("openai", "org-7")
+        .header("openai", "x-team", "search")
+        .api_key("gemini", "sk-test")
+        .api_base("gemini", fake.url())
+        .api_version("gemini", "v1")
+        // Another name of `ai21_chat`.
+        .api_key("ai21", "sk-of-ai21")
+        .api_base("ai21", format!("{}/v1", fake.url()))
+        .build();
+    client.completion(&Request::chat("openai/fake-ok", "hi")).await.expect("answered");
+    client.completion(&Request::chat("gemini/fake-ok", "hi")).await.expect("answered");
+    client.completion(&Request::chat("ai21_chat/fake-ok", "hi")).await.expect("answered");
+    let calls = fake.received();
+    assert_eq!(
+        (calls[0].header("openai-organization"), calls[0].header("x-team")),
+        (Some("org-7"), Some("search"))
+    );
+    assert_eq!(calls[1].path, "/v1/models/fake-ok:generateContent");
+    assert_eq!(calls[2].header("authorization"), Some("Bearer sk-of-ai21"));
 }
 
 #[tokio::test]

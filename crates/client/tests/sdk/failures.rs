@@ -22,7 +22,6 @@ async fn every_provider_says_the_same_in_its_own_words() {
             ("fake-ratelimit-90", Kind::RateLimit, Retry::Later(Some(Duration::from_secs(90)))),
             ("fake-error-500", Kind::Upstream, Retry::Later(None)),
             ("fake-html-502", Kind::Upstream, Retry::Later(None)),
-            ("fake-error-503", Kind::Overloaded, Retry::Later(None)),
         ] {
             let request = Request::chat(format!("{provider}/{model}"), "hi");
             for streamed in [false, true] {
@@ -37,13 +36,26 @@ async fn every_provider_says_the_same_in_its_own_words() {
                     assert_eq!((provider, kind), ("gemini", Kind::ContentPolicy), "{what}");
                     continue;
                 };
-                if (kind, error.kind()) == (Kind::Overloaded, Kind::Unavailable) {
-                    continue;
-                }
                 assert_eq!(error.kind(), kind, "{what}: {error:?}");
                 assert_eq!((error.origin(), error.retry()), (Origin::Upstream, again), "{what}: {error:?}");
                 assert!(!error.message().is_empty(), "{what}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overloaded_provider_may_answer_later() {
+    let (_fake, client) = start().await;
+    for provider in PROVIDERS {
+        for status in [500, 502, 503, 504, 529] {
+            let request = Request::chat(format!("{provider}/fake-error-{status}"), "hi");
+            let error = client.completion_with(&request, &hasty().retries(0)).await.expect_err(provider);
+            assert_eq!(
+                (error.status(), error.retry()),
+                (status, Retry::Later(None)),
+                "{provider}: {error:?}"
+            );
         }
     }
 }
@@ -103,6 +115,40 @@ async fn a_connection_that_breaks_is_tried_again() {
     let error = nobody.completion(&Request::chat("openai/fake-ok", "hi")).await.expect_err("nobody listens");
     assert_eq!((error.kind(), error.status()), (Kind::Connection, 502));
     assert!(!error.message().contains("127.0.0.1"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_is_followed_elsewhere_with_a_key() {
+    let (fake, client) = start().await;
+    let mut reply = Reply::bytes(307, "text/plain", "over there");
+    reply.headers.push(("location".to_owned(), format!("{}/v1/chat/completions", fake.url())));
+    fake.reply_next(reply);
+    let request = Request::chat("openai/fake-ok", "hi");
+    let error = client.completion_with(&request, &hasty().retries(0)).await.expect_err("no answer");
+    assert_eq!(fake.received().len(), 1);
+    assert_eq!((error.kind(), error.status(), error.retry()), (Kind::Upstream, 502, Retry::Elsewhere));
+    assert!(!error.message().contains("127.0.0.1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_is_no_answer() {
+    let (fake, client) = start().await;
+    for provider in PROVIDERS {
+        for streamed in [false, true] {
+            fake.reply_next(Reply::bytes(200, "text/html", "<html>Please sign in.</html>"));
+            let (request, options) = (Request::chat(format!("{provider}/fake-ok"), "hi"), hasty().retries(0));
+            let error = if streamed {
+                client.stream_with(&request, &options).await.map(|_| ()).expect_err(provider)
+            } else {
+                client.completion_with(&request, &options).await.map(|_| ()).expect_err(provider)
+            };
+            assert_eq!(
+                (error.kind(), error.status()),
+                (Kind::Upstream, 502),
+                "{provider} {streamed}: {error:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -133,6 +133,25 @@ async fn a_stream_that_fails_at_first_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_server_without_streams_answers_in_one_piece() {
+    let (fake, client) = start().await;
+    for provider in PROVIDERS {
+        // What the fake says when nobody asks for a stream.
+        let request = Request::chat(format!("{provider}/fake-ok"), "say: one two");
+        client.completion(&request).await.expect(provider);
+        let asked = fake.received().last().cloned().expect("received");
+        let whole = tollway_testkit::demo::respond(&asked.path, &asked.body);
+        fake.reply_next(whole);
+        let mut stream = client.stream(&request).await.expect(provider);
+        let mut laws = Laws::new();
+        while let Some(event) = stream.next().await {
+            laws.check(&event.expect(provider)).expect(provider);
+        }
+        assert_eq!(stream.collect().await.expect(provider).text(), "one two", "{provider}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_a_stream_for_other_crates() {
     fn pinned(stream: impl futures_core::Stream<Item = tollway::Result<Event>> + Unpin + Send) -> impl Sized {
         stream
