@@ -79,6 +79,17 @@ export async function start() {
   }
 }
 
+/** A gateway as at its first start: no configuration, no provider's key, an empty data directory. */
+export async function startBare() {
+  const folder = mkdtempSync(join(tmpdir(), 'tollway-first-'));
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const command = [binary('TOLLWAY_BIN', 'tollway'), 'serve', '--port', String(port), '--data-dir', join(folder, 'data')];
+  const { child, tail } = await launch('gateway', command, join(folder, 'gateway.log'), `${url}/health/readiness`);
+  const [, key] = tail().match(/admin key (sk-\S+)/);
+  return { url, key, stop: () => child.kill() };
+}
+
 class Stack {
   constructor(url, key, fakeUrl, processes) {
     Object.assign(this, { url, key, fakeUrl, processes });

@@ -294,12 +294,13 @@ struct Call<'c> {
     transport: &'c Transport,
     endpoint: Arc<Endpoint>,
     ask: Ask,
+    drop_params: bool,
 }
 
 impl Call<'_> {
     /// A 2xx answer, its dialect, what its decoder must undo, and what translation changed.
     async fn attempt(&self, timeouts: Timeouts) -> Result<(Received, Dialect, Restore, Notices)> {
-        let prepared = prepare(&self.endpoint, &self.ask, &[])?;
+        let prepared = prepare(&self.endpoint, &self.ask, &[], self.drop_params)?;
         let (target, restore) = match prepared.lane {
             Lane::Verbatim => (self.endpoint.dialect(), Restore::default()),
             Lane::Translated { target, restore } => (target, restore),

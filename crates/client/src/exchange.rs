@@ -39,8 +39,6 @@ pub struct Ask {
     pub envelope: Envelope,
     /// Edits to the body that hold for every endpoint: fields meant for the gateway are removed.
     pub edits: Edits,
-    /// Leave out what a target cannot do instead of failing.
-    pub drop_params: bool,
     /// The caller's headers that belong to the dialect and go along in the verbatim lane (`anthropic-beta`).
     pub headers: Vec<(&'static str, String)>,
     /// There is no body of a caller: the ask is neutral from the start.
@@ -74,7 +72,6 @@ impl Ask {
             framing: Framing::Sse,
             envelope,
             edits: Edits::new(),
-            drop_params: false,
             headers: Vec::new(),
             neutral: false,
             embedding: None,
@@ -154,7 +151,12 @@ impl From<Error> for Refused {
 /// `defaults` are request fields, in OpenAI's names, for where the caller sent none. Fails with
 /// [`Kind::Unsupported`], naming the field, when the endpoint cannot do something that was asked for and
 /// `drop_params` is off.
-pub fn prepare(endpoint: &Endpoint, ask: &Ask, defaults: &[(String, RawJson)]) -> Result<Prepared> {
+pub fn prepare(
+    endpoint: &Endpoint,
+    ask: &Ask,
+    defaults: &[(String, RawJson)],
+    drop_params: bool,
+) -> Result<Prepared> {
     let mut notices = Notices::new();
     let surface = if ask.neutral { endpoint.dialect() } else { ask.surface };
     let (operation, target) = endpoint.lane(ask.operation, surface).ok_or_else(|| cannot(ask))?;
@@ -167,9 +169,7 @@ pub fn prepare(endpoint: &Endpoint, ask: &Ask, defaults: &[(String, RawJson)]) -
         let (body, restore, headers) = translated.body(defaults, &mut notices)?;
         (body, Lane::Translated { target, restore }, Cow::Owned(headers))
     };
-    if !ask.drop_params
-        && let Some(refused) = notices.first_dropped()
-    {
+    if !drop_params && let Some(refused) = notices.first_dropped() {
         let message = format!(
             "`{}` is not supported by {}: {}; remove it, or set drop_params to leave it out",
             refused.field, ask.model, refused.message
@@ -287,8 +287,8 @@ fn with_defaults<'a>(
     if defaults.is_empty() {
         return Ok(Cow::Borrowed(asked));
     }
-    // The one message is there because a request without any is refused; it goes nowhere.
-    let mut body = Vec::from(&br#"{"model":"","messages":[{"role":"user","content":"-"}]"#[..]);
+    // The decoder wants a conversation; only the fields beside it are looked at.
+    let mut body = Vec::from(&br#"{"model":"","messages":[{"role":"user","content":""}]"#[..]);
     for (field, value) in defaults {
         body.push(b',');
         write_str(field, &mut body);
@@ -378,7 +378,7 @@ pub async fn send(
         return Err(Refused { error: misdirected(endpoint, &answer), headers: Some(answer.headers) });
     }
     // A provider that fails while telling us why it failed has still failed.
-    let body = answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
+    let body = endpoint.redact(answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default());
     let error = codec(target)
         .decode_error(answer.status.as_u16(), &answer.headers, &body)
         .with_origin(Origin::Upstream)

@@ -49,7 +49,7 @@ pub(crate) fn print(
              -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n"
         ));
     }
-    crate::output::text_now(&text);
+    crate::output::offer(&text);
 }
 
 fn names(snapshot: &Snapshot) -> (Vec<String>, usize) {

@@ -55,10 +55,13 @@ pub(crate) async fn run(
             continue;
         };
         let timeouts = timeouts(settings, deployment, call);
-        let deadline = *deadline.get_or_insert(call.started + timeouts.total.min(settings.call_time));
-        let left = deadline.saturating_duration_since(Instant::now());
+        let longest = timeouts.total.min(settings.call_time);
+        let deadline = *deadline.get_or_insert(call.started + longest);
+        let left = if tried == 0 { longest } else { deadline.saturating_duration_since(Instant::now()) };
         let timeouts = Timeouts { first_byte: timeouts.first_byte.min(left), ..timeouts };
-        let result = attempt(gateway, call, deployment, endpoint, &timeouts, ticket, showing).await;
+        let drop_params = call.control.drop_params.or(deployment.drop_params).unwrap_or(settings.drop_params);
+        let rules = Rules { timeouts, drop_params };
+        let result = attempt(gateway, call, deployment, endpoint, &rules, ticket, showing).await;
         let error = match result {
             Ok(opened) => return Ok(Won { deployment: deployment.clone(), opened }),
             Err(error) => error,
@@ -87,18 +90,27 @@ pub(crate) async fn run(
     }
 }
 
+/// What holds for one attempt: the caller's word counts more than the deployment's, the deployment's more than the
+/// settings'.
+struct Rules {
+    timeouts: Timeouts,
+    /// Leave out what the provider cannot do instead of failing.
+    drop_params: bool,
+}
+
 async fn attempt(
     gateway: &Gateway,
     call: &Call,
     deployment: &Arc<Deployment>,
     endpoint: &Endpoint,
-    timeouts: &Timeouts,
+    rules: &Rules,
     ticket: &mut Ticket,
     showing: &Showing,
 ) -> Result<Opened, Error> {
     let begun = Instant::now();
     let since = begun.saturating_duration_since(ticket.started());
-    let Prepared { request, lane, notices } = match prepare(endpoint, &call.ask, &deployment.defaults) {
+    let prepared = prepare(endpoint, &call.ask, &deployment.defaults, rules.drop_params);
+    let Prepared { request, lane, notices } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
@@ -111,7 +123,7 @@ async fn attempt(
         Lane::Translated { target, .. } => Some(*target),
     };
     let sent = Instant::now();
-    let result = receive(gateway, call, endpoint, request, lane, timeouts, showing).await;
+    let result = receive(gateway, call, endpoint, request, lane, &rules.timeouts, showing).await;
     let waited = sent.elapsed();
     let error = result.as_ref().err();
     ticket.attempt(attempt_record(deployment, target, since, begun.elapsed(), error), waited);

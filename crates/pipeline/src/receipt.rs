@@ -37,7 +37,7 @@ pub struct Receipt {
     pub skipped: Vec<SkippedRecord>,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptRecord>,
-    /// What translation changed or dropped, in the attempt that answered.
+    /// What reading the request changed, and what translation changed or dropped in the attempt that answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
     /// What the call used; `None` when nobody said.

@@ -243,7 +243,7 @@ fn reply(
             json_headers(&mut out);
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
-            notice_header(&mut out, call, &ticket);
+            notice_header(&mut out, &ticket);
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
             if let Cost::Known(money) = cost {
@@ -254,7 +254,7 @@ fn reply(
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
             stream_headers(&mut out, &showing);
-            notice_header(&mut out, call, &ticket);
+            notice_header(&mut out, &ticket);
             timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
             let stream = StreamReply::streaming(first, source, showing, ticket, snapshot.settings.keep_alive);
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
@@ -310,11 +310,10 @@ fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Cal
     }
 }
 
-fn notice_header(out: &mut HeaderMap, call: &Call, ticket: &Ticket) {
-    if call.notices.is_empty() && ticket.notices().is_empty() {
-        return;
+fn notice_header(out: &mut HeaderMap, ticket: &Ticket) {
+    if !ticket.notices().is_empty() {
+        set(out, headers::NOTICES, headers::notices_text(ticket.notices().iter()));
     }
-    set(out, headers::NOTICES, headers::notices_text(call.notices.iter().chain(ticket.notices())));
 }
 
 fn timing_headers(out: &mut HeaderMap, took: Duration, overhead: Duration) {

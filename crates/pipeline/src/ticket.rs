@@ -54,7 +54,7 @@ impl Ticket {
             status: 200,
             skipped: Vec::new(),
             attempts: Vec::new(),
-            notices: Vec::new(),
+            notices: call.notices.iter().cloned().collect(),
             usage: None,
             finish: None,
             service_tier: None,

@@ -95,6 +95,9 @@ pub struct Endpoint {
     capabilities: Capabilities,
 }
 
+/// Shorter values of headers and queries are words that may stand in any answer.
+const SHORTEST_SECRET: usize = 8;
+
 /// One URL.
 #[derive(Clone)]
 struct Route {
@@ -197,6 +200,26 @@ impl Endpoint {
             Error::new(Kind::Unsupported, format!("`{provider}` has no {operation} in the {dialect} dialect"))
                 .with_retry(tollway_model::Retry::Elsewhere)
         })
+    }
+
+    /// `body` without this endpoint's secrets: some providers repeat a refused key in their answer.
+    pub fn redact(&self, body: Bytes) -> Bytes {
+        let headers = self.headers.values().chain(self.anthropic_headers.values());
+        let headers = headers.filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        // `Bearer key`: what follows the scheme.
+        let values = headers.map(|value| value.rsplit(' ').next().unwrap_or(value));
+        let queries = self.routes.iter().filter_map(|route| route.uri.query());
+        let queries = queries.flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
+        let values = values.chain(queries.map(|(_, value)| value));
+        let mut text = String::from_utf8_lossy(&body);
+        let mut found = false;
+        for secret in values.filter(|secret| secret.len() >= SHORTEST_SECRET) {
+            if text.contains(secret) {
+                text = text.replace(secret, "***").into();
+                found = true;
+            }
+        }
+        if found { Bytes::from(text.into_owned()) } else { body }
     }
 
     fn headers(&self, dialect: Dialect) -> &HeaderMap {

@@ -102,6 +102,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/openai/deployments/{model}/embeddings" Caller EMBEDDING, "Vectors, Azure's form of the path"),
     route!(GET "/v1beta/models" Caller Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
     route!(POST "/v1beta/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/v1/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(POST "/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(GET "/v1/models" Caller Action::Models, "The models a caller may use"),
     route!(GET "/models" Caller Action::Models, "The models a caller may use"),
@@ -151,6 +152,14 @@ pub fn find<'a>(method: &Method, path: &'a str) -> Matched<'a> {
     if other_method { Matched::OtherMethod } else { Matched::None }
 }
 
+/// The methods that `path` takes, for `Allow`.
+pub fn allowed(path: &str) -> String {
+    let taken = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
+        .into_iter()
+        .filter(|method| matches!(find(method, path), Matched::Route(..)));
+    taken.map(|method| method.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// `Some(None)`: a plain match; `Some(Some(text))`: a match with a captured part.
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
     let Some((before, rest)) = pattern.split_once('{') else { return (pattern == path).then_some(None) };
@@ -183,6 +192,11 @@ mod tests {
             "/v1beta/models/gemini/x:generateContent",
             Some((Action::Gemini, Some("gemini/x:generateContent"))),
         );
+        check(
+            Method::POST,
+            "/v1/models/gemini/x:countTokens",
+            Some((Action::Gemini, Some("gemini/x:countTokens"))),
+        );
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));
         check(Method::GET, "/receipts/1", Some((Action::Receipt, Some("1"))));
@@ -190,6 +204,8 @@ mod tests {
         check(Method::GET, "/nothing", None);
         assert_eq!(find(&Method::GET, "/v1/chat/completions"), Matched::OtherMethod);
         assert_eq!(find(&Method::GET, "/v1/chat"), Matched::None);
+        assert_eq!(allowed("/v1/chat/completions"), "POST");
+        assert_eq!(allowed("/models/x"), "GET, HEAD, POST");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
@@ -14,7 +14,7 @@ use tollway_pipeline::{
 use tollway_wire::Framing;
 
 use crate::limits::HttpLimits;
-use crate::routes::{Access, Action, Matched, ROUTES, Route, find};
+use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::{admin, body, docs, health, models, openapi, tokens};
 
 /// What the process does for the server.
@@ -88,12 +88,7 @@ impl Inner {
                 Some(route) => (route, captured),
                 None => return Err(tollway_pipeline::not_found(path)),
             },
-            Matched::OtherMethod => {
-                return Err(Error::new(
-                    Kind::MethodNotAllowed,
-                    format!("{path} does not take {}", request.method()),
-                ));
-            }
+            Matched::OtherMethod => return Ok(other_method(request.method(), path)),
             Matched::None => return Err(tollway_pipeline::not_found(path)),
         };
         let snapshot = self.gateway.snapshot();
@@ -180,6 +175,16 @@ impl Inner {
     }
 }
 
+/// The path exists, with other methods: which, is in `Allow`.
+fn other_method(method: &Method, path: &str) -> Reply {
+    let error = Error::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"));
+    let mut reply = render_error(&error, dialect_of(path));
+    if let Ok(allowed) = HeaderValue::try_from(allowed(path)) {
+        reply.headers.insert(header::ALLOW, allowed);
+    }
+    reply
+}
+
 /// `gemini-2.5-pro:streamGenerateContent?alt=sse` and its sisters.
 fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
     let unknown = || {
@@ -211,16 +216,38 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
-    } else if path.starts_with("/v1beta/") || (path.starts_with("/models/") && path.contains(':')) {
+    } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
         Dialect::Gemini
     } else {
         Dialect::OpenaiChat
     }
 }
 
+/// `/v1/models/…` is OpenAI's list of models, too: the method at the end tells.
+fn is_gemini_call(path: &str) -> bool {
+    let call = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/models/");
+    let method = call.and_then(|call| call.rsplit_once(':')).map(|(_, method)| method);
+    matches!(method, Some("generateContent" | "streamGenerateContent" | "countTokens"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_written_in_the_dialect_of_its_path() {
+        for (path, dialect) in [
+            ("/v1/messages/count_tokens", Dialect::Anthropic),
+            ("/v1beta/models/m:generateContent", Dialect::Gemini),
+            ("/v1/models/m:streamGenerateContent", Dialect::Gemini),
+            ("/models/ollama/llama:8b:countTokens", Dialect::Gemini),
+            ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
+            ("/v1/models", Dialect::OpenaiChat),
+            ("/v1/chat/completions", Dialect::OpenaiChat),
+        ] {
+            assert_eq!(dialect_of(path), dialect, "{path}");
+        }
+    }
 
     #[test]
     fn geminis_urls_say_what_is_asked() {

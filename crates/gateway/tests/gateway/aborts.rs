@@ -51,7 +51,9 @@ async fn check(gateway: &Gateway, fake: &FakeProvider, what: &str, surface: &Sur
         }
         let hung_up = Instant::now();
         drop(connection);
-        let closed = fake.wait_until(SOON, |calls| calls.iter().skip(before).all(|call| call.closed_early.is_some())).await;
+        let closed = fake
+            .wait_until(SOON, |calls| calls.iter().skip(before).all(|call| call.closed_early.is_some()))
+            .await;
         assert!(closed, "{what}: the provider's connection stays open");
         times.push(hung_up.elapsed());
         if hung_up.elapsed() <= AT_ONCE {
@@ -61,7 +63,11 @@ async fn check(gateway: &Gateway, fake: &FakeProvider, what: &str, surface: &Sur
     assert!(times.iter().any(|time| *time <= AT_ONCE), "{what}: {times:?}");
     let receipts = gateway.get("/receipts?limit=1").await.json();
     assert_eq!(receipts["data"][0]["outcome"], "client_closed", "{what}: {receipts}");
-    assert_eq!(receipts["data"][0]["status"], json!(if part.is_some() { 200 } else { 499 }), "{what}: {receipts}");
+    assert_eq!(
+        receipts["data"][0]["status"],
+        json!(if part.is_some() { 200 } else { 499 }),
+        "{what}: {receipts}"
+    );
 }
 
 #[tokio::test]
@@ -123,7 +129,8 @@ async fn what_an_aborted_stream_used_is_in_its_receipt() {
         let begun = Instant::now();
         loop {
             let receipt = gateway.get("/receipts?limit=1").await.json()["data"][0].clone();
-            if receipt["outcome"] == "client_closed" && receipt["surface"].as_str().unwrap().contains(dialect) {
+            if receipt["outcome"] == "client_closed" && receipt["surface"].as_str().unwrap().contains(dialect)
+            {
                 assert!(receipt["usage"]["input"].as_u64().unwrap() > 0, "{dialect}: {receipt}");
                 break;
             }

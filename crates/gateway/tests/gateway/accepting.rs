@@ -54,10 +54,16 @@ async fn a_refused_caller_reads_it_in_its_own_dialect() {
             let body = answer.json();
             match dialect {
                 "anthropic" => {
-                    assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("authentication_error")));
+                    assert_eq!(
+                        (&body["type"], &body["error"]["type"]),
+                        (&json!("error"), &json!("authentication_error"))
+                    );
                 }
                 "gemini" => {
-                    assert_eq!((&body["error"]["code"], &body["error"]["status"]), (&json!(401), &json!("UNAUTHENTICATED")));
+                    assert_eq!(
+                        (&body["error"]["code"], &body["error"]["status"]),
+                        (&json!(401), &json!("UNAUTHENTICATED"))
+                    );
                 }
                 _ => {
                     let wrong = key.is_some_and(|key| key.starts_with("Bearer"));
@@ -83,7 +89,8 @@ async fn an_unknown_caller_is_refused_before_its_body_is_read() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-const HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-tests-8f2c4e6a9b1d\r\n";
+const HEAD: &str =
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-tests-8f2c4e6a9b1d\r\n";
 
 #[tokio::test]
 async fn a_body_larger_than_the_limit_is_refused_announced_or_not() {
@@ -109,9 +116,11 @@ async fn a_url_or_headers_beyond_the_limits_are_refused() {
     let long = gateway.get(&format!("/v1/models?x={}", "y".repeat(9000))).await;
     long.expect(414);
     let many: String = (0..50).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let answer = gateway.raw(format!("GET /health/liveliness HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
+    let answer =
+        gateway.raw(format!("GET /health/liveliness HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let large = format!("GET /health/liveliness HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "y".repeat(20_000));
+    let large =
+        format!("GET /health/liveliness HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "y".repeat(20_000));
     let answer = gateway.raw(large.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
@@ -141,16 +150,26 @@ async fn a_body_that_comes_too_slowly_is_refused() {
 
 async fn body(gateway: &Gateway, body: &str) -> Answer {
     let bearer = format!("Bearer {KEY}");
-    gateway.send("POST", "/v1/chat/completions", &[("authorization", &bearer)], body.to_owned()).await.read().await
+    gateway
+        .send("POST", "/v1/chat/completions", &[("authorization", &bearer)], body.to_owned())
+        .await
+        .read()
+        .await
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_json_is_a_400_that_says_so() {
     let (fake, gateway) = gateway("").await;
-    for wrong in ["", "{", "hello", "[]", "\"x\"", r#"{"model":"gpt",}"#, "{\"model\":\"gpt\"} x", "{\"a\":\u{1}\"}"] {
+    for wrong in
+        ["", "{", "hello", "[]", "\"x\"", r#"{"model":"gpt",}"#, "{\"model\":\"gpt\"} x", "{\"a\":\u{1}\"}"]
+    {
         let answer = body(&gateway, wrong).await;
         let error = answer.expect(400).json()["error"].clone();
-        assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!("request_body")), "{wrong}");
+        assert_eq!(
+            (&error["type"], &error["param"]),
+            (&json!("invalid_request_error"), &json!("request_body")),
+            "{wrong}"
+        );
     }
     assert!(fake.received().is_empty());
 }
@@ -160,7 +179,9 @@ async fn a_body_nested_too_deeply_is_refused() {
     let (_fake, gateway) = gateway("tollway: {limits: {max_json_depth: 16}}").await;
     let nested = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
-        format!(r#"{{"model":"gpt","messages":[{{"role":"user","content":"hi"}}],"metadata":{{"x":{open}{close}}}}}"#)
+        format!(
+            r#"{{"model":"gpt","messages":[{{"role":"user","content":"hi"}}],"metadata":{{"x":{open}{close}}}}}"#
+        )
     };
     body(&gateway, &nested(5)).await.expect(200);
     let refused = body(&gateway, &nested(20)).await;
@@ -178,7 +199,8 @@ async fn of_duplicate_keys_the_provider_gets_the_last() {
     assert_eq!(sent.matches("temperature").count(), 1, "{sent}");
     let value: Value = serde_json::from_str(&sent).unwrap();
     assert_eq!(value["temperature"], 1);
-    let forbidden = r#"{"model":"gpt","api_base":null,"api_base":"http://169.254.169.254","messages":[]}"#;
+    let forbidden =
+        r#"{"model":"gpt","api_base":"http://a","api_base":"http://169.254.169.254","messages":[]}"#;
     body(&gateway, forbidden).await.expect(400);
 }
 

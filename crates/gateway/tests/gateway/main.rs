@@ -5,6 +5,14 @@
 
 mod aborts;
 mod accepting;
+mod answers;
+mod commands;
+mod configuration;
+mod receipts;
+mod retries;
+mod routes;
+mod secrets;
 mod starting;
+mod stopping;
 mod streaming;
 mod support;

@@ -84,7 +84,8 @@ async fn how_often_is_tried_is_the_callers_then_the_deployments_then_the_files_c
 #[tokio::test]
 async fn a_wrong_request_is_not_tried_again() {
     let fake = fake().await;
-    let models = [at(&fake, "gpt", "openai/fake-error-400", ""), at(&fake, "gpt", "openai/fake-context-window", "")];
+    let models =
+        [at(&fake, "gpt", "openai/fake-error-400", ""), at(&fake, "gpt", "openai/fake-error-400+id-2", "")];
     let gateway = Gateway::start(&config(&models, "")).await;
     let answer = gateway.chat(&chat("gpt", "hi")).await;
     answer.expect(400);
@@ -101,14 +102,23 @@ async fn a_pause_that_is_too_long_ends_the_call_and_is_told() {
     let answer = gateway.chat(&chat("gpt", "hi")).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(answer.expect(429).header("retry-after"), "100");
-    assert_eq!(answer.json()["error"]["type"], "throttling_error");
+    assert_eq!(answer.json()["error"]["type"], "rate_limit_exceeded");
     assert_eq!(fake.received().len(), 1);
 }
 
 #[tokio::test]
 async fn a_failing_deployment_gives_way_to_the_next_of_its_group() {
     let fake = fake().await;
-    let failures = ["error-500", "error-503", "error-401", "error-403", "error-404", "ratelimit-50", "reset", "model-not-found"];
+    let failures = [
+        "error-500",
+        "error-503",
+        "error-401",
+        "error-403",
+        "error-404",
+        "ratelimit-50",
+        "reset",
+        "model-not-found",
+    ];
     let mut models = Vec::new();
     for failure in failures {
         models.push(at(&fake, failure, &format!("openai/fake-{failure}"), ", weight: 1000000"));
@@ -124,7 +134,10 @@ async fn a_failing_deployment_gives_way_to_the_next_of_its_group() {
         let attempts = attempts(&receipt);
         assert_eq!(attempts.len(), 2, "{failure}");
         assert_eq!(attempts[0]["then"], "tried the next deployment", "{failure}");
-        assert_eq!((&attempts[1]["provider"], &attempts[1]["lane"]), (&json!("anthropic"), &json!("anthropic")));
+        assert_eq!(
+            (&attempts[1]["provider"], &attempts[1]["lane"]),
+            (&json!("anthropic"), &json!("anthropic"))
+        );
         assert_eq!(answer.header("x-litellm-model-id"), attempts[1]["deployment"]);
     }
 }

@@ -15,7 +15,7 @@ fn in_environment(variables: &[&str]) -> Vec<String> {
 #[test]
 fn the_built_in_table_has_every_row() {
     let table = Table::parse(&[CARRIED, KNOWN]).unwrap();
-    assert_eq!(table.carried().count(), 104);
+    assert!(table.carried().count() >= 104);
     assert!(table.iter().count() > 155);
     assert!(table.get("azure").is_some_and(|azure| !azure.carried()));
     assert_eq!(table.get("ai21").map(|provider| provider.id.as_str()), Some("ai21_chat"));

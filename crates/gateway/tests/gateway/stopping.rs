@@ -1,0 +1,64 @@
+//! An orderly end.
+
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::support::{Gateway, SOON, at, chat, config, fake, streamed_chat};
+
+#[tokio::test]
+async fn running_calls_finish_and_new_connections_are_refused() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "gpt", "openai/fake-interval-150+tokens-12", ""),
+        at(&fake, "slow", "openai/fake-slow-1500", ""),
+    ];
+    for signal in ["TERM", "INT"] {
+        let mut gateway = Gateway::start(&config(&models, "")).await;
+        let mut stream = gateway.open("/v1/chat/completions", &streamed_chat("gpt", "hi")).await;
+        let begun = stream.until("\"content\"").await;
+        let (whole, rest) = {
+            let slow = chat("slow", "hi");
+            let whole = gateway.chat(&slow);
+            let ending = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                gateway.signal(signal);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                assert!(TcpStream::connect(gateway.address).await.is_err(), "still accepts connections");
+                stream.read().await
+            };
+            tokio::join!(whole, ending)
+        };
+        whole.expect(200);
+        let all = begun + &rest.text();
+        assert!(all.trim_end().ends_with("data: [DONE]") && !all.contains("error"), "{all}");
+        assert_eq!(gateway.ended(SOON).await, Some(0), "{}", gateway.log());
+    }
+}
+
+#[tokio::test]
+async fn an_idle_gateway_ends_at_once() {
+    let fake = fake().await;
+    let mut gateway = Gateway::start(&config(&[at(&fake, "gpt", "openai/fake-ok", "")], "")).await;
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+    let begun = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended(SOON).await, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_wait_for_running_calls_is_bounded() {
+    let fake = fake().await;
+    let models = [at(&fake, "gpt", "openai/fake-stall-after-3-chunks", "")];
+    let mut gateway = Gateway::start(&config(&models, "tollway: {timeouts: {shutdown: 1s}}")).await;
+    let mut stream = gateway.open("/v1/chat/completions", &streamed_chat("gpt", "hi")).await;
+    stream.until("\"content\"").await;
+    let begun = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended(SOON).await, Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(900) && begun.elapsed() < Duration::from_secs(5));
+    assert!(gateway.log().contains("did not finish in time"), "{}", gateway.log());
+    let closed = fake.wait_until(SOON, |calls| calls[0].closed_early.is_some()).await;
+    assert!(closed);
+}
