@@ -273,9 +273,9 @@ impl Client {
         .await
     }
 
-    fn call(&self, model: &str, mut ask: Ask, options: &CallOptions) -> Result<Call<'_>> {
-        ask.drop_params = options.drop_params;
-        Ok(Call { transport: &self.0.transport, endpoint: self.0.endpoints.get(model)?, ask })
+    fn call(&self, model: &str, ask: Ask, options: &CallOptions) -> Result<Call<'_>> {
+        let (transport, drop_params) = (&self.0.transport, options.drop_params);
+        Ok(Call { transport, endpoint: self.0.endpoints.get(model)?, ask, drop_params })
     }
 }
 

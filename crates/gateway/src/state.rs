@@ -50,8 +50,8 @@ pub(crate) fn catalog(data_dir: &Path) -> Arc<Catalog> {
 /// LiteLLM's one-model mode, and flags that stand for settings.
 pub(crate) fn apply_flags(config: &mut Config, flags: &LitellmArgs) -> Result<(), String> {
     if let Some(model) = &flags.model {
-        let mut deployment = Deployment::default();
-        deployment.model_name = flags.alias.clone().unwrap_or_else(|| model.clone());
+        let model_name = flags.alias.clone().unwrap_or_else(|| model.clone());
+        let mut deployment = Deployment { model_name, ..Deployment::default() };
         let params = &mut deployment.litellm_params;
         params.model.clone_from(model);
         params.api_base.clone_from(&flags.api_base);

@@ -133,7 +133,7 @@ pub(crate) struct Source {
 }
 
 enum Way {
-    Relay(Relay),
+    Relay(Box<Relay>),
     Translate(Box<Translation>),
 }
 
@@ -149,13 +149,13 @@ struct Translation {
 impl Source {
     fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
         let way = match lane {
-            Lane::Verbatim => Way::Relay(Relay::new(
+            Lane::Verbatim => Way::Relay(Box::new(Relay::new(
                 showing.surface,
                 RelayOptions {
                     model: (showing.surface != Dialect::Gemini).then_some(showing.model.as_str()),
                     hide_usage: !showing.include_usage,
                 },
-            )),
+            ))),
             Lane::Translated { target, restore } => {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
@@ -165,13 +165,9 @@ impl Source {
 
     /// Waits for the first bytes for the caller. A failure until here has not been seen by anyone.
     async fn first(&mut self) -> Result<Bytes> {
-        loop {
-            let next = std::future::poll_fn(|context| self.poll_next(context)).await;
-            match next {
-                Some(Ok(bytes)) => return Ok(bytes),
-                Some(Err(error)) => return Err(error),
-                None => return Err(Error::new(Kind::Upstream, "the provider's stream is empty")),
-            }
+        match std::future::poll_fn(|context| self.poll_next(context)).await {
+            Some(first) => first,
+            None => Err(Error::new(Kind::Upstream, "the provider's stream is empty")),
         }
     }
 

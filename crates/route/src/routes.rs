@@ -11,6 +11,9 @@ const MAX_INSTANTIATED: usize = 4096;
 /// Deployments that share a name.
 pub type Group = Arc<[Arc<Deployment>]>;
 
+/// From what a wildcard's `*` stands for and the whole name asked for to a deployment.
+pub type Make = Box<dyn Fn(&str, &str) -> Deployment + Send + Sync>;
+
 /// Makes a deployment of a wildcard entry for the model name a client asked for.
 pub struct Template {
     /// The names it serves.
@@ -18,7 +21,7 @@ pub struct Template {
     /// The name as configured, `openai/*`.
     pub name: Arc<str>,
     /// Makes the deployment: from what the `*` stands for, and the whole name asked for.
-    pub make: Box<dyn Fn(&str, &str) -> Deployment + Send + Sync>,
+    pub make: Make,
 }
 
 impl std::fmt::Debug for Template {

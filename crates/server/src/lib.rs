@@ -1,6 +1,6 @@
 //! The gateway's HTTP surfaces.
 //!
-//! [`listen`] accepts connections within limits; [`routes`] is the one table of what exists and who may use it; every
+//! [`serve`] accepts connections within limits; [`routes`] is the one table of what exists and who may use it; every
 //! model call, whatever its surface, becomes a `Call` and goes through `tollway_pipeline::Gateway::serve`. A route's
 //! access is decided by the table's entry that matched, never by looking at the URL a second time.
 
