@@ -27,7 +27,7 @@ fn attempt(
         .iter()
         .map(|(field, value)| (field.clone(), RawJson::from(value.clone())))
         .collect();
-    prepare(&endpoint, &ask, &defaults)
+    prepare(&endpoint, &ask, &defaults, false)
 }
 
 /// What goes to `provider`, and the fields that notices name.
