@@ -141,7 +141,7 @@ async fn receive(
     gateway: &Gateway,
     call: &Call,
     endpoint: &Endpoint,
-    request: http::Request<bytes::Bytes>,
+    request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     timeouts: &Timeouts,
     showing: &Showing,
