@@ -88,14 +88,10 @@ fn is_json(content_type: &http::HeaderValue) -> bool {
 }
 
 fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)> {
-    // A provider that answers 200 with something else than JSON has failed; better here than in the client.
-    if body.first() != Some(&b'{') {
-        Envelope::parse(body.clone(), 128).map_err(|error| {
-            Error::new(Kind::Upstream, "the provider's answer is not JSON")
-                .with_context("cause", error.message())
-        })?;
-    }
     let usage = codec(showing.surface).read_usage(&body);
+    if usage.is_none() {
+        refuse_failure(&body, showing.surface)?;
+    }
     let service_tier = service_tier(&body).map(str::to_owned);
     let settlement = Settlement { usage, finish: None, service_tier };
     if showing.surface == Dialect::Gemini {
@@ -106,6 +102,21 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         std::borrow::Cow::Owned(shown) => Some(Bytes::from(shown)),
     };
     Ok((shown.unwrap_or(body), settlement))
+}
+
+/// Fails for an answer without usage that is an error in spite of its status, or no JSON: most answers have usage, and
+/// need no second look.
+fn refuse_failure(body: &Bytes, surface: Dialect) -> Result<()> {
+    let envelope = Envelope::parse(body.clone(), 128).map_err(|error| {
+        Error::new(Kind::Upstream, "the provider's answer is not JSON").with_context("cause", error.message())
+    })?;
+    match envelope.get("error") {
+        None | Some("null") => Ok(()),
+        Some(_) => Err(match codec(surface).decode_response(body, &Restore::default()) {
+            Err(error) => error,
+            Ok(_) => Error::new(Kind::Upstream, "the provider reports an error"),
+        }),
+    }
 }
 
 fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Result<(Bytes, Settlement)> {

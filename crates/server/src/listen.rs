@@ -151,9 +151,11 @@ impl Protocols {
     }
 }
 
-/// The first bytes tell: HTTP/2 connections open with `PRI * HTTP/2.0`, which is no method of HTTP/1.
+/// The first bytes tell: HTTP/2 connections open with `PRI * HTTP/2.0`, which is no method of HTTP/1. All of the
+/// opening is waited for, because nothing bounds the wait afterwards.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    const OPENING: &[u8; 4] = b"PRI ";
+    const OPENING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut pause = Duration::from_millis(1);
     let mut seen = [0; OPENING.len()];
     loop {
         let count = stream.peek(&mut seen).await?;
@@ -165,7 +167,8 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
         if count == OPENING.len() {
             return Ok(true);
         }
-        // A single byte came alone; the next is on its way.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // Some bytes came alone; the next are on their way. Who only pretends must not keep us busy.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
     }
 }

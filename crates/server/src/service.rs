@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
@@ -69,9 +70,18 @@ impl Inner {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
+        let (version, bodiless) = (request.version(), request.body().is_end_stream());
         match self.route(request, &path, started).await {
             Ok(reply) => reply,
-            Err(error) => render_error(&error, dialect_of(&path)),
+            Err(error) => {
+                let mut reply = render_error(&error, dialect_of(&path));
+                // The connection ends where a body is not read to its end; a client that is not told would send its
+                // next request into it.
+                if !bodiless && version < Version::HTTP_2 {
+                    reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                reply
+            }
         }
     }
 

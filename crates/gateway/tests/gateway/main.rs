@@ -3,6 +3,13 @@
 //! Every test starts its own gateway on a free port, with its own data directory and nothing of this process's
 //! environment. [`support`] is the one place that knows how.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests are tests: they fail by panicking"
+)]
+
 mod aborts;
 mod accepting;
 mod answers;

@@ -107,7 +107,7 @@ async fn every_call_has_exactly_one_receipt() {
     let gateway = Gateway::start(&config(&three(&fake), "")).await;
     let one = async |n: usize| {
         let model = ["gpt", "claude", "gem", "nothing"][n % 4];
-        let body = if n % 2 == 0 { chat(model, "hi") } else { streamed_chat(model, "hi") };
+        let body = if n.is_multiple_of(2) { chat(model, "hi") } else { streamed_chat(model, "hi") };
         gateway.chat(&body).await.header("x-tollway-receipt").to_owned()
     };
     let mut ids = Vec::new();
