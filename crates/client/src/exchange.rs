@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tollway_model::{Dialect, Error, Kind, Notices, Operation, Origin, RawJson, Request, Result, Retry};
+use tollway_model::{
+    Dialect, Error, Extras, Kind, Notices, Operation, Origin, RawJson, Request, Result, Retry,
+};
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, write_str};
@@ -234,7 +236,9 @@ impl Translation<'_> {
         notices: &mut Notices,
     ) -> Result<(Bytes, Restore, Headers)> {
         let encoded = match self.operation {
-            Operation::Embedding => Encoded { body: self.embedding(notices)?, ..Encoded::default() },
+            Operation::Embedding => {
+                Encoded { body: self.embedding(defaults, notices)?, ..Encoded::default() }
+            }
             Operation::CountTokens => {
                 let body =
                     codec(self.target).encode_count_request(self.ask.request()?, &self.endpoint.target());
@@ -242,7 +246,7 @@ impl Translation<'_> {
             }
             _ => {
                 let asked = self.ask.request()?;
-                let request = with_defaults(asked, defaults)?;
+                let request = with_defaults(asked, defaults, notices)?;
                 codec(self.target).encode_request(&request, &self.endpoint.target(), notices)?
             }
         };
@@ -253,10 +257,18 @@ impl Translation<'_> {
         Ok((envelope.rewrite(&edits), encoded.restore, encoded.headers))
     }
 
-    fn embedding(&self, notices: &mut Notices) -> Result<Vec<u8>> {
+    fn embedding(&self, defaults: &[(String, RawJson)], notices: &mut Notices) -> Result<Vec<u8>> {
         let request = match &self.ask.embedding {
             Some(request) => request.clone(),
-            None => embedding::decode_request(&self.ask.envelope.rewrite(&self.ask.edits))?,
+            None => {
+                let mut edits = self.ask.edits.clone();
+                for (field, value) in defaults {
+                    if self.ask.envelope.get(field).is_none() {
+                        edits.set_raw(field.clone(), value.get());
+                    }
+                }
+                embedding::decode_request(&self.ask.envelope.rewrite(&edits))?
+            }
         };
         match self.target {
             Dialect::Gemini => gemini::embedding::encode_request(&request, self.endpoint.model(), notices),
@@ -267,7 +279,11 @@ impl Translation<'_> {
 }
 
 /// The request with the deployment's defaults where the caller said nothing.
-fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Result<Cow<'a, Request>> {
+fn with_defaults<'a>(
+    asked: &'a Request,
+    defaults: &[(String, RawJson)],
+    notices: &mut Notices,
+) -> Result<Cow<'a, Request>> {
     if defaults.is_empty() {
         return Ok(Cow::Borrowed(asked));
     }
@@ -280,7 +296,10 @@ fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Resu
         body.extend_from_slice(value.get().as_bytes());
     }
     body.push(b'}');
-    let given = codec(Dialect::OpenaiChat).decode_request(&body)?;
+    let given = codec(Dialect::OpenaiChat).decode_request(&body).map_err(|error| {
+        Error::internal(format!("a default of this deployment is wrong: {}", error.message()))
+            .with_retry(Retry::Elsewhere)
+    })?;
     let mut request = asked.clone();
     macro_rules! fill {
         ($($field:ident),*) => { $( if request.$field.is_none() { request.$field = given.$field; } )* };
@@ -307,14 +326,35 @@ fn with_defaults<'a>(asked: &'a Request, defaults: &[(String, RawJson)]) -> Resu
         parallel_tool_calls,
         web_search
     );
-    fill!(user, service_tier, prompt_cache_key, prediction);
+    fill!(user, metadata, service_tier, prompt_cache_key, prediction);
     if request.stop.is_empty() {
         request.stop = given.stop;
     }
     if request.tools.is_empty() {
         request.tools = given.tools;
     }
+    if request.modalities.is_empty() {
+        request.modalities = given.modalities;
+    }
+    fill_extras(&mut request.extras, given.extras, notices);
     Ok(Cow::Owned(request))
+}
+
+/// Adds the defaults that the model does not know (`safety_settings`), where the caller's own such fields are of the
+/// same dialect.
+fn fill_extras(asked: &mut Extras, given: Extras, notices: &mut Notices) {
+    let fits = asked.fields.is_empty() || asked.dialect == given.dialect;
+    for (field, value) in given.fields {
+        if fits {
+            asked.dialect = given.dialect;
+            asked.fields.entry(field).or_insert(value);
+        } else {
+            notices.changed(
+                field,
+                "a default of the deployment that the caller's dialect does not have; left out",
+            );
+        }
+    }
 }
 
 fn cannot(ask: &Ask) -> Error {

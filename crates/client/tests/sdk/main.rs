@@ -8,6 +8,7 @@
 
 mod calls;
 mod connections;
+mod defaults;
 mod failures;
 mod proxies;
 mod streams;
