@@ -84,6 +84,7 @@ pub(crate) async fn run(
                 }
                 ticket.then(format!("tried again after {} ms", pause.as_millis()));
                 tokio::time::sleep(pause).await;
+                ticket.paused(pause);
             }
         }
         tried += 1;
