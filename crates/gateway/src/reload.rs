@@ -44,8 +44,11 @@ impl Reloader {
         if watched {
             tokio::spawn(reloader.clone().watch());
         }
+        // Heard from now on: a signal that came before would end the process.
         #[cfg(unix)]
-        tokio::spawn(reloader.clone().on_hangup());
+        if let Ok(hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+            tokio::spawn(reloader.clone().on_hangup(hangup));
+        }
         reloader
     }
 
@@ -86,10 +89,7 @@ impl Reloader {
     }
 
     #[cfg(unix)]
-    async fn on_hangup(self: Arc<Self>) {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
-            return;
-        };
+    async fn on_hangup(self: Arc<Self>, mut hangup: tokio::signal::unix::Signal) {
         while hangup.recv().await.is_some() {
             self.reload_and_log();
         }

@@ -98,8 +98,9 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     let limits = limits(&config);
     let reloader = Reloader::start(arguments, gateway.clone(), build, loaded);
     let service = Service::new(gateway.clone(), limits, reloader);
+    let stop = stop_signal();
     welcome::print(&gateway.snapshot(), listener.address(), &directory, admin_key.as_ref());
-    let drained = tollway_server::serve(listener, service, limits, stop_signal()).await;
+    let drained = tollway_server::serve(listener, service, limits, stop).await;
     if !drained {
         tracing::warn!("some calls did not finish in time and were cut off");
     }
@@ -181,19 +182,22 @@ fn limits(config: &Config) -> HttpLimits {
     }
 }
 
-/// Resolves on Ctrl-C and on SIGTERM.
+/// Resolves on Ctrl-C and on SIGTERM; they are heard from the call on, not from the first poll.
+#[cfg(unix)]
+fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals: Vec<_> = [SignalKind::interrupt(), SignalKind::terminate()]
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .collect();
+    std::future::poll_fn(move |context| {
+        let arrived = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if arrived { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+}
+
+/// Resolves on Ctrl-C.
+#[cfg(not(unix))]
 async fn stop_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        if let Ok(mut terminate) = terminate {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = interrupt.await;
+    let _ = tokio::signal::ctrl_c().await;
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
@@ -168,11 +168,23 @@ impl Inner {
         started: Instant,
     ) -> Result<Reply> {
         let (parts, incoming) = request.into_parts();
+        refuse_encoding(&parts.headers)?;
         let body = body::read(incoming, &self.limits).await?;
         let rules = AcceptRules { max_depth: snapshot.settings.max_depth, limits: snapshot.settings.calls };
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
         Ok(self.gateway.serve(snapshot, caller, call).await)
     }
+}
+
+/// A compressed body would only be reported as JSON that is none.
+fn refuse_encoding(headers: &HeaderMap) -> Result<()> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(()) };
+    if encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+        return Ok(());
+    }
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    let message = format!("a body with content-encoding {encoding} is not read here; send it as it is");
+    Err(Error::invalid(message).with_status(415))
 }
 
 /// The path exists, with other methods: which, is in `Allow`.

@@ -6,8 +6,10 @@
 mod aborts;
 mod accepting;
 mod answers;
+mod bounds;
 mod commands;
 mod configuration;
+mod providers;
 mod receipts;
 mod retries;
 mod routes;

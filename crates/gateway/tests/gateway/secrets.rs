@@ -36,7 +36,12 @@ async fn no_key_appears_in_logs_answers_receipts_or_lists() {
     let gateway = Gateway::with(start).await;
     let mut told = String::new();
     let mut calls = 0;
-    for model in models.iter().filter_map(|model| model.split('"').nth(1)).chain(["odd", "nowhere", "user"]) {
+    for model in models
+        .iter()
+        .filter_map(|model| model.split('"').nth(1))
+        .filter(|name| !name.contains("://"))
+        .chain(["odd", "nowhere", "user"])
+    {
         for stream in [false, true] {
             for (_, surface) in surfaces(model, "hi", stream) {
                 let answer = gateway.post(&surface.path, &surface.body).await;
