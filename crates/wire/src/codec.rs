@@ -169,6 +169,20 @@ pub trait StreamEncoder: Send {
     }
 }
 
+/// Sampling that nobody chose: agents of this dialect send the usual values of its models with every call.
+///
+/// Its loss changes nothing that was asked for, so it never refuses a call.
+pub(crate) fn is_usual_sampling(request: &Request, field: &str) -> bool {
+    if request.extras.dialect != Some(Dialect::Gemini) {
+        return false;
+    }
+    match field {
+        "top_p" => request.top_p == Some(0.95),
+        "top_k" => matches!(request.top_k, Some(40 | 64)),
+        _ => false,
+    }
+}
+
 /// The codec of a dialect.
 pub fn codec(dialect: Dialect) -> &'static dyn Codec {
     match dialect {

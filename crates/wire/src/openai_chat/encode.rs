@@ -6,6 +6,7 @@ use tollway_model::{
 
 use super::encode_message::Messages;
 use super::write::{self, Map};
+use crate::codec::is_usual_sampling;
 use crate::{Encoded, Restore, Target};
 
 pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notices) -> Result<Encoded> {
@@ -60,6 +61,9 @@ impl Fields<'_, '_> {
         for (key, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
             match value {
                 // 1 is what such models use anyway.
+                Some(_) if fixed && is_usual_sampling(request, key) => {
+                    self.notices.changed(key, "the usual value of the caller's dialect: left out");
+                }
                 Some(value) if fixed && value != 1.0 => {
                     self.notices.dropped(key, "the model does not let its sampling be changed");
                 }
@@ -70,6 +74,8 @@ impl Fields<'_, '_> {
         if let Some(k) = request.top_k {
             if is_native(request) {
                 map.int("top_k", k);
+            } else if is_usual_sampling(request, "top_k") {
+                self.notices.changed("top_k", "the usual value of the caller's dialect: left out");
             } else {
                 self.notices.dropped("top_k", "Chat Completions has no such field");
             }

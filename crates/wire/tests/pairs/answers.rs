@@ -11,32 +11,32 @@ use crate::support::{VIEW, events, fold, frames, pairs, shown};
 
 /// What a provider says, apart from how.
 #[derive(Debug, Clone)]
-pub struct Said {
-    pub thought: Option<String>,
-    pub text: Option<String>,
-    pub calls: Vec<Called>,
-    pub ending: Ending,
+pub(crate) struct Said {
+    pub(crate) thought: Option<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) calls: Vec<Called>,
+    pub(crate) ending: Ending,
     /// Prompt, of it cached, generated, of it thinking.
-    pub tokens: (u64, u64, u64, u64),
+    pub(crate) tokens: (u64, u64, u64, u64),
 }
 
 #[derive(Debug, Clone)]
-pub struct Called {
-    pub name: String,
-    pub arguments: Value,
+pub(crate) struct Called {
+    pub(crate) name: String,
+    pub(crate) arguments: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     Done,
     Limit,
     Filtered,
 }
 
 /// An Anthropic signature; opaque, and with all that base64 has.
-pub const CLAUDE_SIGNATURE: &str = "ErUBCkYIBxgCIkD+/a8c=";
+pub(crate) const CLAUDE_SIGNATURE: &str = "ErUBCkYIBxgCIkD+/a8c=";
 /// A Gemini signature.
-pub const GEMINI_SIGNATURE: &str = "CpMBAdHtim8+/w0=";
+pub(crate) const GEMINI_SIGNATURE: &str = "CpMBAdHtim8+/w0=";
 
 fn pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
@@ -44,7 +44,7 @@ fn pieces(text: &str) -> Vec<String> {
 }
 
 /// The answer of a provider of `dialect` in one piece.
-pub fn whole(dialect: Dialect, said: &Said) -> Value {
+pub(crate) fn whole(dialect: Dialect, said: &Said) -> Value {
     match dialect {
         Dialect::Anthropic => anthropic(said),
         Dialect::Gemini => gemini(gemini_parts(said), said),
@@ -53,7 +53,7 @@ pub fn whole(dialect: Dialect, said: &Said) -> Value {
 }
 
 /// The same as a stream.
-pub fn stream(dialect: Dialect, said: &Said) -> String {
+pub(crate) fn stream(dialect: Dialect, said: &Said) -> String {
     match dialect {
         Dialect::Anthropic => anthropic_stream(said),
         Dialect::Gemini => gemini_stream(said),
@@ -345,7 +345,7 @@ fn called() -> impl Strategy<Value = Called> {
 }
 
 prop_compose! {
-    pub fn said()(
+    pub(crate) fn said()(
         thought in option::of(text()), text in option::of(text()), calls in vec(called(), 0..4),
         ending in proptest::sample::select(&[Ending::Done, Ending::Done, Ending::Limit, Ending::Filtered][..]),
         (fresh, cached, visible, thinking) in (1..5000_u64, 0..5000_u64, 1..900_u64, 0..900_u64),

@@ -6,15 +6,15 @@ use tollway_wire::openai_chat::Quirks;
 use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
 
 /// The dialects that clients and providers both speak.
-pub const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
+pub(crate) const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
 
 /// Every surface with every target.
-pub fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
+pub(crate) fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
     CHATS.into_iter().flat_map(|surface| CHATS.into_iter().map(move |target| (surface, target)))
 }
 
 /// A model that each provider really has, by what its codec keys on: the name.
-pub fn model(target: Dialect) -> &'static str {
+pub(crate) fn model(target: Dialect) -> &'static str {
     match target {
         Dialect::Anthropic => "claude-sonnet-4-5",
         Dialect::Gemini => "gemini-3-pro-preview",
@@ -23,18 +23,18 @@ pub fn model(target: Dialect) -> &'static str {
 }
 
 /// How answers are shown.
-pub const VIEW: View<'static> =
+pub(crate) const VIEW: View<'static> =
     View { model: "group", id: "call_fixture", created: 1_700_000_000, include_usage: true, framing: Framing::Sse };
 
 /// Writes `request` for a provider of `target`, with everything known to work.
-pub fn encode(request: &Request, target: Dialect, notices: &mut Notices) -> Result<Encoded, Error> {
+pub(crate) fn encode(request: &Request, target: Dialect, notices: &mut Notices) -> Result<Encoded, Error> {
     let (capabilities, quirks) = (Capabilities::default(), Quirks::default());
     let place = Target { model: model(target), capabilities: &capabilities, quirks: &quirks };
     codec(target).encode_request(request, &place, notices)
 }
 
 /// Reads a client's body as the server does: Gemini's model and stream flag are in the URL.
-pub fn decode(surface: Dialect, body: &Value) -> Request {
+pub(crate) fn decode(surface: Dialect, body: &Value) -> Request {
     let mut request = codec(surface)
         .decode_request(body.to_string().as_bytes())
         .unwrap_or_else(|error| panic!("{surface}: {error}: {body:#}"));
@@ -43,7 +43,7 @@ pub fn decode(surface: Dialect, body: &Value) -> Request {
 }
 
 /// The body a provider of `target` gets, and the notices.
-pub fn translated(surface: Dialect, target: Dialect, body: &Value) -> (Value, Encoded, Notices) {
+pub(crate) fn translated(surface: Dialect, target: Dialect, body: &Value) -> (Value, Encoded, Notices) {
     let request = decode(surface, body);
     let mut notices = Notices::new();
     let encoded = encode(&request, target, &mut notices)
@@ -52,7 +52,7 @@ pub fn translated(surface: Dialect, target: Dialect, body: &Value) -> (Value, En
 }
 
 /// The events of a stream cut into pieces of `size` bytes; they obey the laws and end.
-pub fn events(dialect: Dialect, stream: &[u8], size: usize, restore: &Restore) -> Vec<Event> {
+pub(crate) fn events(dialect: Dialect, stream: &[u8], size: usize, restore: &Restore) -> Vec<Event> {
     let mut decoder = codec(dialect).decoder(restore.clone());
     let mut events = Vec::new();
     stream.chunks(size.max(1)).for_each(|chunk| decoder.push(chunk, &mut events));
@@ -66,14 +66,14 @@ pub fn events(dialect: Dialect, stream: &[u8], size: usize, restore: &Restore) -
 }
 
 /// The events folded into the whole answer.
-pub fn fold(events: Vec<Event>) -> Result<Response, Error> {
+pub(crate) fn fold(events: Vec<Event>) -> Result<Response, Error> {
     let mut fold = Fold::new();
     events.into_iter().for_each(|event| fold.push(event));
     fold.finish()
 }
 
 /// The stream a client of `surface` gets.
-pub fn shown(surface: Dialect, events: &[Event]) -> Vec<u8> {
+pub(crate) fn shown(surface: Dialect, events: &[Event]) -> Vec<u8> {
     let mut encoder = codec(surface).encoder(&VIEW);
     let mut bytes = Vec::new();
     events.iter().for_each(|event| encoder.push(event, &mut bytes));
@@ -81,7 +81,7 @@ pub fn shown(surface: Dialect, events: &[Event]) -> Vec<u8> {
 }
 
 /// The JSON frames of a stream, `[DONE]` left out.
-pub fn frames(stream: &[u8]) -> Vec<Value> {
+pub(crate) fn frames(stream: &[u8]) -> Vec<Value> {
     let text = String::from_utf8(stream.to_vec()).unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
     data.map(|data| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"))).collect()
