@@ -169,18 +169,12 @@ pub trait StreamEncoder: Send {
     }
 }
 
-/// Sampling that nobody chose: agents of this dialect send the usual values of its models with every call.
+/// Sampling that nobody chose: Gemini's agents send the usual values of its models with every call.
 ///
 /// Its loss changes nothing that was asked for, so it never refuses a call.
-pub(crate) fn is_usual_sampling(request: &Request, field: &str) -> bool {
-    if request.extras.dialect != Some(Dialect::Gemini) {
-        return false;
-    }
-    match field {
-        "top_p" => request.top_p == Some(0.95),
-        "top_k" => matches!(request.top_k, Some(40 | 64)),
-        _ => false,
-    }
+pub(crate) fn is_usual_sampling(request: &Request) -> bool {
+    request.extras.dialect == Some(Dialect::Gemini)
+        && (request.temperature, request.top_p, request.top_k) == (Some(1.0), Some(0.95), Some(64))
 }
 
 /// The codec of a dialect.

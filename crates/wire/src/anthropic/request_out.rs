@@ -249,7 +249,7 @@ fn sampling(
             ("top_k", sampling.top_k.is_some()),
         ];
         for (field, _) in refused.into_iter().filter(|(_, asked)| *asked) {
-            if is_usual_sampling(request, field) {
+            if is_usual_sampling(request) {
                 notices.changed(field, "the usual value of the caller's dialect: left out");
             } else {
                 notices.dropped(field, "the model chooses its own sampling");

@@ -3,10 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tollway_model::{Dialect, Notices, Request};
-use tollway_wire::codec;
+use tollway_model::{Capabilities, Dialect, Effort, Notices, Request, Support};
+use tollway_wire::openai_chat::Quirks;
+use tollway_wire::{Target, codec};
 
-use crate::support::{CHATS, decode, encode, pairs, translated};
+use crate::support::{CHATS, decode, encode, model, pairs, translated};
 
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
@@ -357,4 +358,73 @@ proptest! {
             }
         }
     }
+}
+
+/// What the provider gets of `field`, for a model with these capabilities.
+fn sent(surface: Dialect, target: Dialect, body: &Value, capabilities: &Capabilities, field: &str) -> Value {
+    let request = decode(surface, body);
+    let quirks = Quirks::default();
+    let place = Target { model: model(target), capabilities, quirks: &quirks };
+    let mut notices = Notices::new();
+    let encoded = codec(target).encode_request(&request, &place, &mut notices).unwrap();
+    assert_eq!(notices.first_dropped(), None, "{surface} to {target}: {body}");
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    sent.pointer(field).cloned().unwrap_or_default()
+}
+
+#[test]
+fn efforts_and_budgets_fit_the_class_of_the_model() {
+    let knows = |reasoning, adaptive_thinking, efforts: &[Effort]| Capabilities {
+        reasoning,
+        adaptive_thinking,
+        efforts: efforts.to_vec(),
+        ..Capabilities::default()
+    };
+    let thinks = knows(Support::Yes, Support::No, &[]);
+    let silent = knows(Support::No, Support::Unknown, &[]);
+    let chooses = knows(Support::Yes, Support::Yes, &[]);
+    let newest = knows(Support::Yes, Support::No, &[Effort::None, Effort::Low, Effort::Medium, Effort::High]);
+    let claude = |thinking: Value, effort: Option<&str>| {
+        let mut body = base(Dialect::Anthropic);
+        body["max_tokens"] = json!(9000);
+        body["thinking"] = thinking;
+        if let Some(effort) = effort {
+            body["output_config"] = json!({ "effort": effort });
+        }
+        body
+    };
+    let openai = |body: &Value, model: &Capabilities| {
+        sent(Dialect::Anthropic, Dialect::OpenaiChat, body, model, "/reasoning_effort")
+    };
+    let budget = claude(json!({"type": "enabled", "budget_tokens": 31999}), None);
+    assert_eq!(openai(&budget, &thinks), "high");
+    assert_eq!(openai(&budget, &silent), Value::Null);
+    // Few models know the word `max`; all that think know `high`.
+    let most = claude(json!({"type": "adaptive"}), Some("max"));
+    assert_eq!(openai(&most, &thinks), "high");
+    let off = claude(json!({"type": "disabled"}), None);
+    assert_eq!((openai(&off, &thinks), openai(&off, &newest)), (Value::Null, json!("none")));
+
+    let mut effort = base(Dialect::OpenaiChat);
+    effort["reasoning_effort"] = json!("high");
+    let anthropic = |model: &Capabilities, field| sent(Dialect::OpenaiChat, Dialect::Anthropic, &effort, model, field);
+    assert_eq!(anthropic(&thinks, "/thinking"), json!({"type": "enabled", "budget_tokens": 4096}));
+    assert_eq!(anthropic(&chooses, "/thinking/type"), "adaptive");
+    assert_eq!(anthropic(&chooses, "/output_config/effort"), "high");
+}
+
+#[test]
+fn the_usual_sampling_of_a_gemini_agent_refuses_nothing() {
+    let mut body = base(Dialect::Gemini);
+    body["generationConfig"] = json!({"temperature": 1, "topP": 0.95, "topK": 64});
+    let fixed = Capabilities { sampling_params: Support::No, ..Capabilities::default() };
+    for target in [Dialect::OpenaiChat, Dialect::Anthropic] {
+        for capabilities in [&Capabilities::default(), &fixed] {
+            assert_eq!(sent(Dialect::Gemini, target, &body, capabilities, "/temperature"), Value::Null);
+        }
+    }
+    body["generationConfig"]["topK"] = json!(3);
+    let mut notices = Notices::new();
+    encode(&decode(Dialect::Gemini, &body), Dialect::OpenaiChat, &mut notices).unwrap();
+    assert_eq!(notices.first_dropped().map(|notice| &*notice.field), Some("top_k"));
 }
