@@ -6,30 +6,26 @@ use crate::entry::{Derived, Entry, Limits};
 
 /// What every Claude does, with what its version adds; `None` for other names.
 ///
-/// Knows names shaped `claude-{family}-{major}[-{minor}]` anywhere in `name`. Carries no price.
+/// Knows names shaped `claude-{family}-{major}[-{minor}]`, and the older `claude-{major}[-{minor}]-{family}`, anywhere
+/// in `name`. Carries no price.
 pub(crate) fn claude(provider: &str, name: &str) -> Option<Entry> {
     let (family, version) = claude_version(name)?;
     let mut entry = Entry {
         id: name.to_owned(),
         label: provider.to_owned(),
         mode: Some("chat".into()),
-        limits: Limits { input: Some(200_000), output: Some(64_000), ..Limits::default() },
+        limits: Limits { input: Some(200_000), output: Some(longest_answer(version)), ..Limits::default() },
         derived: Some(Derived::Family),
         ..Entry::default()
     };
-    for capability in [
-        "tools",
-        "parallel_tools",
-        "tool_choice",
-        "vision",
-        "prompt_caching",
-        "json_schema",
-        "reasoning",
-        "pdf",
-        "system",
-    ] {
+    for capability in
+        ["tools", "parallel_tools", "tool_choice", "vision", "prompt_caching", "json_schema", "system"]
+    {
         entry.state(capability, true);
     }
+    let before = |major, minor| version.is_some_and(|version| version < (major, minor));
+    entry.state("reasoning", !before(3, 7));
+    entry.state("pdf", !before(3, 5));
     let since = |major, minor| version.is_some_and(|version| version >= (major, minor));
     if since(4, 5) {
         entry.state("tool_search", true);
@@ -58,11 +54,23 @@ pub(crate) fn claude(provider: &str, name: &str) -> Option<Entry> {
     Some(entry)
 }
 
+/// Longest answer in tokens. Source: the models overview of the provider's documentation.
+fn longest_answer(version: Option<(u32, u32)>) -> u64 {
+    match version {
+        Some((0..=2, _) | (3, 0..=4)) => 4096,
+        Some((3, 5 | 6)) => 8192,
+        _ => 64_000,
+    }
+}
+
 /// The family and version in a Claude name. The version is `None` when the number is not `major[.minor]` with a
 /// major of one digit: `claude-opus-41` is no version 41, and a date is no version.
 fn claude_version(name: &str) -> Option<(&str, Option<(u32, u32)>)> {
     let start = name.find("claude-")? + "claude-".len();
     let rest = name.get(start..)?;
+    if let Some(old) = older_version(rest) {
+        return Some(old);
+    }
     let (family, rest) = rest.split_once('-')?;
     if family.is_empty() || !family.bytes().all(|byte| byte.is_ascii_lowercase()) {
         return None;
@@ -80,6 +88,17 @@ fn claude_version(name: &str) -> Option<(&str, Option<(u32, u32)>)> {
     Some((family, number(major, 1).map(|major| (major, minor))))
 }
 
+/// `3-5-sonnet-20241022`, `3-opus`: how names were shaped up to version 3.
+fn older_version(name: &str) -> Option<(&str, Option<(u32, u32)>)> {
+    let rest = name.strip_prefix("3-").or_else(|| name.strip_prefix("3."))?;
+    let (minor, family) = match rest.split_once('-') {
+        Some((digit, family)) if digit.len() == 1 => (digit.parse().ok()?, family),
+        _ => (0, rest),
+    };
+    let family = family.split(['-', '.', '_', '@', ':']).next()?;
+    matches!(family, "haiku" | "sonnet" | "opus").then_some((family, Some((3, minor))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +114,11 @@ mod tests {
         check("anthropic/claude-opus-4.8", Some(("opus", Some((4, 8)))));
         check("claude-opus-4-20250514", Some(("opus", Some((4, 0)))));
         check("claude-opus-41", Some(("opus", None)));
-        check("claude-3-5-sonnet", None);
+        check("claude-3-5-sonnet", Some(("sonnet", Some((3, 5)))));
+        check("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Some(("sonnet", Some((3, 7)))));
+        check("anthropic/claude-3.5-haiku", Some(("haiku", Some((3, 5)))));
+        check("claude-3-opus-20240229", Some(("opus", Some((3, 0)))));
+        check("claude-3-20240229", None);
         check("claude-instant-v1", None);
         check("gpt-4o", None);
     }
@@ -107,6 +130,10 @@ mod tests {
         assert!(new.prefill.no() && new.sampling_params.no() && !new.thinking_always_on);
         let old = claude("anthropic", "claude-sonnet-4-2").unwrap().capabilities();
         assert!(old.prefill.yes() && old.adaptive_thinking.no() && !old.sampling_params.no());
+        let thinker = claude("anthropic", "claude-3-7-sonnet-latest").unwrap().capabilities();
+        assert!(thinker.reasoning.yes() && thinker.adaptive_thinking.no());
+        let before = claude("anthropic", "claude-3-5-haiku-latest").unwrap().capabilities();
+        assert!(before.reasoning.no() && before.tools.yes() && before.max_output_tokens == Some(8192));
         let oldest = claude("anthropic", "claude-sonnet-4-20250514").unwrap().capabilities();
         assert!(oldest.native_structured_output.no() && oldest.reasoning.yes());
         let odd = claude("anthropic", "claude-opus-41").unwrap().capabilities();

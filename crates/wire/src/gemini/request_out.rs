@@ -193,9 +193,19 @@ impl Config<'_, '_> {
             self.set("topP", request.top_p);
             self.set("topK", request.top_k);
         }
-        self.set("seed", request.seed);
+        self.seed();
         self.set("presencePenalty", request.presence_penalty);
         self.set("frequencyPenalty", request.frequency_penalty);
+    }
+
+    /// Gemini's seeds have 32 bits: of longer ones the lower half goes along, equal for equal seeds.
+    fn seed(&mut self) {
+        let Some(seed) = self.request.seed else { return };
+        let folded = if i32::try_from(seed).is_ok() { seed } else { seed & i64::from(i32::MAX) };
+        if folded != seed {
+            self.notices.changed("seed", "Gemini takes 32 bits: the lower ones were sent");
+        }
+        self.set("seed", Some(folded));
     }
 
     fn stops(&mut self) {

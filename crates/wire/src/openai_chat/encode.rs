@@ -30,6 +30,9 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
     Ok(Encoded { body, headers: Vec::new(), restore })
 }
 
+/// Most stop texts OpenAI takes. A caller of this dialect knows what its host takes.
+const MOST_STOPS: usize = 4;
+
 /// Did the caller write to us in OpenAI's own words? Then everything may go as it came.
 pub(super) fn is_native(request: &Request) -> bool {
     matches!(request.extras.dialect, Some(Dialect::OpenaiChat | Dialect::OpenaiText))
@@ -81,7 +84,15 @@ impl Fields<'_, '_> {
                 self.notices.dropped("top_k", "Chat Completions has no such field");
             }
         }
-        match request.stop.as_slice() {
+        let stops = match request.stop.get(..MOST_STOPS) {
+            Some(first) if !is_native(request) && request.stop.len() > MOST_STOPS => {
+                let message = format!("at most {MOST_STOPS} stop texts are taken; the rest was left out");
+                self.notices.dropped("stop", message);
+                first
+            }
+            _ => request.stop.as_slice(),
+        };
+        match stops {
             [] => {}
             [one] => map.str("stop", one),
             many => map.list("stop", |list| many.iter().for_each(|stop| list.str(stop))),
@@ -163,9 +174,7 @@ impl Fields<'_, '_> {
             self.notices.changed("thinking", "the target is asked for an effort, or decides by itself");
             return;
         };
-        if wanted == Effort::None
-            && !capabilities.efforts.contains(&Effort::None)
-            && !is_native(self.request)
+        if wanted == Effort::None && !capabilities.efforts.contains(&Effort::None) && !is_native(self.request)
         {
             // Agents switch thinking off by default; most models without the word do not think unasked.
             return;
