@@ -8,7 +8,7 @@ use tollway_model::{Capabilities, Dialect, Error, Notices, OutputFormat, RawJson
 use super::contents_out::{self, Conversation, Setting};
 use super::family::Family;
 use super::names::Names;
-use super::shape::{AnyPart, ContentOut};
+use super::shape::{AnyPart, ContentOut, PartOut};
 use super::tools_out::{self, ToolOut, Tools};
 use super::{schema, thinking};
 use crate::{Encoded, Restore, Target};
@@ -59,13 +59,13 @@ pub(super) fn body<'a>(
     let family = Family::of(target.model);
     let native = request.extras.dialect == Some(Dialect::Gemini);
     let system = !target.capabilities.system.no();
-    let conversation = contents_out::write(
+    let mut conversation = contents_out::write(
         request,
         Setting { family, native, system, names: &mut *names, notices: &mut *notices },
     )?;
     let tools = tools_out::write(request, family, names, notices);
     let mut more = more(request, notices);
-    let mut config = Config {
+    let config = Config {
         request,
         family,
         capabilities: target.capabilities,
@@ -73,8 +73,10 @@ pub(super) fn body<'a>(
         functions: tools.functions,
         notices: &mut *notices,
         members: Members::new(),
-    }
-    .write();
+        instruction: None,
+    };
+    let (mut config, instruction) = config.write();
+    conversation.system.extend(instruction.map(|text| PartOut::text(text).into()));
     let mut tool_config: Members =
         tools.config.iter().map(|(key, value)| (key.clone(), RawJson::from(value.clone()))).collect();
     if native {
@@ -152,10 +154,12 @@ struct Config<'r, 'n> {
     functions: bool,
     notices: &'n mut Notices,
     members: Members,
+    /// What the configuration cannot say and the system instruction must.
+    instruction: Option<String>,
 }
 
 impl Config<'_, '_> {
-    fn write(mut self) -> Members {
+    fn write(mut self) -> (Members, Option<String>) {
         let request = self.request;
         self.set("maxOutputTokens", request.max_output_tokens);
         self.sampling();
@@ -169,7 +173,7 @@ impl Config<'_, '_> {
         let thinking = thinking::write(request, self.family, self.capabilities, self.notices);
         self.set("thinkingConfig", thinking);
         self.voices();
-        self.members
+        (self.members, self.instruction)
     }
 
     fn set<T: Serialize>(&mut self, key: &str, value: Option<T>) {
@@ -226,8 +230,7 @@ impl Config<'_, '_> {
             return;
         }
         if self.functions && !self.native && self.family.before((3, 0)) {
-            self.notices
-                .dropped("response_format", "this model cannot answer in JSON while it has functions");
+            self.format_in_words(output);
             return;
         }
         self.set("responseMimeType", Some("application/json"));
@@ -245,6 +248,23 @@ impl Config<'_, '_> {
             }
             self.set("responseSchema", Some(lowered.schema));
         }
+    }
+
+    /// Models before the third generation refuse functions beside an answer in JSON.
+    fn format_in_words(&mut self, output: &OutputFormat) {
+        const WHY: &str = "this model cannot be held to JSON while it has functions";
+        if self.capabilities.system.no() {
+            self.notices.dropped("response_format", WHY);
+            return;
+        }
+        self.notices.changed("response_format", format!("{WHY}: asked for in words"));
+        let form = match output {
+            OutputFormat::JsonSchema { schema, .. } => format!("JSON of this schema: {}", schema.get()),
+            _ => "one JSON object.".to_owned(),
+        };
+        let text =
+            format!("When you do not call a function, answer with nothing else, no code fence, but {form}");
+        self.instruction = Some(text);
     }
 
     fn voices(&mut self) {

@@ -4,10 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollway_model::{Capabilities, Dialect, Effort, Notices, Request, Support};
-use tollway_wire::openai_chat::Quirks;
-use tollway_wire::{Target, codec};
+use tollway_wire::codec;
 
-use crate::support::{CHATS, decode, encode, model, pairs, translated};
+use crate::support::{CHATS, decode, encode, encode_for, model, pairs, translated};
 
 const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -424,10 +423,8 @@ proptest! {
 /// What the provider gets of `field`, for a model with these capabilities.
 fn sent(surface: Dialect, target: Dialect, body: &Value, capabilities: &Capabilities, field: &str) -> Value {
     let request = decode(surface, body);
-    let quirks = Quirks::default();
-    let place = Target { model: model(target), capabilities, quirks: &quirks };
     let mut notices = Notices::new();
-    let encoded = codec(target).encode_request(&request, &place, &mut notices).unwrap();
+    let encoded = encode_for(model(target), capabilities, &request, target, &mut notices).unwrap();
     assert_eq!(notices.first_dropped(), None, "{surface} to {target}: {body}");
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     sent.pointer(field).cloned().unwrap_or_default()

@@ -9,10 +9,10 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tollway_model::{Dialect, Notices, Severity};
+use tollway_model::{Capabilities, Dialect, Notices, Severity};
 use tollway_testkit::{Call, Script, demo};
 
-use crate::support::{CHATS, decode, encode, model};
+use crate::support::{CHATS, decode, encode_for, model, models};
 
 #[derive(Deserialize)]
 struct Session {
@@ -70,19 +70,25 @@ pub(crate) fn prefix(target: Dialect, body: &[u8]) -> (Vec<String>, String) {
 }
 
 fn check(name: &str, target: Dialect) {
+    for (model, capabilities) in models(target) {
+        check_model(name, target, model, &capabilities);
+    }
+}
+
+fn check_model(name: &str, target: Dialect, model: &str, capabilities: &Capabilities) {
     let session = session(name);
-    let script = Script { thought_signatures: target == Dialect::Gemini, ..Script::default() };
+    let script = Script { thought_signatures: model.starts_with("gemini-3"), ..Script::default() };
     let mut last: Option<(Vec<String>, String)> = None;
     for (turn, mut body) in session.bodies().into_iter().enumerate() {
-        let place = format!("{name} to {target}, turn {turn}");
+        let place = format!("{name} to {model}, turn {turn}");
         // Cache marks move from turn to turn and are no part of what is cached.
         if target == Dialect::Anthropic {
             unmark(&mut body);
         }
         let request = decode(session.surface, &body);
         let mut notices = Notices::new();
-        let encoded =
-            encode(&request, target, &mut notices).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let encoded = encode_for(model, capabilities, &request, target, &mut notices)
+            .unwrap_or_else(|error| panic!("{place}: {error}"));
         let dropped: Vec<_> = notices.iter().filter(|notice| notice.severity == Severity::Dropped).collect();
         assert!(dropped.is_empty(), "{place}: {dropped:?}");
         let sent = String::from_utf8(encoded.body.clone()).unwrap();

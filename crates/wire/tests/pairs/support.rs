@@ -1,7 +1,7 @@
 //! What all of these tests need.
 
 use serde_json::Value;
-use tollway_model::{Capabilities, Dialect, Error, Event, Fold, Laws, Notices, Request, Response};
+use tollway_model::{Capabilities, Dialect, Error, Event, Fold, Laws, Notices, Request, Response, Support};
 use tollway_wire::openai_chat::Quirks;
 use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
 
@@ -33,9 +33,50 @@ pub(crate) const VIEW: View<'static> = View {
 
 /// Writes `request` for a provider of `target`, with everything known to work.
 pub(crate) fn encode(request: &Request, target: Dialect, notices: &mut Notices) -> Result<Encoded, Error> {
-    let (capabilities, quirks) = (Capabilities::default(), Quirks::default());
-    let place = Target { model: model(target), capabilities: &capabilities, quirks: &quirks };
-    codec(target).encode_request(request, &place, notices)
+    encode_for(model(target), &Capabilities::default(), request, target, notices)
+}
+
+/// Writes `request` for this model.
+pub(crate) fn encode_for(
+    model: &str,
+    capabilities: &Capabilities,
+    request: &Request,
+    target: Dialect,
+    notices: &mut Notices,
+) -> Result<Encoded, Error> {
+    let quirks = Quirks::default();
+    codec(target).encode_request(request, &Target { model, capabilities, quirks: &quirks }, notices)
+}
+
+/// Models of each class that a provider of `target` has.
+pub(crate) fn models(target: Dialect) -> Vec<(&'static str, Capabilities)> {
+    let class = |reasoning, adaptive_thinking, sampling_params| Capabilities {
+        reasoning,
+        adaptive_thinking,
+        sampling_params,
+        ..Capabilities::default()
+    };
+    let (yes, no, unknown) = (Support::Yes, Support::No, Support::Unknown);
+    match target {
+        Dialect::Anthropic => vec![
+            ("claude-sonnet-4-5", class(yes, no, unknown)),
+            ("claude-opus-4-6", Capabilities { prefill: no, ..class(yes, yes, unknown) }),
+            (
+                "claude-opus-4-8",
+                Capabilities { mid_conversation_system: yes, prefill: no, ..class(yes, yes, no) },
+            ),
+            ("claude-new", Capabilities::default()),
+        ],
+        Dialect::Gemini => ["gemini-2.0-flash", "gemini-2.5-pro", "gemini-3-pro-preview", "gemini-3.5-flash"]
+            .map(|name| (name, Capabilities::default()))
+            .to_vec(),
+        _ => vec![
+            ("gpt-4o", class(no, no, unknown)),
+            ("o3", class(yes, no, unknown)),
+            ("gpt-5", Capabilities { sampling_params: no, ..class(yes, no, unknown) }),
+            ("new", Capabilities::default()),
+        ],
+    }
 }
 
 /// Reads a client's body as the server does: Gemini's model and stream flag are in the URL.

@@ -350,7 +350,12 @@ fn schemas_of_answers_depend_on_the_generation_and_on_tools() {
     );
     request.tools = vec![function("f", json!({}))];
     assert_eq!(config(&request, "gemini-2.5-pro"), Value::Null);
-    assert_eq!(encode(&request, "gemini-2.5-pro").1.first_dropped().unwrap().field, "response_format");
+    let (encoded, notices) = encode(&request, "gemini-2.5-pro");
+    let sent = body(&encoded);
+    assert_eq!(listed(&notices), [(CHANGED, "response_format".to_owned())]);
+    assert_eq!(sent["generationConfig"].get("responseMimeType"), None);
+    let words = sent["systemInstruction"]["parts"][0]["text"].as_str().unwrap();
+    assert!(words.contains("JSON of this schema: {"), "{words}");
     assert_eq!(config(&request, "gemini-3-pro")["responseJsonSchema"], schema);
 }
 
