@@ -4,6 +4,7 @@
 //! in their turn, and no empty text. Whatever that changes is noted.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,6 +42,9 @@ pub(super) struct Writer<'a, 'w> {
     pub(super) citations: Option<&'a RawJson>,
     pub(super) notices: &'w mut Notices,
     pub(super) uses_files: bool,
+    /// How often each call id has been used. Hosts that number their calls anew in every answer repeat ids, and the
+    /// API wants them unique; a result answers the latest.
+    pub(super) used: HashMap<&'a str, u32>,
 }
 
 impl<'a> Writer<'a, '_> {
@@ -265,6 +269,15 @@ impl<'a> Writer<'a, '_> {
         Ok(Block::Document { source, title, citations: self.citations, cache_control: None })
     }
 
+    /// The id to send for the latest call of this id.
+    fn call_id(&self, id: &str) -> String {
+        let sent = self.ids.get(id);
+        match self.used.get(id) {
+            None | Some(1) => sent.to_owned(),
+            Some(times) => format!("{sent}_{times}"),
+        }
+    }
+
     fn tool_use(&mut self, call: &'a ToolCall, place: Place) -> Block<'a> {
         if call.signature.is_some() {
             self.notices.changed(place.field(), "another provider's signature of a tool call: left out");
@@ -281,8 +294,10 @@ impl<'a> Writer<'a, '_> {
                 })
             }
         };
+        let used = self.used.entry(&call.id).or_default();
+        *used += 1;
         Block::ToolUse {
-            id: Cow::Owned(self.ids.get(&call.id).to_owned()),
+            id: Cow::Owned(self.call_id(&call.id)),
             name: Cow::Owned(self.names.get(&call.name).to_owned()),
             input,
             cache_control: None,
@@ -301,7 +316,7 @@ impl<'a> Writer<'a, '_> {
             }
         };
         Ok(Block::ToolResult {
-            tool_use_id: Cow::Owned(self.ids.get(&result.call_id).to_owned()),
+            tool_use_id: Cow::Owned(self.call_id(&result.call_id)),
             content,
             is_error: result.is_error,
             cache_control: None,

@@ -1,7 +1,7 @@
 //! Neutral request → what a provider of this dialect takes.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 use serde_json::json;
@@ -45,6 +45,7 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
             .and_then(|fields| fields.get(DOCUMENT_CITATIONS)),
         notices,
         uses_files: false,
+        used: HashMap::new(),
     };
     let Conversation { mut system, turns, uses_files } = writer.conversation(request)?;
     forgo_thinking(&mut plan, &turns, capabilities, notices);

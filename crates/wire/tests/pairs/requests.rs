@@ -519,3 +519,22 @@ fn long_seeds_are_folded_for_gemini() {
         assert_eq!(notices.is_empty(), seed == expected);
     }
 }
+
+#[test]
+fn hosts_that_repeat_the_ids_of_calls_do_no_harm_elsewhere() {
+    let call = |name: &str| json!([{"id": "call_0", "type": "function", "function": {"name": name, "arguments": "{}"}}]);
+    let mut body = base(Dialect::OpenaiChat);
+    body["messages"] = json!([
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": null, "tool_calls": call("f")},
+        {"role": "tool", "tool_call_id": "call_0", "content": "one"},
+        {"role": "assistant", "content": null, "tool_calls": call("g")},
+        {"role": "tool", "tool_call_id": "call_0", "content": "two"}]);
+    let (sent, ..) = translated(Dialect::OpenaiChat, Dialect::Gemini, &body);
+    let name = |turn: usize| sent["contents"][turn]["parts"][0]["functionResponse"]["name"].clone();
+    assert_eq!((name(2), name(4)), (json!("f"), json!("g")));
+    let (sent, ..) = translated(Dialect::OpenaiChat, Dialect::Anthropic, &body);
+    let id = |turn: usize, field: &str| sent["messages"][turn]["content"][0][field].clone();
+    assert_eq!((id(1, "id"), id(2, "tool_use_id")), (json!("call_0"), json!("call_0")));
+    assert_eq!((id(3, "id"), id(4, "tool_use_id")), (json!("call_0_2"), json!("call_0_2")));
+}
