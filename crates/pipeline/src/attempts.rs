@@ -126,6 +126,10 @@ async fn attempt(
     let sent = Instant::now();
     let result = receive(gateway, call, endpoint, request, lane, &rules.timeouts, showing).await;
     let waited = sent.elapsed();
+    let result = result.map_err(|Refused { error, headers }| {
+        ticket.refused(headers);
+        error
+    });
     let error = result.as_ref().err();
     ticket.attempt(attempt_record(deployment, target, since, begun.elapsed(), error), waited);
     if let Ok(opened) = &result {
@@ -146,22 +150,25 @@ async fn receive(
     lane: Lane,
     timeouts: &Timeouts,
     showing: &Showing,
-) -> Result<Opened, Error> {
+) -> Result<Opened, Refused> {
     let target = match &lane {
         Lane::Verbatim => call.ask.surface,
         Lane::Translated { target, .. } => *target,
     };
     match send(&gateway.transport, endpoint, request, target, timeouts).await {
-        Ok(received) => open(received, lane, &call.ask, showing).await,
-        Err(Refused { error, .. }) => {
-            log_refusal(&error, target);
-            Err(error)
+        Ok(received) => Ok(open(received, lane, &call.ask, showing).await?),
+        Err(refused) => {
+            log_refusal(&refused.error, target);
+            Err(refused)
         }
     }
 }
 
 /// The parts of an error that the caller must not see are for the operator's log.
 fn log_refusal(error: &Error, target: Dialect) {
+    if !tracing::enabled!(target: "tollway::attempt", tracing::Level::DEBUG) {
+        return;
+    }
     let context: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}={value}")).collect();
     tracing::debug!(target: "tollway::attempt", dialect = target.name(), kind = error.kind().code(), context = context.join(" "), "attempt failed");
 }

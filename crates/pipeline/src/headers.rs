@@ -28,6 +28,8 @@ names! {
     NOTICES = "x-tollway-notices";
     ACCEL_BUFFERING = "x-accel-buffering";
     REQUEST_ID = "x-request-id";
+    ANTHROPIC_REQUEST_ID = "request-id";
+    SHOULD_RETRY = "x-should-retry";
 }
 
 /// Provider headers known under both names, so that the usual ones cost no allocation.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Notices, Usage};
 use tollway_prices::{Facts, PriceSheet};
 
@@ -25,6 +26,8 @@ pub(crate) struct Ticket {
     /// Time spent waiting: for providers, and between attempts.
     waited: Duration,
     prices: Option<Arc<PriceSheet>>,
+    /// What the provider that refused last said beside its error: its rate limits.
+    refusal: Option<HeaderMap>,
     /// `None` once settled.
     receipt: Option<Receipt>,
     /// Given back when the call is over, however it ends.
@@ -68,6 +71,7 @@ impl Ticket {
             first_byte: None,
             waited: Duration::ZERO,
             prices: None,
+            refusal: None,
             receipt: Some(receipt),
             _place: place,
         }
@@ -94,6 +98,16 @@ impl Ticket {
     /// A pause between attempts is not the gateway's own time.
     pub(crate) fn paused(&mut self, pause: Duration) {
         self.waited += pause;
+    }
+
+    /// The headers of a provider's refusal; none when it did not answer.
+    pub(crate) fn refused(&mut self, headers: Option<HeaderMap>) {
+        self.refusal = headers;
+    }
+
+    /// The headers of the last refusal.
+    pub(crate) fn refusal(&self) -> Option<&HeaderMap> {
+        self.refusal.as_ref()
     }
 
     /// What the last attempt's failure led to.
