@@ -100,6 +100,16 @@ def test_there_are_snippets_of_every_kind():
     assert all(kinds.count(kind) >= 1 for kind in ("bash", "python", "yaml", "js")), kinds
 
 
+def test_every_bound_that_can_be_set_is_in_the_list_of_limits():
+    reference = (harness.ROOT / "docs" / "reference" / "config.md").read_text()
+    settings = set()
+    for section in ("tollway.limits", "tollway.timeouts", "tollway.calls", "tollway.receipts"):
+        part = reference.split(f"## `{section}`\n")[1].split("\n## ")[0]
+        settings |= {f"{section}.{name}" for name in re.findall(r"^- \*\*`(\w+)`\*\*", part, re.MULTILINE)}
+    listed = set(re.findall(r"`(tollway\.\w+\.\w+)`", (harness.ROOT / "docs" / "limits.md").read_text()))
+    assert len(settings) > 15 and listed == settings
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_links_lead_somewhere(document):
     targets = [target.partition("#")[0] for target in LINK.findall(document.read_text())]

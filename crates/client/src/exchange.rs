@@ -13,7 +13,7 @@ use tollway_model::{
 };
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::EmbeddingRequest;
-use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, write_str};
+use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, Pieces, write_str};
 use tollway_wire::{Encoded, Framing, Restore, codec, embedding, gemini, openai_chat};
 
 use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
@@ -113,7 +113,7 @@ pub enum Lane {
 #[derive(Debug)]
 pub struct Prepared {
     /// The request, signed.
-    pub request: http::Request<Bytes>,
+    pub request: http::Request<Pieces>,
     /// How its answer comes back.
     pub lane: Lane,
     /// What translation changed or dropped.
@@ -167,7 +167,7 @@ pub fn prepare(
     } else {
         let translated = Translation { endpoint, ask, operation, target };
         let (body, restore, headers) = translated.body(defaults, &mut notices)?;
-        (body, Lane::Translated { target, restore }, Cow::Owned(headers))
+        (Pieces::from(body), Lane::Translated { target, restore }, Cow::Owned(headers))
     };
     if !drop_params && let Some(refused) = notices.first_dropped() {
         let message = format!(
@@ -185,7 +185,7 @@ fn verbatim_body(
     ask: &Ask,
     defaults: &[(String, RawJson)],
     notices: &mut Notices,
-) -> Result<Bytes> {
+) -> Result<Pieces> {
     let mut edits = ask.edits.clone();
     for (field, value) in defaults {
         if ask.envelope.get(field).is_some() {
@@ -201,13 +201,13 @@ fn verbatim_body(
         }
     }
     edits.extend(endpoint.edits(&ask.envelope, ask.operation, ask.surface, ask.stream, notices)?);
-    let body = ask.envelope.rewrite(&edits);
-    let quirks = endpoint.quirks();
     let chat = ask.surface == Dialect::OpenaiChat && ask.operation == Operation::Chat;
-    if chat && *quirks != openai_chat::Quirks::default() {
-        return Ok(openai_chat::patch(&body, quirks)?.map_or(body, Bytes::from));
+    if chat && openai_chat::may_concern(&ask.envelope, endpoint.quirks()) {
+        let body = ask.envelope.rewrite(&edits);
+        let patched = openai_chat::patch(&body, endpoint.quirks())?;
+        return Ok(Pieces::from(patched.map_or(body, Bytes::from)));
     }
-    Ok(body)
+    Ok(ask.envelope.rewrite_pieces(&edits))
 }
 
 /// Does a default named as in OpenAI's dialect mean the same in the caller's?
@@ -366,7 +366,7 @@ fn cannot(ask: &Ask) -> Error {
 pub async fn send(
     transport: &Transport,
     endpoint: &Endpoint,
-    request: http::Request<Bytes>,
+    request: http::Request<Pieces>,
     target: Dialect,
     timeouts: &Timeouts,
 ) -> std::result::Result<Received, Refused> {

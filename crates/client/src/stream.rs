@@ -113,6 +113,12 @@ impl EventStream {
         Ok(Completion { response: self.fold.finish()?, notices: self.notices, cost })
     }
 
+    /// What has been read, as an answer: all there is of a stream that broke. An answer that was cut short has no
+    /// finish reason.
+    pub fn partial(self) -> Response {
+        self.fold.partial()
+    }
+
     /// Waits for the first events, so that a failure before them can still be retried.
     pub(crate) async fn peek(&mut self) -> Result<()> {
         std::future::poll_fn(|context| self.poll_ready(context)).await;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -21,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tollway_model::{Error, Kind, Result, Retry};
+use tollway_wire::json::Pieces;
 
 use crate::body::AnswerBody;
 
@@ -75,8 +75,8 @@ pub(crate) fn bounded(duration: Duration) -> Duration {
     duration.min(Duration::from_secs(365 * 24 * 3600))
 }
 
-type Plain = Client<Bounded<Route>, Full<Bytes>>;
-type Tls = Client<Bounded<HttpsConnector<Route>>, Full<Bytes>>;
+type Plain = Client<Bounded<Route>, Outgoing>;
+type Tls = Client<Bounded<HttpsConnector<Route>>, Outgoing>;
 
 /// Sends requests. Cheap to clone: clones share connections.
 #[derive(Clone)]
@@ -139,10 +139,14 @@ impl Transport {
     /// Sends `request` and waits for the answer's headers.
     ///
     /// Dropping the future, or the body it returns, closes the connection, so the provider stops generating.
-    pub async fn send(&self, request: http::Request<Bytes>, timeouts: &Timeouts) -> Result<Answer> {
+    pub async fn send<B: Into<Pieces>>(
+        &self,
+        request: http::Request<B>,
+        timeouts: &Timeouts,
+    ) -> Result<Answer> {
         let start = Instant::now();
         let wait = bounded(timeouts.first_byte.min(timeouts.total));
-        let mut request = request.map(Full::new);
+        let mut request = request.map(|body| Outgoing(body.into()));
         let secure = request.uri().scheme_str() == Some("https");
         if let Some(auth) = &self.0.proxy_auth
             && !secure
@@ -161,6 +165,29 @@ impl Transport {
         let (parts, body) = answer.into_parts();
         let body = AnswerBody::new(body, start, timeouts);
         Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+/// A request's body. Its pieces leave in one vectored write.
+struct Outgoing(Pieces);
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.pop().map(|piece| Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.len() as u64)
     }
 }
 

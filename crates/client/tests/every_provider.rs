@@ -26,9 +26,11 @@ fn request(provider: &Provider) -> Request {
 
 /// The base of `provider`, moved to the fake: the path stays, so that a wrong path would be seen.
 fn base(provider: &Provider, fake: &FakeProvider) -> String {
-    let path = provider.base_url.as_deref().and_then(|base| base.split_once("://")).map_or("", |(_, rest)| {
-        rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("")
-    });
+    let path = provider
+        .base_url
+        .as_deref()
+        .and_then(|base| base.split_once("://"))
+        .map_or("", |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or(""));
     let path = if path.contains('{') { "/v1" } else { path };
     let path = if path.is_empty() && provider.dialect == Some(Dialect::OpenaiChat) { "/v1" } else { path };
     format!("{}{path}", fake.url())

@@ -291,7 +291,7 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
-        "cooldowns, and retries by kind of failure, are",
+        "cooldowns and retries by kind of failure are",
         "a failing deployment keeps its share of the calls; what may pass is tried again, `num_retries` times",
         &[
             "allowed_fails*",
@@ -588,7 +588,7 @@ mod tests {
         check("litellm_params", "vertex_project", "sign-in to clouds by these means is");
         check("general_settings", "store_model_in_db", "keys, users and spend in a database are");
         check("router_settings", "fallbacks", "fallbacks to other models are");
-        check("litellm_settings", "allowed_fails", "cooldowns, and retries by kind of failure, are");
+        check("litellm_settings", "allowed_fails", "cooldowns and retries by kind of failure are");
         check("litellm_params", "tags", "these ways to choose a deployment are");
         check("litellm_params", "mock_response", "mocked answers are");
         check("litellm_params", "use_in_pass_through", "pass-through and provider file routes are");

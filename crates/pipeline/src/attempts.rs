@@ -84,6 +84,7 @@ pub(crate) async fn run(
                 }
                 ticket.then(format!("tried again after {} ms", pause.as_millis()));
                 tokio::time::sleep(pause).await;
+                ticket.paused(pause);
             }
         }
         tried += 1;
@@ -141,7 +142,7 @@ async fn receive(
     gateway: &Gateway,
     call: &Call,
     endpoint: &Endpoint,
-    request: http::Request<bytes::Bytes>,
+    request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     timeouts: &Timeouts,
     showing: &Showing,

@@ -156,7 +156,7 @@ pub struct Timing {
     pub total_us: u64,
     /// To the first byte for the caller.
     pub first_byte_us: Option<u64>,
-    /// Spent in the gateway itself, not waiting for the provider.
+    /// Until the first byte, spent in the gateway itself: not waiting for providers, not pausing between attempts.
     pub overhead_us: u64,
 }
 

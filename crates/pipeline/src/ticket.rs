@@ -22,8 +22,8 @@ pub(crate) struct Ticket {
     receipts: Arc<Receipts>,
     started: Instant,
     first_byte: Option<Duration>,
-    /// Time spent waiting for providers.
-    upstream: Duration,
+    /// Time spent waiting: for providers, and between attempts.
+    waited: Duration,
     prices: Option<Arc<PriceSheet>>,
     /// `None` once settled.
     receipt: Option<Receipt>,
@@ -66,7 +66,7 @@ impl Ticket {
             receipts,
             started: call.started,
             first_byte: None,
-            upstream: Duration::ZERO,
+            waited: Duration::ZERO,
             prices: None,
             receipt: Some(receipt),
             _place: place,
@@ -85,10 +85,15 @@ impl Ticket {
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
     pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
-        self.upstream += waited;
+        self.waited += waited;
         if let Some(receipt) = &mut self.receipt {
             receipt.attempts.push(record);
         }
+    }
+
+    /// A pause between attempts is not the gateway's own time.
+    pub(crate) fn paused(&mut self, pause: Duration) {
+        self.waited += pause;
     }
 
     /// What the last attempt's failure led to.
@@ -133,7 +138,7 @@ impl Ticket {
 
     /// Time spent in the gateway so far.
     pub(crate) fn overhead(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.upstream)
+        self.started.elapsed().saturating_sub(self.waited)
     }
 
     /// The client has the whole answer. Returns what it cost.
@@ -163,7 +168,8 @@ impl Ticket {
         receipt.timing = Timing {
             total_us: micros(total),
             first_byte_us: self.first_byte.map(micros),
-            overhead_us: micros(total.saturating_sub(self.upstream)),
+            // From its first byte on a stream flows as fast as its provider and its reader.
+            overhead_us: micros(self.first_byte.unwrap_or(total).saturating_sub(self.waited)),
         };
         log(&receipt);
         self.receipts.record(receipt);

@@ -172,14 +172,14 @@ impl Endpoint {
     /// `extra` are headers this body needs (`anthropic-beta` adds up, others replace). Fails when the endpoint has no
     /// such operation in that dialect, or when a header of `extra` cannot be sent. An API that takes its key in the
     /// URL leaves it in the URL: log [`Endpoint::base`] instead.
-    pub fn request(
+    pub fn request<B>(
         &self,
         operation: Operation,
         dialect: Dialect,
         stream: bool,
-        body: Bytes,
+        body: B,
         extra: &[(&str, String)],
-    ) -> Result<Request<Bytes>> {
+    ) -> Result<Request<B>> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri(operation, dialect, stream)?.clone();

@@ -6,6 +6,7 @@
 //! and number spelling included, which keeps providers' prompt-cache prefixes stable.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub const MAX_DEPTH: usize = 64;
 pub struct Envelope {
     body: Bytes,
     members: Vec<Member>,
+    /// A key `cache_control` stands somewhere, at any depth.
+    cache_control: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -101,13 +104,13 @@ impl Envelope {
     pub fn parse(body: Bytes, max_depth: usize) -> Result<Envelope> {
         let mut scan = Scan::new(&body, max_depth);
         scan.document().map_err(|fault| fault.into_error(&body))?;
-        let (members, cuts) = (scan.members, scan.cuts);
+        let (members, cuts, cache_control) = (scan.members, scan.cuts, scan.cache_control);
         // Most bodies are ASCII, which is checked several times faster.
         if !body.is_ascii() && std::str::from_utf8(&body).is_err() {
             return Err(not_json("the body is not UTF-8"));
         }
         if cuts.is_empty() {
-            return Ok(Envelope { body, members });
+            return Ok(Envelope { body, members, cache_control });
         }
         // Rare: drop the earlier duplicates and look again. Each pass removes at least one member.
         Envelope::parse(Bytes::from(without(&body, cuts)), max_depth)
@@ -115,12 +118,17 @@ impl Envelope {
 
     /// `{}`.
     pub fn empty() -> Envelope {
-        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new() }
+        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new(), cache_control: false }
     }
 
     /// The whole body, duplicates collapsed.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Does a key `cache_control` stand somewhere, at any depth? May say yes wrongly, never no.
+    pub fn has_cache_control(&self) -> bool {
+        self.cache_control
     }
 
     /// The JSON text of the member `key`.
@@ -189,12 +197,40 @@ impl Envelope {
         }
         let added: usize = edits.list.iter().map(|(key, edit)| key.len() + edit.len() + 8).sum();
         let mut out = Vec::with_capacity(self.body.len() + added);
+        self.walk(edits, |part| match part {
+            Part::Kept(range) => out.extend_from_slice(self.slice(&range)),
+            Part::New(bytes) => out.extend_from_slice(bytes),
+        });
+        Bytes::from(out)
+    }
+
+    /// The same in pieces: long stretches that stay are not copied.
+    pub fn rewrite_pieces(&self, edits: &Edits) -> Pieces {
+        if edits.is_empty() || self.body.len() < WORTH_PIECES {
+            return Pieces::from(self.rewrite(edits));
+        }
+        let (mut pieces, mut new) = (Pieces::default(), Vec::new());
+        self.walk(edits, |part| match part {
+            Part::Kept(range) if range.len() >= WORTH_PIECES / 2 => {
+                pieces.push(Bytes::from(std::mem::take(&mut new)));
+                pieces.push(self.body.slice(range));
+            }
+            Part::Kept(range) => new.extend_from_slice(self.slice(&range)),
+            Part::New(bytes) => new.extend_from_slice(bytes),
+        });
+        pieces.push(Bytes::from(new));
+        pieces
+    }
+
+    /// Hands out the parts of the edited body, in order.
+    fn walk(&self, edits: &Edits, mut emit: impl FnMut(Part<'_>)) {
         let mut used = vec![false; edits.list.len()];
         let mut first = true;
+        let mut text = Vec::new();
         // Without members everything before the closing brace, which white space may follow.
         let closing = || self.body.iter().rposition(|byte| *byte == b'}').unwrap_or_default();
         let mut copied = self.members.first().map_or_else(closing, |member| member.span.start);
-        out.extend_from_slice(self.slice(&(0..copied)));
+        emit(Part::Kept(0..copied));
         for member in &self.members {
             let found = edits.list.iter().position(|(key, _)| self.key_is(member, key));
             if let Some(flag) = found.and_then(|at| used.get_mut(at)) {
@@ -208,36 +244,35 @@ impl Envelope {
                 continue;
             }
             if !first {
-                let gap = self.slice(&gap);
-                out.extend_from_slice(if gap.is_empty() { b"," } else { gap });
+                emit(if gap.is_empty() { Part::New(b",") } else { Part::Kept(gap) });
             }
             first = false;
             match edit {
                 Some(Edit::Set(raw)) => {
-                    out.extend_from_slice(self.slice(&(member.span.start..member.value.start)));
-                    out.extend_from_slice(raw.as_bytes());
+                    emit(Part::Kept(member.span.start..member.value.start));
+                    emit(Part::New(raw.as_bytes()));
                 }
                 Some(Edit::Rename(name)) => {
-                    write_str(name, &mut out);
-                    let after_key = member.key.end + 1;
-                    out.extend_from_slice(self.slice(&(after_key..member.span.end)));
+                    text.clear();
+                    write_str(name, &mut text);
+                    emit(Part::New(&text));
+                    emit(Part::Kept(member.key.end + 1..member.span.end));
                 }
-                _ => out.extend_from_slice(self.slice(&member.span)),
+                _ => emit(Part::Kept(member.span.clone())),
             }
         }
         for ((key, edit), used) in edits.list.iter().zip(used) {
             if let (Edit::Set(raw), false) = (edit, used) {
-                if !first {
-                    out.push(b',');
-                }
+                text.clear();
+                text.extend_from_slice(if first { b"" } else { b"," });
                 first = false;
-                write_str(key, &mut out);
-                out.push(b':');
-                out.extend_from_slice(raw.as_bytes());
+                write_str(key, &mut text);
+                text.push(b':');
+                emit(Part::New(&text));
+                emit(Part::New(raw.as_bytes()));
             }
         }
-        out.extend_from_slice(self.slice(&(copied..self.body.len())));
-        Bytes::from(out)
+        emit(Part::Kept(copied..self.body.len()));
     }
 
     fn key<'a>(&'a self, member: &Member) -> Option<Cow<'a, str>> {
@@ -261,6 +296,58 @@ impl Envelope {
 
     fn text(&self, range: &Range<usize>) -> Option<&str> {
         std::str::from_utf8(self.slice(range)).ok()
+    }
+}
+
+/// Bodies smaller than this are cheaper to copy than to send in pieces.
+const WORTH_PIECES: usize = 16 << 10;
+
+/// A part of an edited body.
+enum Part<'a> {
+    Kept(Range<usize>),
+    New(&'a [u8]),
+}
+
+/// A body in pieces, in order; none is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pieces(VecDeque<Bytes>);
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.0.push_back(piece);
+        }
+    }
+
+    /// Takes the first piece.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        self.0.pop_front()
+    }
+
+    /// Bytes of all pieces together.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// Is there nothing?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of it in one piece.
+    pub fn joined(mut self) -> Bytes {
+        if self.0.len() > 1 {
+            return Bytes::from(self.0.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>());
+        }
+        self.pop().unwrap_or_default()
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(bytes: Bytes) -> Pieces {
+        let mut pieces = Pieces::default();
+        pieces.push(bytes);
+        pieces
     }
 }
 
@@ -334,6 +421,7 @@ struct Scan<'a> {
     keys: Vec<SeenKey>,
     members: Vec<Member>,
     cuts: Vec<Range<usize>>,
+    cache_control: bool,
 }
 
 struct SeenKey {
@@ -355,6 +443,7 @@ impl<'a> Scan<'a> {
             keys: Vec::with_capacity(64),
             members: Vec::with_capacity(16),
             cuts: Vec::new(),
+            cache_control: false,
         }
     }
 
@@ -490,6 +579,7 @@ impl<'a> Scan<'a> {
             });
         }
         let hash = hash_key(self.bytes, &key, escaped);
+        self.cache_control |= hash == CACHE_CONTROL;
         self.keys.push(SeenKey { hash, key, escaped, member_start: start, next_start: 0 });
         Ok(())
     }
@@ -675,10 +765,16 @@ fn hash_key(bytes: &[u8], key: &Range<usize>, escaped: bool) -> u64 {
     fnv(raw)
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+const CACHE_CONTROL: u64 = fnv(b"cache_control");
+
+const fn fnv(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut rest = bytes;
+    while let Some((byte, more)) = rest.split_first() {
+        hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+        rest = more;
+    }
+    hash
 }
 
 fn same_key(bytes: &[u8], one: &SeenKey, other: &SeenKey) -> bool {
@@ -707,6 +803,13 @@ mod tests {
         let mut edits = Edits::new();
         edit(&mut edits);
         let out = parse(body).unwrap().rewrite(&edits);
+        // The same edits to a body that is worth pieces.
+        let long = format!("{{\"long\":\"{}\",{}", "x".repeat(20_000), &body[1..]);
+        if let Ok(long) = parse(&long.replace(",}", "}").replace(", }", " }")) {
+            let pieces = long.rewrite_pieces(&edits);
+            assert_eq!(pieces.clone().joined().len(), pieces.len());
+            assert_eq!(pieces.joined(), long.rewrite(&edits));
+        }
         assert_eq!(std::str::from_utf8(&out).unwrap(), expected, "{body}");
         assert!(parse(expected).is_ok(), "{expected}");
     }

@@ -40,7 +40,7 @@ fn sent(
 ) -> (Value, Vec<String>) {
     let prepared = attempt(provider, operation, surface, body, &defaults).expect("possible");
     assert_eq!(prepared.lane == Lane::Verbatim, provider == "openai");
-    let sent = serde_json::from_slice(prepared.request.body()).expect("JSON");
+    let sent = serde_json::from_slice(&prepared.request.body().clone().joined()).expect("JSON");
     (sent, prepared.notices.iter().map(|notice| notice.field.to_string()).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tollway::model::{Content, Laws, Response};
-use tollway::{Event, Kind, Request, Tool};
+use tollway::{Event, EventStream, Kind, Request, Tool};
 use tollway_testkit::FakeProvider;
 
 use crate::support::{PROVIDERS, builder, hasty, start};
@@ -75,6 +75,12 @@ async fn a_stream_that_was_read_in_part_still_gives_the_whole_answer() {
     }
 }
 
+/// The stream, read to its end or failure.
+async fn drained(mut stream: EventStream) -> EventStream {
+    while stream.next().await.is_some() {}
+    stream
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_ends_with_its_error() {
     let (_fake, client) = start().await;
@@ -101,6 +107,10 @@ async fn a_stream_that_breaks_ends_with_its_error() {
             let error = error.unwrap_or_else(|| panic!("{provider} {model}: no error"));
             assert!(events > 0 && error.status() >= 500, "{provider} {model}: {error:?}");
             assert!(stream.next().await.is_none(), "{provider} {model}");
+            let again = client.stream(&request).await.expect(model);
+            let said = drained(again).await.partial();
+            let said = said.first().map(|choice| (choice.text(), choice.finish)).unwrap_or_default();
+            assert!("one two three four five six".starts_with(&said.0) && said.1.is_none(), "{said:?}");
             assert_eq!(
                 stream.collect().await.expect_err("broken").kind(),
                 error.kind(),

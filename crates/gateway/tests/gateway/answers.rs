@@ -95,6 +95,17 @@ async fn the_cost_of_a_priced_model_is_exact_and_the_same_streamed() {
 }
 
 #[tokio::test]
+async fn the_time_a_stream_takes_is_not_the_gateways_own() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&[at(&fake, "gpt", "openai/fake-interval-200", "")], "")).await;
+    let answer = gateway.chat(&streamed_chat("gpt", "say: a b c d e f g h i j")).await;
+    let timing = gateway.receipt(&answer.expect(200).headers).await["timing"].clone();
+    let micros = |name: &str| timing[name].as_u64().unwrap();
+    assert!(micros("total_us") > 600_000, "{timing}");
+    assert!(micros("overhead_us") <= micros("first_byte_us") && micros("overhead_us") < 300_000, "{timing}");
+}
+
+#[tokio::test]
 async fn the_providers_headers_are_passed_on_with_a_prefix() {
     let fake = fake().await;
     let gateway = Gateway::start(&config(&three(&fake), "")).await;

@@ -28,6 +28,10 @@ async fn a_rate_limit_is_waited_out_as_long_as_the_provider_asks() {
     let first = &attempts(&receipt)[0];
     assert_eq!((&first["error"]["kind"], &first["error"]["status"]), (&json!("rate_limit"), &json!(429)));
     assert_eq!(first["then"], "tried again after 1000 ms");
+    assert!(
+        receipt["timing"]["overhead_us"].as_u64().unwrap() < 900_000,
+        "the pause is not the gateway's: {receipt}"
+    );
     assert_eq!(attempts(&receipt).len(), 2);
 }
 

@@ -25,7 +25,7 @@ pub(crate) mod write;
 #[cfg(test)]
 mod tests;
 
-pub use patch::patch;
+pub use patch::{may_concern, patch};
 pub use quirks::Quirks;
 
 pub(crate) use encode::common_sampling;

@@ -27,6 +27,26 @@ const OUTPUT_FIELDS: [&str; 8] = [
     "provider_specific_fields",
 ];
 
+/// Could [`patch`] find something to change? May say yes wrongly, never no, and is much cheaper: most bodies hold
+/// nothing that a quirk is about.
+pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
+    let body = envelope.body();
+    let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
+    (!quirks.cache_control && envelope.has_cache_control())
+        || (quirks.developer_as_system && has("developer"))
+        || (quirks.flatten_text && has("\"type\""))
+        || (quirks.no_nulls && has("null"))
+        || (quirks.no_message_names && has("\"name\""))
+        || (quirks.no_strict && has("\"strict\""))
+        || ((quirks.no_output_fields || quirks.wants_reasoning_content) && has("\"assistant\""))
+        || (quirks.max_tokens_only && has("max_completion_tokens"))
+        || (quirks.nine_char_tool_ids && has("tool_call"))
+        || (quirks.required_as_any && has("required"))
+        || (quirks.no_stream_options && has("stream_options"))
+        || (quirks.thinking_switch && has("reasoning_effort"))
+        || (quirks.short_tool_ids && has(carry::MARK))
+}
+
 /// The body that a provider with `quirks` takes; `None` when `body` will do as it is.
 ///
 /// Fails when `body` is not a JSON object.
@@ -34,9 +54,6 @@ pub fn patch(body: &[u8], quirks: &Quirks) -> Result<Option<Vec<u8>>> {
     // Long ids hold signatures: without the mark of one there is nothing to look for.
     let packed = quirks.short_tool_ids && memchr::memmem::find(body, carry::MARK.as_bytes()).is_some();
     let quirks = &Quirks { short_tool_ids: packed, ..quirks.clone() };
-    if *quirks == Quirks::default() {
-        return Ok(None);
-    }
     let envelope = Envelope::parse(Bytes::copy_from_slice(body), MAX_DEPTH)?;
     let mut edits = Edits::new();
     top_level(&envelope, quirks, &mut edits);
