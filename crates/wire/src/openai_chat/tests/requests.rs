@@ -5,6 +5,7 @@ use tollway_model::{
 };
 
 use super::*;
+use crate::json::Envelope;
 
 fn decode(body: &Value) -> Request {
     OpenaiChat.decode_request(body.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"))
@@ -453,6 +454,13 @@ fn a_patch_keeps_the_bytes_it_does_not_name() {
         r#"{"model":"m","seed":1.10,"messages":[{"role":"system","content":"x","w":1e2},{"role":"user","content":"y" }]}"#
     );
     assert_eq!(patch(body, &Quirks { max_tokens_only: true, ..Quirks::default() }).unwrap(), None);
-    assert_eq!(patch(b"nonsense", &Quirks::default()).unwrap(), None);
     assert!(patch(b"nonsense", &quirks).is_err());
+    let marked = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}]}"#;
+    let without = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}"#;
+    assert_eq!(patch(marked, &Quirks::default()).unwrap().unwrap(), without.as_bytes());
+    for (body, quirks) in [(&body[..], &quirks), (marked, &Quirks::default())] {
+        let envelope = Envelope::parse(bytes::Bytes::copy_from_slice(body), 64).unwrap();
+        assert!(may_concern(&envelope, quirks));
+        assert!(!may_concern(&Envelope::empty(), quirks));
+    }
 }
