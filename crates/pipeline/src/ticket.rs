@@ -228,6 +228,11 @@ fn log(receipt: &Receipt) {
     let tokens = receipt.usage.map(|usage| (usage.total_input(), usage.total_output()));
     let (input, output) = tokens.unwrap_or_default();
     let cost = receipt.cost.usd.as_deref().unwrap_or("unknown");
+    // A provider's words about a request may quote it; they are in the receipt only.
+    let told = |error: &ErrorRecord| {
+        let own = receipt.attempts.is_empty() || error.kind == Kind::Unsupported;
+        if own { error.message.clone() } else { "see the receipt".to_owned() }
+    };
     match &receipt.error {
         Some(error) => tracing::warn!(
             target: "tollway::call",
@@ -237,7 +242,7 @@ fn log(receipt: &Receipt) {
             provider,
             status = receipt.status,
             kind = error.kind.code(),
-            error = error.message,
+            error = told(error),
             "call failed"
         ),
         None => tracing::debug!(

@@ -176,6 +176,39 @@ async fn a_wrong_file_keeps_the_old_configuration_and_says_where_it_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_new_master_key_counts_from_the_reload_on() {
+    let fake = fake().await;
+    let good = config(&three(&fake), "");
+    let mut gateway = Gateway::start(&good).await;
+    let other = "sk-another-7d3e1f9a5c2b";
+    write(&gateway, &good.replace(KEY, other));
+    gateway.post("/config/reload", &json!({})).await.expect(200);
+    gateway.chat(&chat("gpt", "hi")).await.expect(401);
+    gateway.key = other.to_owned();
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+    write(&gateway, &config(&three(&fake), "general_settings: {}"));
+    let refused = gateway.post("/config/reload", &json!({})).await;
+    assert!(refused.expect(400).text().contains("no master key any more"), "{}", refused.text());
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_wrong_included_file_is_read_again_when_it_is_repaired() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    std::fs::write(gateway.file("more.yaml"), "model_list: [").unwrap();
+    write(&gateway, &config(&three(&fake), "include: [more.yaml]"));
+    gateway.post("/config/reload", &json!({})).await.expect(400);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::write(
+        gateway.file("more.yaml"),
+        format!("model_list:\n  - {}\n", at(&fake, "more", "openai/fake-ok", "")),
+    )
+    .unwrap();
+    wait_for_model(&gateway, "more").await;
+}
+
+#[tokio::test]
 async fn calls_during_reloads_never_fail() {
     let fake = fake().await;
     let gateway = &Gateway::start(&config(&three(&fake), "")).await;
