@@ -52,7 +52,9 @@ pub(crate) fn read_configuration(arguments: &ServeArgs) -> Loaded {
 }
 
 fn host(arguments: &ServeArgs) -> IpAddr {
-    arguments.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    // Some shells export the machine's name as HOST: that is no wish to listen there.
+    let from_environment = || process_env("HOST")?.parse().ok();
+    arguments.host.or_else(from_environment).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 fn start_log(arguments: &ServeArgs, config: &Config) {
