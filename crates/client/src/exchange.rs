@@ -1,7 +1,8 @@
 //! One attempt at one endpoint: what is asked, how it is sent, how the answer is read.
 //!
 //! Two lanes. Where the caller's dialect is the endpoint's, the body travels verbatim with a few top-level edits;
-//! otherwise it goes through the neutral model. Both end in the same [`Received`].
+//! otherwise it goes through the neutral model, and so it does when the conversation holds what only another provider
+//! can read. Both end in the same [`Received`].
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -14,7 +15,7 @@ use tollway_model::{
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, Pieces, write_str};
-use tollway_wire::{Encoded, Framing, Restore, codec, embedding, gemini, openai_chat};
+use tollway_wire::{Encoded, Framing, Restore, carry, codec, embedding, gemini, openai_chat};
 
 use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
 use crate::transport::{Answer, Timeouts, Transport};
@@ -161,12 +162,17 @@ pub fn prepare(
     let surface = if ask.neutral { endpoint.dialect() } else { ask.surface };
     let (operation, target) = endpoint.lane(ask.operation, surface).ok_or_else(|| cannot(ask))?;
     let same = target == ask.surface && operation == ask.operation && !ask.neutral;
-    let verbatim = same && (ask.framing == Framing::Sse || !ask.stream);
+    let chats = matches!(operation, Operation::Chat | Operation::CountTokens);
+    let foreign = same && chats && carry::may_hold_foreign(ask.surface, ask.envelope.body());
+    let verbatim = same && !foreign && (ask.framing == Framing::Sse || !ask.stream);
     let (body, lane, headers) = if verbatim {
         (verbatim_body(endpoint, ask, defaults, &mut notices)?, Lane::Verbatim, Cow::Borrowed(&ask.headers))
     } else {
         let translated = Translation { endpoint, ask, operation, target };
-        let (body, restore, headers) = translated.body(defaults, &mut notices)?;
+        let (body, restore, mut headers) = translated.body(defaults, &mut notices)?;
+        if same {
+            add_headers(&mut headers, &ask.headers);
+        }
         (Pieces::from(body), Lane::Translated { target, restore }, Cow::Owned(headers))
     };
     if !drop_params && let Some(refused) = notices.first_dropped() {
@@ -178,6 +184,23 @@ pub fn prepare(
     }
     let request = endpoint.request(operation, target, ask.stream, body, &headers)?;
     Ok(Prepared { request, lane, notices })
+}
+
+/// Adds the caller's headers to those the translated body needs; where both have one, it lists what both say.
+fn add_headers(headers: &mut Headers, given: &Headers) {
+    for (name, value) in given {
+        match headers.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => {
+                for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+                    if !known.split(',').any(|other| other.trim() == item) {
+                        known.push(',');
+                        known.push_str(item);
+                    }
+                }
+            }
+            None => headers.push((*name, value.clone())),
+        }
+    }
 }
 
 fn verbatim_body(

@@ -114,8 +114,8 @@ impl Entry {
             json_schema: self.supports("json_schema"),
             native_structured_output: self.supports("native_structured_output"),
             prompt_caching: self.supports("prompt_caching"),
-            reasoning: self.supports("reasoning"),
-            adaptive_thinking: self.supports("adaptive_thinking"),
+            reasoning: self.thinks(),
+            adaptive_thinking: self.chooses_budget(),
             thinking_always_on: self
                 .extra
                 .get("thinking_always_on")
@@ -127,6 +127,24 @@ impl Entry {
             prefill: self.supports("prefill"),
             web_search: self.supports("web_search"),
             efforts: self.efforts(),
+        }
+    }
+
+    /// The table names every chat model that thinks: one it knows and does not name does not.
+    fn thinks(&self) -> Support {
+        let known = self.derived != Some(Derived::Family) && !self.caps.is_empty();
+        match self.supports("reasoning") {
+            Support::Unknown if known && self.mode.as_deref() == Some("chat") => Support::No,
+            stated => stated,
+        }
+    }
+
+    /// The table names every model that chooses its thinking budget: of the other thinking models none does.
+    fn chooses_budget(&self) -> Support {
+        let known = self.derived != Some(Derived::Family) && self.supports("reasoning").yes();
+        match self.supports("adaptive_thinking") {
+            Support::Unknown if known => Support::No,
+            stated => stated,
         }
     }
 
@@ -193,6 +211,20 @@ mod tests {
 
     fn entry(id: &str) -> Entry {
         Catalog::builtin().get(id).unwrap()
+    }
+
+    #[test]
+    fn a_model_the_table_knows_thinks_as_the_table_says() {
+        let check = |id: &str, thinks: Support, adaptive: Support| {
+            let known = entry(id).capabilities();
+            assert_eq!((known.reasoning, known.adaptive_thinking), (thinks, adaptive), "{id}");
+        };
+        check("claude-sonnet-4-5", Support::Yes, Support::No);
+        check("claude-opus-4-6", Support::Yes, Support::Yes);
+        check("gpt-4o", Support::No, Support::Unknown);
+        check("o3", Support::Yes, Support::No);
+        let unheard_of = Entry::default().capabilities();
+        assert_eq!(unheard_of.reasoning, Support::Unknown);
     }
 
     #[test]

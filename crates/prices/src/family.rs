@@ -37,8 +37,11 @@ pub(crate) fn claude(provider: &str, name: &str) -> Option<Entry> {
     if version.is_some() {
         entry.state("prefill", !since(4, 6));
     }
-    if since(4, 6) {
-        entry.state("adaptive_thinking", true);
+    if version.is_some() {
+        entry.state("adaptive_thinking", since(4, 6));
+    }
+    if version.is_some() && !since(4, 1) {
+        entry.state("native_structured_output", false);
     }
     if version == Some((4, 6)) {
         entry.state("legacy_thinking", true);
@@ -103,7 +106,11 @@ mod tests {
         assert!(new.adaptive_thinking.yes() && new.mid_conversation_system.yes());
         assert!(new.prefill.no() && new.sampling_params.no() && !new.thinking_always_on);
         let old = claude("anthropic", "claude-sonnet-4-2").unwrap().capabilities();
-        assert!(old.prefill.yes() && !old.adaptive_thinking.yes() && !old.sampling_params.no());
+        assert!(old.prefill.yes() && old.adaptive_thinking.no() && !old.sampling_params.no());
+        let oldest = claude("anthropic", "claude-sonnet-4-20250514").unwrap().capabilities();
+        assert!(oldest.native_structured_output.no() && oldest.reasoning.yes());
+        let odd = claude("anthropic", "claude-opus-41").unwrap().capabilities();
+        assert_eq!(odd.adaptive_thinking, tollway_model::Support::Unknown);
         assert!(claude("x", "claude-fable-9").unwrap().capabilities().thinking_always_on);
         assert!(claude("x", "claude-fable-9").unwrap().prices.is_empty());
     }

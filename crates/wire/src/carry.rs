@@ -55,6 +55,23 @@ pub fn untag(value: &str, surface: Dialect) -> Signature {
     foreign.unwrap_or_else(|| Signature { origin: surface, value: value.to_owned() })
 }
 
+/// Could a client's `body` hold state that another provider minted, or thinking that none signed?
+///
+/// A provider refuses the conversation for it, so such a body cannot go out verbatim. May say yes wrongly, never no.
+/// OpenAI's dialect is not looked at: there the ids are a matter of `short_tool_ids` of
+/// [`Quirks`](crate::openai_chat::Quirks).
+pub fn may_hold_foreign(surface: Dialect, body: &[u8]) -> bool {
+    // Base64 of `tollway.` and of `redacted:`, which is how the Gemini codec writes foreign signatures.
+    const GEMINI: [&str; 2] = ["dG9sbHdheS", "cmVkYWN0ZWQ6"];
+    const ANTHROPIC: [&str; 4] = ["\"tollway.", MARK, "\"signature\":\"\"", "\"signature\": \"\""];
+    let marks: &[&str] = match surface {
+        Dialect::Anthropic => &ANTHROPIC,
+        Dialect::Gemini => &GEMINI,
+        _ => &[],
+    };
+    marks.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +88,27 @@ mod tests {
         assert_eq!(unpack_id("call_1__thought__CpMB+/0="), ("call_1", Some(gemini("CpMB+/0="))));
         assert_eq!(unpack_id("toolu_01"), ("toolu_01", None));
         assert_eq!(unpack_id("x__thought__!!"), ("x__thought__!!", None));
+    }
+
+    #[test]
+    fn foreign_state_is_found_in_a_body() {
+        let foreign = Signature { origin: Dialect::Anthropic, value: "Er==".to_owned() };
+        for (origin, tail) in [("tollway.", "anthropic.Er=="), ("redacted:", "tollway.x"), ("redacted:", "CpMB")] {
+            let body = format!("{{\"thoughtSignature\":\"{}\"}}", STANDARD.encode(format!("{origin}{tail}")));
+            assert!(may_hold_foreign(Dialect::Gemini, body.as_bytes()), "{body}");
+        }
+        assert!(!may_hold_foreign(Dialect::Gemini, br#"{"thoughtSignature":"CpMB+/0="}"#));
+        let bodies = [
+            format!("{{\"signature\":\"{}\"}}", tag(&gemini("abc"), Dialect::Anthropic)),
+            format!("{{\"id\":\"{}\"}}", pack_id("toolu_1", &gemini("abc"))),
+            r#"{"thinking":"hm","signature":""}"#.to_owned(),
+        ];
+        for body in bodies {
+            assert!(may_hold_foreign(Dialect::Anthropic, body.as_bytes()), "{body}");
+            assert!(!may_hold_foreign(Dialect::OpenaiChat, body.as_bytes()), "{body}");
+        }
+        let own = format!("{{\"signature\":\"{}\"}}", tag(&foreign, Dialect::Anthropic));
+        assert!(!may_hold_foreign(Dialect::Anthropic, own.as_bytes()));
     }
 
     #[test]

@@ -169,6 +169,14 @@ pub trait StreamEncoder: Send {
     }
 }
 
+/// Sampling that nobody chose: Gemini's agents send the usual values of its models with every call.
+///
+/// Its loss changes nothing that was asked for, so it never refuses a call.
+pub(crate) fn is_usual_sampling(request: &Request) -> bool {
+    request.extras.dialect == Some(Dialect::Gemini)
+        && (request.temperature, request.top_p, request.top_k) == (Some(1.0), Some(0.95), Some(64))
+}
+
 /// The codec of a dialect.
 pub fn codec(dialect: Dialect) -> &'static dyn Codec {
     match dialect {

@@ -10,6 +10,7 @@ mod calls;
 mod connections;
 mod defaults;
 mod failures;
+mod foreign;
 mod proxies;
 mod streams;
 mod support;

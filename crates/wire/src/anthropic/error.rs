@@ -162,7 +162,8 @@ fn retry_after<'h>(header: &impl Fn(&str) -> Option<&'h str>) -> Option<Duration
 fn excerpt(status: u16, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
-    if text.is_empty() {
+    // A page is a load balancer's, and says nothing to a caller.
+    if text.is_empty() || text.starts_with('<') {
         return format!("the provider answered {status} without a reason");
     }
     let short: String = text.chars().take(LONGEST_EXCERPT).collect();

@@ -18,6 +18,7 @@ use super::request_in::DOCUMENT_CITATIONS;
 use super::structured::{self, Structured};
 use super::thinking::{self, Plan};
 use super::{is_harmless, tools};
+use crate::codec::is_usual_sampling;
 use crate::{Encoded, Restore, Target};
 
 /// Cache marks the API takes in one request.
@@ -233,9 +234,13 @@ fn sampling(
         notices.changed("temperature", format!("must be 0 to 1: {wanted} became {clamped}"));
         sampling.temperature = Some(clamped);
     }
-    // 1 is what both mean when absent; some models refuse the two together.
-    if !is_ours && sampling.temperature.is_some() && sampling.top_p == Some(1.0) {
-        sampling.top_p = None;
+    // 1 is what both mean when absent; models since Opus 4.1 refuse the two together.
+    if !is_ours && sampling.temperature.is_some() && sampling.top_p.is_some() {
+        if sampling.top_p == Some(1.0) {
+            sampling.top_p = None;
+        } else if sampling.temperature == Some(1.0) {
+            sampling.temperature = None;
+        }
     }
     if capabilities.sampling_params.no() {
         let refused = [
@@ -244,7 +249,11 @@ fn sampling(
             ("top_k", sampling.top_k.is_some()),
         ];
         for (field, _) in refused.into_iter().filter(|(_, asked)| *asked) {
-            notices.dropped(field, "the model chooses its own sampling");
+            if is_usual_sampling(request) {
+                notices.changed(field, "the usual value of the caller's dialect: left out");
+            } else {
+                notices.dropped(field, "the model chooses its own sampling");
+            }
         }
         return Sampling::default();
     }

@@ -3,6 +3,9 @@
 //! Gemini wants user and model turns to alternate, and the results of one model turn together in one user turn, in
 //! the order of the calls. The third generation also refuses a call of the current turn that comes back without its
 //! thought signature.
+//!
+//! How a message is written never depends on what follows it: each request begins with the bytes of the one before,
+//! which is what Gemini's prompt cache goes by.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -17,6 +20,9 @@ use super::media::{self, Sort};
 use super::names::Names;
 use super::shape::{AnyPart, ContentOut, FunctionCallOut, FunctionResponseOut, PartOut, raw_object};
 use super::signature::SKIP_VALIDATION;
+
+/// Tells the model that words in a user turn are the operator's.
+const OPERATOR_NOTE: &str = "Note from the operator of this conversation: ";
 
 /// A conversation in Gemini's form.
 #[derive(Debug, Default)]
@@ -41,8 +47,8 @@ pub(super) fn write<'a>(request: &'a Request, setting: Setting<'_>) -> Result<Co
     let messages = &request.messages;
     let mut writer = Writer {
         setting,
-        calls: calls_of(messages),
-        turn_start: turn_start(messages),
+        calls: HashMap::new(),
+        calls_written: 0,
         signatures: HashSet::new(),
         group_open: false,
         out: Conversation::default(),
@@ -61,30 +67,12 @@ pub(super) fn write<'a>(request: &'a Request, setting: Setting<'_>) -> Result<Co
     Ok(writer.finish())
 }
 
-/// Calls by id: the function's name and where the call stands in the conversation.
-fn calls_of(messages: &[Message]) -> HashMap<&str, (&str, usize)> {
-    let parts = messages.iter().flat_map(|message| &message.parts);
-    let calls = parts.filter_map(|part| match &part.content {
-        Content::ToolCall(call) => Some(call),
-        _ => None,
-    });
-    calls.enumerate().map(|(order, call)| (call.id.as_str(), (call.name.as_str(), order))).collect()
-}
-
-/// Where the current turn begins: at the last thing the user said that does not stand beside tool results.
-fn turn_start(messages: &[Message]) -> usize {
-    let before = |index: usize| index.checked_sub(1).and_then(|index| messages.get(index));
-    let fresh = |index: &usize| {
-        messages.get(*index).is_some_and(|message| message.role == Role::User)
-            && before(*index).is_none_or(|message| message.role != Role::Tool)
-    };
-    (0..messages.len()).rev().find(fresh).unwrap_or(0)
-}
-
 struct Writer<'a, 'n> {
     setting: Setting<'n>,
+    /// Calls written so far, by id: the function's name and which call it was. Hosts that number their calls anew
+    /// in every answer repeat ids; a result answers the latest.
     calls: HashMap<&'a str, (&'a str, usize)>,
-    turn_start: usize,
+    calls_written: usize,
     /// Signatures written so far: each is sent once, because each is billed.
     signatures: HashSet<&'a str>,
     /// The model turn being written has a call already; only the first carries a signature.
@@ -99,11 +87,14 @@ impl<'a> Writer<'a, '_> {
             self.setting.notices.changed(field, "Gemini has no names of participants");
         }
         match message.role {
-            Role::System | Role::Developer if self.setting.system => self.system(index, message),
+            Role::System | Role::Developer if self.setting.system && !self.has_answered() => {
+                self.system(index, message)
+            }
+            Role::System | Role::Developer => self.operator_note(index, message),
             Role::Assistant => {
                 for (number, part) in message.parts.iter().enumerate() {
                     let field = format!("messages[{index}].content[{number}]");
-                    self.model_part(index, part, field)?;
+                    self.model_part(part, field)?;
                 }
                 Ok(())
             }
@@ -133,6 +124,28 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
+    /// The model has said something.
+    fn has_answered(&self) -> bool {
+        self.out.contents.iter().any(|content| content.role == Some("model"))
+    }
+
+    /// The operator's words in a user turn: the model has no system instruction, or the conversation is under way
+    /// and a changed instruction at its very beginning would cost the whole prompt cache.
+    fn operator_note(&mut self, index: usize, message: &'a Message) -> Result<()> {
+        let field = format!("messages[{index}].role");
+        self.setting.notices.changed(field, "sent as an operator's note in the user turn");
+        for (number, part) in message.parts.iter().enumerate() {
+            let field = format!("messages[{index}].content[{number}]");
+            match part.as_text().filter(|text| !text.is_empty()) {
+                Some(text) if self.setting.system => {
+                    self.push("user", PartOut::text(format!("{OPERATOR_NOTE}{text}")).into());
+                }
+                _ => self.user_part(part, field)?,
+            }
+        }
+        Ok(())
+    }
+
     fn user_part(&mut self, part: &'a Part, field: String) -> Result<()> {
         if let Content::ToolResult(result) = &part.content {
             return self.result(result, &field);
@@ -143,10 +156,10 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn model_part(&mut self, index: usize, part: &'a Part, field: String) -> Result<()> {
+    fn model_part(&mut self, part: &'a Part, field: String) -> Result<()> {
         match &part.content {
             Content::ToolCall(call) => {
-                let part = self.call(index, call, &field);
+                let part = self.call(call, &field);
                 self.push("model", part.into());
                 self.group_open = true;
             }
@@ -222,14 +235,12 @@ impl<'a> Writer<'a, '_> {
         Some(PartOut { thought: Some(true), thought_signature, ..PartOut::text(text) })
     }
 
-    fn call(&mut self, index: usize, call: &'a ToolCall, field: &str) -> PartOut<'a> {
+    fn call(&mut self, call: &'a ToolCall, field: &str) -> PartOut<'a> {
+        self.calls.insert(&call.id, (&call.name, self.calls_written));
+        self.calls_written += 1;
         let first = !self.group_open;
         let mut thought_signature = self.signature(call.signature.as_ref(), field);
-        if first
-            && thought_signature.is_none()
-            && index >= self.turn_start
-            && self.setting.family.since((3, 0))
-        {
+        if first && thought_signature.is_none() && self.setting.family.since((3, 0)) {
             thought_signature = Some(Cow::Borrowed(SKIP_VALIDATION));
         }
         let args = arguments(call).unwrap_or_else(|text| {

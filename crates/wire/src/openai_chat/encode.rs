@@ -6,6 +6,7 @@ use tollway_model::{
 
 use super::encode_message::Messages;
 use super::write::{self, Map};
+use crate::codec::is_usual_sampling;
 use crate::{Encoded, Restore, Target};
 
 pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notices) -> Result<Encoded> {
@@ -57,9 +58,13 @@ impl Fields<'_, '_> {
             map.int(if older { "max_tokens" } else { "max_completion_tokens" }, limit);
         }
         let fixed = self.target.capabilities.sampling_params.no();
+        let usual = is_usual_sampling(request);
         for (key, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
             match value {
                 // 1 is what such models use anyway.
+                Some(_) if usual => {
+                    self.notices.changed(key, "the usual value of the caller's dialect: left out");
+                }
                 Some(value) if fixed && value != 1.0 => {
                     self.notices.dropped(key, "the model does not let its sampling be changed");
                 }
@@ -70,6 +75,8 @@ impl Fields<'_, '_> {
         if let Some(k) = request.top_k {
             if is_native(request) {
                 map.int("top_k", k);
+            } else if usual {
+                self.notices.changed("top_k", "the usual value of the caller's dialect: left out");
             } else {
                 self.notices.dropped("top_k", "Chat Completions has no such field");
             }
@@ -156,11 +163,18 @@ impl Fields<'_, '_> {
             self.notices.changed("thinking", "the target is asked for an effort, or decides by itself");
             return;
         };
-        if reasoning.disabled && !capabilities.efforts.contains(&Effort::None) && !is_native(self.request) {
+        if wanted == Effort::None
+            && !capabilities.efforts.contains(&Effort::None)
+            && !is_native(self.request)
+        {
             // Agents switch thinking off by default; most models without the word do not think unasked.
             return;
         }
-        let sent = nearest(wanted, &capabilities.efforts);
+        let sent = match capabilities.efforts.as_slice() {
+            // What every thinking model takes; a caller of this dialect knows what its model takes.
+            [] if !is_native(self.request) => wanted.clamp(Effort::Low, Effort::High),
+            known => nearest(wanted, known),
+        };
         if sent != wanted {
             let why = format!("the model has no effort `{}`: sent `{}`", wanted.name(), sent.name());
             self.notices.changed("reasoning_effort", why);

@@ -235,9 +235,15 @@ fn is_context_window(text: &str, code: &str) -> bool {
 /// Does the provider refuse on grounds of policy? `text` and `code` in lower case.
 fn is_content_policy(text: &str, code: &str) -> bool {
     matches!(code, "content_policy_violation" | "content_filter" | "responsibleaipolicyviolation")
-        || ["content management policy", "safety system", "the model produced invalid content"]
-            .iter()
-            .any(|sign| text.contains(sign))
+        || [
+            "content management policy",
+            "safety system",
+            "the model produced invalid content",
+            "violating our usage policy",
+            "limited access to this content for safety reasons",
+        ]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// A string or number as text.

@@ -27,6 +27,9 @@ const OUTPUT_FIELDS: [&str; 8] = [
     "provider_specific_fields",
 ];
 
+/// Fields in which the gateway gives clients other providers' signatures. OpenAI does not know them.
+const CARRIED_FIELDS: [&str; 2] = ["thinking_blocks", "provider_specific_fields"];
+
 /// Could [`patch`] find something to change? May say yes wrongly, never no, and is much cheaper: most bodies hold
 /// nothing that a quirk is about.
 pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
@@ -44,7 +47,13 @@ pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
         || (quirks.required_as_any && has("required"))
         || (quirks.no_stream_options && has("stream_options"))
         || (quirks.thinking_switch && has("reasoning_effort"))
-        || (quirks.short_tool_ids && has(carry::MARK))
+        || (quirks.short_tool_ids && carries(body))
+}
+
+/// Does the conversation hold what the gateway gave the client of other providers' state?
+fn carries(body: &[u8]) -> bool {
+    let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
+    has(carry::MARK) || CARRIED_FIELDS.into_iter().any(has)
 }
 
 /// The body that a provider with `quirks` takes; `None` when `body` will do as it is.
@@ -52,8 +61,7 @@ pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
 /// Fails when `body` is not a JSON object.
 pub fn patch(body: &[u8], quirks: &Quirks) -> Result<Option<Vec<u8>>> {
     // Long ids hold signatures: without the mark of one there is nothing to look for.
-    let packed = quirks.short_tool_ids && memchr::memmem::find(body, carry::MARK.as_bytes()).is_some();
-    let quirks = &Quirks { short_tool_ids: packed, ..quirks.clone() };
+    let quirks = &Quirks { short_tool_ids: quirks.short_tool_ids && carries(body), ..quirks.clone() };
     let envelope = Envelope::parse(Bytes::copy_from_slice(body), MAX_DEPTH)?;
     let mut edits = Edits::new();
     top_level(&envelope, quirks, &mut edits);
@@ -245,9 +253,13 @@ fn assistant<'a>(fields: &'a Object<'_>, quirks: &Quirks, changes: &mut Changes<
             changes.set_str("reasoning_content", &text);
         }
     }
+    if quirks.short_tool_ids {
+        let found = CARRIED_FIELDS.into_iter().filter(|key| fields.has(key));
+        changes.removed.extend(found);
+    }
     if (quirks.nine_char_tool_ids || quirks.short_tool_ids)
         && let Some(calls) = fields.get("tool_calls").and_then(read::list)
-        && let Some(bytes) = elements(&calls, quirks, call_with_other_id)
+        && let Some(bytes) = elements(&calls, quirks, call)
     {
         changes.set.push(("tool_calls", bytes));
     }
@@ -259,11 +271,15 @@ fn blocks_text(fields: &Object<'_>) -> Option<String> {
     Some(texts.collect::<String>()).filter(|text| !text.is_empty())
 }
 
-fn call_with_other_id(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {
+fn call(raw: Raw<'_>, quirks: &Quirks) -> Option<Vec<u8>> {
     let fields = Object::parse(raw.get())?;
-    let id = fields.get("id").and_then(read::text)?;
     let mut changes = Changes::default();
-    changes.set_str("id", &other_id(&id, quirks)?);
+    if let Some(id) = fields.get("id").and_then(read::text).and_then(|id| other_id(&id, quirks)) {
+        changes.set_str("id", &id);
+    }
+    if quirks.short_tool_ids && fields.has("provider_specific_fields") {
+        changes.remove("provider_specific_fields");
+    }
     changes.apply(&fields)
 }
 

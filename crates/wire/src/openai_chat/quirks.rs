@@ -35,7 +35,7 @@ pub struct Quirks {
     /// `stream_options` is refused; usage comes unasked on the last chunk.
     pub no_stream_options: bool,
     /// Tool call ids of more than 40 characters are refused (OpenAI, Azure). Signatures of other providers that
-    /// the gateway packed into ids for the client are taken out; ids still too long are replaced by a stable hash.
+    /// the gateway gave the client in ids and fields are taken out; ids still too long are replaced by a stable hash.
     pub short_tool_ids: bool,
     /// Thinking is switched with `thinking: {"type": "enabled" | "disabled"}`; `reasoning_effort` is refused
     /// (DeepSeek, Z.AI, Moonshot, Volcengine).

@@ -64,6 +64,8 @@ struct Tool {
     signature: Option<Signature>,
     /// Arguments not yet sent, while the first chunk waits.
     waiting: Option<String>,
+    /// Some arguments were sent.
+    said: bool,
 }
 
 impl Encoder {
@@ -145,6 +147,9 @@ impl Encoder {
     }
 
     fn begin(&mut self, index: u32, part: u32, kind: &PartKind, bytes: &mut Vec<u8>) {
+        if matches!(kind, PartKind::ToolCall { .. }) {
+            self.announce_waiting(index, bytes);
+        }
         let choice = self.choices.entry(index).or_default();
         let open = match kind {
             PartKind::Text => Part::Plain("content"),
@@ -163,6 +168,7 @@ impl Encoder {
                     kind: *kind,
                     signature: None,
                     waiting: Some(String::new()),
+                    said: false,
                 })
             }
             PartKind::Audio => Part::Audio,
@@ -235,6 +241,15 @@ impl Encoder {
         });
     }
 
+    /// Sends the heads of calls that wait: clients put calls where they first appear, so these appear in order.
+    fn announce_waiting(&mut self, index: u32, bytes: &mut Vec<u8>) {
+        let parts = self.choices.get(&index).into_iter().flat_map(|choice| &choice.parts);
+        let waiting = parts.filter(|(_, part)| matches!(part, Part::Tool(Tool { waiting: Some(_), .. })));
+        for number in waiting.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.arguments(index, number, "", bytes);
+        }
+    }
+
     /// Sends more of a call's arguments, after its head if that has waited until now.
     fn arguments(&mut self, index: u32, number: u32, more: &str, bytes: &mut Vec<u8>) {
         let choice = self.choices.entry(index).or_default();
@@ -243,6 +258,7 @@ impl Encoder {
             text.push_str(more);
             (response::packed_id(&tool.id, tool.signature.as_ref()), tool.name.clone(), text)
         });
+        tool.said |= !head.as_ref().map_or(more, |(_, _, text)| text).is_empty();
         let (number, (kind, input)) = (tool.index, response::tool_words(tool.kind));
         let signature = tool.signature.clone().filter(|_| head.is_some());
         self.chunk(index, bytes, |map| {
@@ -276,10 +292,13 @@ impl Encoder {
     fn end_part(&mut self, index: u32, number: u32, bytes: &mut Vec<u8>) {
         let choice = self.choices.entry(index).or_default();
         match choice.parts.get(&number) {
-            Some(Part::Tool(Tool { waiting: Some(waiting), kind, .. })) => {
+            Some(Part::Tool(Tool { waiting, kind, said, .. })) => {
                 // No arguments at all means an empty object, which clients parse.
-                let none = waiting.is_empty() && *kind == ToolKind::Function;
-                self.arguments(index, number, if none { "{}" } else { "" }, bytes);
+                let none = !said && waiting.as_deref().unwrap_or_default().is_empty();
+                let none = none && *kind == ToolKind::Function;
+                if none || waiting.is_some() {
+                    self.arguments(index, number, if none { "{}" } else { "" }, bytes);
+                }
             }
             Some(Part::Thought { text, signature: Some(signature), redacted }) => {
                 let (text, signature, redacted) = (text.clone(), signature.clone(), *redacted);

@@ -367,6 +367,17 @@ fn limits_and_sampling() {
     );
     check_with(&Request { temperature: Some(1.0), ..base() }, &fixed, json!({"temperature": null}), &[]);
     check(&sampled, json!({"temperature": 0.2, "top_p": 0.9, "top_k": 3}), &[]);
+    // What a Gemini agent sends with every call, wanting nothing by it.
+    let usual = Request {
+        temperature: Some(1.0),
+        top_p: Some(0.95),
+        top_k: Some(64),
+        extras: Extras::of(Dialect::Gemini),
+        ..base()
+    };
+    check(&usual, json!({"temperature": null, "top_p": 0.95, "top_k": 64}), &[]);
+    let nothing = json!({"temperature": null, "top_p": null, "top_k": null});
+    check_with(&usual, &fixed, nothing, &["changed top_p", "changed top_k"]);
     check(
         &Request { stop: vec!["\n".into(), "END".into()], ..base() },
         json!({"stop_sequences": ["END"]}),

@@ -64,14 +64,25 @@ fn turns_alternate_and_system_stands_apart() {
         ..Request::default()
     };
     let expected = json!({
-        "systemInstruction": {"parts": [{"text": "one"}, {"text": "two"}]},
+        "systemInstruction": {"parts": [{"text": "one"}]},
         "contents": [
             {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
             {"role": "model", "parts": [{"text": "c"}]},
-            {"role": "user", "parts": [{"text": "d"}]}
+            {"role": "user", "parts": [
+                {"text": "Note from the operator of this conversation: two"}, {"text": "d"}
+            ]}
         ]
     });
-    check(&request, "gemini-2.5-pro", expected, &[(CHANGED, "messages[4]")]);
+    check(&request, "gemini-2.5-pro", expected, &[(CHANGED, "messages[4].role")]);
+    let early = Request {
+        messages: vec![user("a"), Message::text(Role::Developer, "one"), user("b")],
+        ..Request::default()
+    };
+    let expected = json!({
+        "systemInstruction": {"parts": [{"text": "one"}]},
+        "contents": [{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]
+    });
+    check(&early, "gemini-2.5-pro", expected, &[(CHANGED, "messages[1]")]);
     let alone = Request { messages: vec![Message::text(Role::System, "one")], ..Request::default() };
     let expected = json!({
         "systemInstruction": {"parts": [{"text": "one"}]},
@@ -148,7 +159,8 @@ fn signatures_return_once_and_only_to_gemini() {
     let body = body(&encoded);
     let signature =
         |content: usize, part: usize| body["contents"][content]["parts"][part]["thoughtSignature"].clone();
-    assert_eq!(signature(1, 0), Value::Null, "earlier turns need none");
+    let lost = json!(super::super::signature::SKIP_VALIDATION);
+    assert_eq!(signature(1, 0), lost, "earlier turns are written as they were when they were the last");
     assert_eq!(signature(5, 0), json!("U0lH"));
     assert_eq!(signature(5, 1), Value::Null, "sent once");
     assert_eq!(signature(7, 0), json!(super::super::signature::SKIP_VALIDATION));

@@ -1,0 +1,128 @@
+//! Whole sessions of real kinds of agents, to every provider.
+//!
+//! Each turn must be a request the provider takes (the fakes are as strict as the vendors), nothing an agent sends
+//! may refuse the call, and each turn's conversation must begin byte for byte with that of the turn before: prompt
+//! caches live on it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tollway_model::{Dialect, Notices, Severity};
+use tollway_testkit::{Call, Script, demo};
+
+use crate::support::{CHATS, decode, encode, model};
+
+#[derive(Deserialize)]
+struct Session {
+    surface: Dialect,
+    /// The field that grows.
+    history: String,
+    request: Map<String, Value>,
+    /// What is added before each call.
+    turns: Vec<Vec<Value>>,
+}
+
+fn session(name: &str) -> Session {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sessions").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path.join("session.json")).unwrap()).unwrap()
+}
+
+impl Session {
+    /// The request of every turn.
+    fn bodies(&self) -> Vec<Value> {
+        let mut history = Vec::new();
+        let turns = self.turns.iter().map(|turn| {
+            history.extend(turn.clone());
+            let mut body = self.request.clone();
+            body.insert(self.history.clone(), Value::Array(history.clone()));
+            Value::Object(body)
+        });
+        turns.collect()
+    }
+}
+
+/// What a strict fake of `target` says to `body`.
+pub(crate) fn asked(target: Dialect, body: &[u8], streams: bool, script: &Script) -> (u16, Vec<u8>) {
+    let gemini = if streams { "streamGenerateContent" } else { "generateContent" };
+    let (path, query) = match target {
+        Dialect::Anthropic => ("/v1/messages".to_owned(), ""),
+        Dialect::Gemini => {
+            (format!("/v1beta/models/{}:{gemini}", model(target)), if streams { "alt=sse" } else { "" })
+        }
+        _ => ("/v1/chat/completions".to_owned(), ""),
+    };
+    let reply = demo::answer(&Call { path: &path, query, body, script: Some(script), ..Call::default() });
+    (reply.status, reply.body().to_vec())
+}
+
+/// The parts of a request that providers cache as a prefix: what stands before the conversation, and the
+/// conversation, both as they are spelled.
+pub(crate) fn prefix(target: Dialect, body: &[u8]) -> (Vec<String>, String) {
+    let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap();
+    let (before, history) = match target {
+        Dialect::Gemini => (["systemInstruction", "tools"], "contents"),
+        _ => (["system", "tools"], "messages"),
+    };
+    let before = before.iter().filter_map(|key| Some(members.get(*key)?.get().to_owned())).collect();
+    (before, members[history].get().trim_end_matches(']').to_owned())
+}
+
+fn check(name: &str, target: Dialect) {
+    let session = session(name);
+    let script = Script { thought_signatures: target == Dialect::Gemini, ..Script::default() };
+    let mut last: Option<(Vec<String>, String)> = None;
+    for (turn, mut body) in session.bodies().into_iter().enumerate() {
+        let place = format!("{name} to {target}, turn {turn}");
+        // Cache marks move from turn to turn and are no part of what is cached.
+        if target == Dialect::Anthropic {
+            unmark(&mut body);
+        }
+        let request = decode(session.surface, &body);
+        let mut notices = Notices::new();
+        let encoded = encode(&request, target, &mut notices).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let dropped: Vec<_> = notices.iter().filter(|notice| notice.severity == Severity::Dropped).collect();
+        assert!(dropped.is_empty(), "{place}: {dropped:?}");
+        let sent = String::from_utf8(encoded.body.clone()).unwrap();
+        // Foreign signatures stay at home; a native Gemini session has made-up ones, which a strict fake refuses.
+        if session.surface != target {
+            for foreign in ["ErUBCkYIBxg", "EmwKAhgB", "CpMBAdHt", "EpMBAdHt", "FpMBAdHt", "tollway.", "__thought__"] {
+                assert!(!sent.contains(foreign), "{place}: {foreign} in {sent}");
+            }
+            let (status, answer) = asked(target, &encoded.body, request.stream, &script);
+            assert_eq!(status, 200, "{place}: {}\n{sent}", String::from_utf8_lossy(&answer));
+        }
+        let now = prefix(target, &encoded.body);
+        if let Some(last) = last.replace(now.clone()) {
+            assert_eq!(now.0, last.0, "{place}: what stands before the conversation changed");
+            assert!(now.1.starts_with(&last.1), "{place}: the conversation changed\nfrom {}\nto   {}", last.1, now.1);
+        }
+    }
+}
+
+fn unmark(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("cache_control");
+            fields.values_mut().for_each(unmark);
+        }
+        Value::Array(items) => items.iter_mut().for_each(unmark),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_coding_agent_works_on_every_provider_and_keeps_its_prefix() {
+    CHATS.into_iter().for_each(|target| check("claude-code", target));
+}
+
+#[test]
+fn a_chat_completions_agent_works_on_every_provider_and_keeps_its_prefix() {
+    CHATS.into_iter().for_each(|target| check("agent-chat", target));
+}
+
+#[test]
+fn a_gemini_agent_works_on_every_provider_and_keeps_its_prefix() {
+    CHATS.into_iter().for_each(|target| check("gemini-cli", target));
+}

@@ -1,0 +1,88 @@
+//! What all of these tests need.
+
+use serde_json::Value;
+use tollway_model::{Capabilities, Dialect, Error, Event, Fold, Laws, Notices, Request, Response};
+use tollway_wire::openai_chat::Quirks;
+use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
+
+/// The dialects that clients and providers both speak.
+pub(crate) const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
+
+/// Every surface with every target.
+pub(crate) fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
+    CHATS.into_iter().flat_map(|surface| CHATS.into_iter().map(move |target| (surface, target)))
+}
+
+/// A model that each provider really has, by what its codec keys on: the name.
+pub(crate) fn model(target: Dialect) -> &'static str {
+    match target {
+        Dialect::Anthropic => "claude-sonnet-4-5",
+        Dialect::Gemini => "gemini-3-pro-preview",
+        _ => "gpt-5",
+    }
+}
+
+/// How answers are shown.
+pub(crate) const VIEW: View<'static> =
+    View { model: "group", id: "call_fixture", created: 1_700_000_000, include_usage: true, framing: Framing::Sse };
+
+/// Writes `request` for a provider of `target`, with everything known to work.
+pub(crate) fn encode(request: &Request, target: Dialect, notices: &mut Notices) -> Result<Encoded, Error> {
+    let (capabilities, quirks) = (Capabilities::default(), Quirks::default());
+    let place = Target { model: model(target), capabilities: &capabilities, quirks: &quirks };
+    codec(target).encode_request(request, &place, notices)
+}
+
+/// Reads a client's body as the server does: Gemini's model and stream flag are in the URL.
+pub(crate) fn decode(surface: Dialect, body: &Value) -> Request {
+    let mut request = codec(surface)
+        .decode_request(body.to_string().as_bytes())
+        .unwrap_or_else(|error| panic!("{surface}: {error}: {body:#}"));
+    request.model = "group".to_owned();
+    request
+}
+
+/// The body a provider of `target` gets, and the notices.
+pub(crate) fn translated(surface: Dialect, target: Dialect, body: &Value) -> (Value, Encoded, Notices) {
+    let request = decode(surface, body);
+    let mut notices = Notices::new();
+    let encoded = encode(&request, target, &mut notices)
+        .unwrap_or_else(|error| panic!("{surface} to {target}: {error}: {body:#}"));
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded, notices)
+}
+
+/// The events of a stream cut into pieces of `size` bytes; they obey the laws and end.
+pub(crate) fn events(dialect: Dialect, stream: &[u8], size: usize, restore: &Restore) -> Vec<Event> {
+    let mut decoder = codec(dialect).decoder(restore.clone());
+    let mut events = Vec::new();
+    stream.chunks(size.max(1)).for_each(|chunk| decoder.push(chunk, &mut events));
+    decoder.finish(&mut events);
+    let mut laws = Laws::new();
+    for event in &events {
+        laws.check(event).unwrap_or_else(|law| panic!("{dialect}: {law}: {events:#?}"));
+    }
+    assert!(matches!(events.last(), Some(Event::End | Event::Error(_))), "{dialect}: no end: {events:#?}");
+    events
+}
+
+/// The events folded into the whole answer.
+pub(crate) fn fold(events: Vec<Event>) -> Result<Response, Error> {
+    let mut fold = Fold::new();
+    events.into_iter().for_each(|event| fold.push(event));
+    fold.finish()
+}
+
+/// The stream a client of `surface` gets.
+pub(crate) fn shown(surface: Dialect, events: &[Event]) -> Vec<u8> {
+    let mut encoder = codec(surface).encoder(&VIEW);
+    let mut bytes = Vec::new();
+    events.iter().for_each(|event| encoder.push(event, &mut bytes));
+    bytes
+}
+
+/// The JSON frames of a stream, `[DONE]` left out.
+pub(crate) fn frames(stream: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8(stream.to_vec()).unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    data.map(|data| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"))).collect()
+}
