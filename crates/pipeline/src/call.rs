@@ -175,11 +175,15 @@ fn read_model(envelope: &Envelope) -> Result<String> {
 /// Names are kept in receipts and repeated in logs and headers, so they are short and have no control characters.
 fn check_name(model: &str) -> Result<()> {
     if model.len() > tollway_route::MAX_NAME {
-        let message = format!("`model` is longer than {} bytes; no model has such a name", tollway_route::MAX_NAME);
+        let message =
+            format!("`model` is longer than {} bytes; no model has such a name", tollway_route::MAX_NAME);
         return Err(Error::invalid_at("model", message));
     }
     if model.chars().any(char::is_control) {
-        return Err(Error::invalid_at("model", "`model` contains a control character; no model has such a name"));
+        return Err(Error::invalid_at(
+            "model",
+            "`model` contains a control character; no model has such a name",
+        ));
     }
     Ok(())
 }
@@ -389,7 +393,12 @@ mod tests {
     #[test]
     fn a_model_has_a_short_name_without_control_characters() {
         let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(tollway_route::MAX_NAME + 1));
-        let bodies = [long.as_str(), r#"{"model":"a\r\nx-injected: 1"}"#, r#"{"model":"a\u0000"}"#, r#"{"model":"\u0085"}"#];
+        let bodies = [
+            long.as_str(),
+            r#"{"model":"a\r\nx-injected: 1"}"#,
+            r#"{"model":"a\u0000"}"#,
+            r#"{"model":"\u0085"}"#,
+        ];
         for body in bodies {
             let error = accept(Box::leak(body.to_owned().into_boxed_str())).unwrap_err();
             assert_eq!(error.param(), Some("model"), "{body}");

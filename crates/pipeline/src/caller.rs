@@ -155,7 +155,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
 }
 
 fn malformed() -> Error {
-    let message = "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`, once.";
+    let message =
+        "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`, once.";
     Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
 }
 
@@ -209,7 +210,8 @@ mod tests {
     #[test]
     fn a_key_that_comes_twice_or_is_no_text_is_refused_and_not_passed_over() {
         let right = ("authorization", "Bearer sk-right");
-        for (name, value) in [right, ("x-litellm-api-key", "sk-\u{e9}"), ("authorization", "Bearer sk-wrong")] {
+        for (name, value) in [right, ("x-litellm-api-key", "sk-\u{e9}"), ("authorization", "Bearer sk-wrong")]
+        {
             for headers in [[(name, value), right], [right, (name, value)]] {
                 let error = identify(&headers, "/").unwrap_err();
                 assert_eq!((error.kind(), error.param()), (Kind::Authentication, None), "{headers:?}");

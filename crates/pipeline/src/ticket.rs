@@ -12,8 +12,8 @@ use tollway_prices::{Facts, PriceSheet};
 use crate::call::Call;
 use crate::caller::KeyId;
 use crate::receipt::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, kept,
-    kept_word,
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+    kept, kept_word,
 };
 use crate::serve::Place;
 

@@ -62,7 +62,9 @@ async fn piece(
             }
             Ok(None) => return Ok(None),
             // A client that is gone will not read it; one that is there has framed its body wrongly.
-            Ok(Some(Err(_))) => return Err(Error::invalid("the request body broke off, or its chunks are wrong")),
+            Ok(Some(Err(_))) => {
+                return Err(Error::invalid("the request body broke off, or its chunks are wrong"));
+            }
             Ok(Some(Ok(frame))) => frame,
         };
         if let Ok(data) = frame.into_data() {

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tollway_testkit::{Reply, Script};
 
-use crate::support::{Gateway, KEY, SOON, at, chat, config, fake, read_to_end, streamed_chat, surfaces, three};
+use crate::support::{
+    Gateway, KEY, SOON, at, chat, config, fake, read_to_end, streamed_chat, surfaces, three,
+};
 
 /// Numbers that are the same in every run.
 struct Random(u64);
@@ -145,7 +147,10 @@ async fn settled(gateway: &Gateway, most: usize) -> Vec<Value> {
     let mut before = usize::MAX;
     loop {
         let all = gateway.get("/receipts?limit=1000").await.json()["data"].as_array().unwrap().clone();
-        if all.len() >= most || (all.len() == before && begun.elapsed() > Duration::from_secs(3)) || begun.elapsed() > SOON {
+        if all.len() >= most
+            || (all.len() == before && begun.elapsed() > Duration::from_secs(3))
+            || begun.elapsed() > SOON
+        {
             return all;
         }
         before = all.len();
@@ -177,7 +182,8 @@ async fn random_names_and_huge_refusals_leave_no_memory_behind() {
     };
     let refusal = |number: usize| {
         let message = format!("{number} {}", "e".repeat(900_000));
-        let mut reply = Reply::json(400, &json!({ "error": { "message": message, "type": message, "code": message } }));
+        let mut reply =
+            Reply::json(400, &json!({ "error": { "message": message, "type": message, "code": message } }));
         reply.headers.push((format!("x-odd-{number}"), "y".repeat(1000)));
         reply
     };
@@ -215,7 +221,11 @@ async fn a_body_of_very_many_members_is_served_in_time() {
     }
     let begun = Instant::now();
     let answer = gateway.chat(&chat(&"m".repeat(8 << 20), "hi")).await;
-    assert!(answer.expect(400).body.len() < 1000 && begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        answer.expect(400).body.len() < 1000 && begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -244,7 +254,11 @@ async fn a_hundred_reloads_right_and_wrong_lose_no_call() {
     let reloads = async {
         for number in 0..100 {
             let wrong = number % 3 == 0;
-            write(&if wrong { text.replace("model_list", "model_lost: [}") } else { format!("{text}# {number}\n") });
+            write(&if wrong {
+                text.replace("model_list", "model_lost: [}")
+            } else {
+                format!("{text}# {number}\n")
+            });
             if number % 2 == 0 {
                 gateway.post("/config/reload", &json!({})).await.expect(if wrong { 400 } else { 200 });
             } else {

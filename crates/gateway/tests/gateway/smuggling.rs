@@ -28,7 +28,10 @@ async fn an_ambiguous_request_is_refused_and_ends_its_connection() {
         ("two lengths", format!("{head}content-length: 5\r\n{whole}")),
         ("a list of lengths", format!("{head}content-length: {length}, {length}\r\n\r\n{body}")),
         ("a signed length", format!("{head}content-length: +{length}\r\n\r\n{body}")),
-        ("a length beyond all numbers", format!("{head}content-length: 99999999999999999999999\r\n\r\n{body}")),
+        (
+            "a length beyond all numbers",
+            format!("{head}content-length: 99999999999999999999999\r\n\r\n{body}"),
+        ),
         ("an unknown encoding", format!("{head}transfer-encoding: xchunked\r\n\r\n{chunks}")),
         ("chunked, but not last", format!("{head}transfer-encoding: chunked, identity\r\n\r\n{chunks}")),
         ("chunks in HTTP/1.0", format!("{}{chunked}{chunks}", head.replace("1.1", "1.0"))),
@@ -40,7 +43,10 @@ async fn an_ambiguous_request_is_refused_and_ends_its_connection() {
         ("a signed chunk", format!("{head}{chunked}+{chunks}")),
         ("a chunk beyond all numbers", format!("{head}{chunked}fffffffffffffffff\r\n{body}\r\n0\r\n\r\n")),
         ("chunks that end in bare feeds", format!("{head}{chunked}{}", chunks.replace("\r\n", "\n"))),
-        ("an endless chunk extension", format!("{head}{chunked}{length:x};{}\r\n{body}\r\n0\r\n\r\n", "a".repeat(40_000))),
+        (
+            "an endless chunk extension",
+            format!("{head}{chunked}{length:x};{}\r\n{body}\r\n0\r\n\r\n", "a".repeat(40_000)),
+        ),
         ("no host", format!("{LINE}{KEY_LINE}{whole}")),
         ("two hosts", format!("{head}host: y\r\n{whole}")),
         ("a host that is none", format!("{}{whole}", head.replace("host: x", "host: x/?a#"))),
@@ -58,7 +64,9 @@ async fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
     let (_fake, gateway) = gateway().await;
     let body = chat("gpt", "hi").to_string();
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    for both in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"] {
+    for both in
+        ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"]
+    {
         let smuggled = "GET /health/liveness HTTP/1.1\r\nhost: x\r\n\r\n";
         let request = format!("{LINE}host: x\r\n{KEY_LINE}{both}\r\n\r\n{chunks}{smuggled}");
         let answers = gateway.raw(request.as_bytes()).await;
@@ -91,7 +99,8 @@ async fn no_spelling_of_a_path_or_method_gets_around_the_key() {
         "CONNECT x:443",
         "BREW /receipts",
     ] {
-        let answer = gateway.raw(format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        let answer =
+            gateway.raw(format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
         let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
         assert!(matches!(status, 400 | 401 | 404 | 405), "{line}: {answer}");
     }
@@ -102,8 +111,13 @@ async fn texts_do_not_become_headers_or_log_lines() {
     let (fake, gateway) = gateway().await;
     // A client's id with anything odd in it is replaced by ours.
     for id in ["a b", "a;b", "ä", "<x>", &"a".repeat(129)] {
-        let answer = gateway.post_with("/v1/chat/completions", &[("x-litellm-call-id", id)], &chat("gpt", "hi")).await;
-        assert_eq!(answer.expect(200).header("x-litellm-call-id"), answer.header("x-tollway-receipt"), "{id}");
+        let answer =
+            gateway.post_with("/v1/chat/completions", &[("x-litellm-call-id", id)], &chat("gpt", "hi")).await;
+        assert_eq!(
+            answer.expect(200).header("x-litellm-call-id"),
+            answer.header("x-tollway-receipt"),
+            "{id}"
+        );
     }
     for model in ["gpt\r\nx-injected: 1", "gpt\0", "gpt\u{1b}[31m", "gpt\u{85}"] {
         let answer = gateway.chat(&chat(model, "hi")).await;
@@ -128,7 +142,8 @@ async fn texts_do_not_become_headers_or_log_lines() {
         }
     }
     for line in gateway.log().lines() {
-        let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let entry: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert_ne!(entry["level"], "FORGED");
         assert!(!line.contains('\u{1b}') && !line.contains('\0'), "{line}");
     }
@@ -138,7 +153,12 @@ async fn texts_do_not_become_headers_or_log_lines() {
 async fn a_key_in_the_url_is_never_repeated() {
     let (_fake, gateway) = gateway().await;
     let mut told = String::new();
-    for path in ["/nothing?key=", "/v1/models?key=", "/receipts/x?key=", "/v1beta/models/gem:generateContent?x=1&key="] {
+    for path in [
+        "/nothing?key=",
+        "/v1/models?key=",
+        "/receipts/x?key=",
+        "/v1beta/models/gem:generateContent?x=1&key=",
+    ] {
         for method in ["GET", "POST", "PUT"] {
             let answer = gateway.send(method, &format!("{path}{KEY}"), &[], "{").await.read().await;
             told.push_str(&format!("{:?} {}", answer.headers, answer.text()));
