@@ -119,8 +119,9 @@ impl Reloader {
 
 impl Hooks for Reloader {
     fn reload(&self) -> Result<String, String> {
-        let loaded = read_configuration(&self.arguments);
+        // Taken before reading: of two reloads at once the one that read last must also be the one that counts.
         let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = read_configuration(&self.arguments);
         // Remember a wrong file, too, so that it is reported once and not every time someone looks.
         (known.0, known.1) = (loaded.files.clone(), loaded.fingerprint);
         for found in &loaded.diagnostics {

@@ -27,6 +27,9 @@ pub(crate) struct Won {
 /// Longest pause that a provider's `Retry-After` can ask for; beyond it the call fails instead.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// Shortest pause before the same deployment is tried again, whatever its `Retry-After` says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Tries the plan's deployments until one answers.
 pub(crate) async fn run(
     gateway: &Gateway,
@@ -205,7 +208,7 @@ fn decide(error: &Error, tried: u32, retries: u32, elsewhere: Option<usize>, dic
             Some(pause) if pause > LONGEST_RETRY_AFTER => {
                 Next::GiveUp("gave up: the provider asks for a longer pause")
             }
-            Some(pause) => Next::Again(pause),
+            Some(pause) => Next::Again(pause.max(SHORTEST_PAUSE)),
             None => Next::Again(backoff(tried, dice)),
         },
     }
@@ -270,6 +273,7 @@ mod tests {
             Error::new(Kind::RateLimit, "slow").with_retry(Retry::Later(Some(Duration::from_secs(seconds))))
         };
         check(asked(3), 0, None, Next::Again(Duration::from_secs(3)));
+        check(asked(0), 0, None, Next::Again(SHORTEST_PAUSE));
         check(asked(61), 0, None, give_up());
         check(asked(3), 2, None, give_up());
     }

@@ -14,6 +14,7 @@ use crate::call::Call;
 use crate::caller::KeyId;
 use crate::receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+    kept, kept_word,
 };
 use crate::serve::Place;
 
@@ -57,7 +58,7 @@ impl Ticket {
             status: 200,
             skipped: Vec::new(),
             attempts: Vec::new(),
-            notices: call.notices.iter().cloned().collect(),
+            notices: call.notices.iter().cloned().map(kept).collect(),
             usage: None,
             finish: None,
             service_tier: None,
@@ -121,7 +122,7 @@ impl Ticket {
     pub(crate) fn answering(&mut self, prices: Option<Arc<PriceSheet>>, notices: Notices) {
         self.prices = prices;
         if let Some(receipt) = &mut self.receipt {
-            receipt.notices.extend(notices);
+            receipt.notices.extend(notices.into_iter().map(kept));
         }
     }
 
@@ -130,8 +131,8 @@ impl Ticket {
         if let Some(receipt) = &mut self.receipt {
             receipt.usage = settlement.usage.or(receipt.usage);
             receipt.finish = settlement.finish.or(receipt.finish);
-            if settlement.service_tier.is_some() {
-                receipt.service_tier = settlement.service_tier;
+            if let Some(tier) = settlement.service_tier {
+                receipt.service_tier = Some(kept_word(&tier));
             }
         }
     }

@@ -247,3 +247,29 @@ fn a_gateway_does_not_start_with_a_wrong_file() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("nothing.yaml"), "{missing:?}");
 }
+
+/// Kubernetes mounts a link to a link to a directory, and replaces the one in the middle.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_swapped_link_in_the_middle_is_noticed() {
+    use std::os::unix::fs::symlink;
+
+    let fake = fake().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (version, model) in [("first", "gpt"), ("second", "swapped")] {
+        std::fs::create_dir(path(version)).unwrap();
+        let text = config(&[at(&fake, model, "openai/fake-ok", "")], "");
+        std::fs::write(path(version).join("mounted.yaml"), text).unwrap();
+    }
+    symlink("first", path("data-link")).unwrap();
+    symlink("data-link/mounted.yaml", path("mounted.yaml")).unwrap();
+    let arguments = ["--config", "mounted.yaml"];
+    let start = Start { arguments: &arguments, directory: Some(directory), ..Start::default() };
+    let gateway = Gateway::with(Start { config: None, ..start }).await;
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+    symlink("second", gateway.file("new-link")).unwrap();
+    std::fs::rename(gateway.file("new-link"), gateway.file("data-link")).unwrap();
+    wait_for_model(&gateway, "swapped").await;
+    gateway.chat(&chat("gpt", "hi")).await.expect(400);
+}
