@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn foreign_state_is_found_in_a_body() {
         let foreign = Signature { origin: Dialect::Anthropic, value: "Er==".to_owned() };
-        for (origin, tail) in [("tollway.", "anthropic.Er=="), ("redacted:", "tollway.x"), ("redacted:", "CpMB")] {
+        for (origin, tail) in
+            [("tollway.", "anthropic.Er=="), ("redacted:", "tollway.x"), ("redacted:", "CpMB")]
+        {
             let body = format!("{{\"thoughtSignature\":\"{}\"}}", STANDARD.encode(format!("{origin}{tail}")));
             assert!(may_hold_foreign(Dialect::Gemini, body.as_bytes()), "{body}");
         }

@@ -41,7 +41,8 @@ fn an_anthropic_provider_gets_only_what_it_signed() {
     assert_eq!(verbatim.lane, Lane::Verbatim);
 
     let gemini = Signature { origin: Dialect::Gemini, value: "CpMB".to_owned() };
-    let tagged = json!({"type": "thinking", "thinking": "hm", "signature": carry::tag(&gemini, Dialect::Anthropic)});
+    let tagged =
+        json!({"type": "thinking", "thinking": "hm", "signature": carry::tag(&gemini, Dialect::Anthropic)});
     let unsigned = json!({"type": "thinking", "thinking": "hm", "signature": ""});
     let packed = carry::pack_id("call_1", &gemini);
     for (thinking, id) in [(&tagged, "call_1"), (&unsigned, "call_1"), (&unsigned, packed.as_str())] {
@@ -108,5 +109,8 @@ fn openai_gets_no_fields_that_the_gateway_made() {
     let attempt = prepared("openai", Dialect::OpenaiChat, &body);
     assert_eq!(attempt.lane, Lane::Verbatim);
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
-    assert_eq!(sent(&attempt)["messages"][1], json!({"role": "assistant", "content": "hm", "tool_calls": [call]}));
+    assert_eq!(
+        sent(&attempt)["messages"][1],
+        json!({"role": "assistant", "content": "hm", "tool_calls": [call]})
+    );
 }

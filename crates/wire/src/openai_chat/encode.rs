@@ -163,9 +163,7 @@ impl Fields<'_, '_> {
             self.notices.changed("thinking", "the target is asked for an effort, or decides by itself");
             return;
         };
-        if wanted == Effort::None
-            && !capabilities.efforts.contains(&Effort::None)
-            && !is_native(self.request)
+        if wanted == Effort::None && !capabilities.efforts.contains(&Effort::None) && !is_native(self.request)
         {
             // Agents switch thinking off by default; most models without the word do not think unasked.
             return;

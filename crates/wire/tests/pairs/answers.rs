@@ -144,9 +144,11 @@ fn anthropic_usage(said: &Said) -> Value {
 
 fn anthropic_blocks(said: &Said) -> Vec<Value> {
     let mut blocks = Vec::new();
-    blocks.extend(said.thought.as_ref().map(
-        |thought| json!({"type": "thinking", "thinking": thought, "signature": CLAUDE_SIGNATURE}),
-    ));
+    blocks.extend(
+        said.thought
+            .as_ref()
+            .map(|thought| json!({"type": "thinking", "thinking": thought, "signature": CLAUDE_SIGNATURE})),
+    );
     blocks.extend(said.text.as_ref().map(|text| json!({"type": "text", "text": text})));
     blocks.extend(said.calls.iter().enumerate().map(|(number, call)| {
         json!({"type": "tool_use", "id": format!("toolu_01{number}"), "name": call.name, "input": call.arguments})
@@ -163,35 +165,44 @@ fn anthropic(said: &Said) -> Value {
 fn anthropic_stream(said: &Said) -> String {
     let mut usage = anthropic_usage(said);
     usage["output_tokens"] = json!(1);
-    let mut out = vec![json!({"type": "message_start", "message": {"id": "msg_01", "type": "message",
+    let mut out = vec![
+        json!({"type": "message_start", "message": {"id": "msg_01", "type": "message",
         "role": "assistant", "model": "claude-sonnet-4-5-20250929", "content": [], "stop_reason": null,
-        "stop_sequence": null, "usage": usage}}), json!({"type": "ping"})];
+        "stop_sequence": null, "usage": usage}}),
+        json!({"type": "ping"}),
+    ];
     for (index, mut block) in anthropic_blocks(said).into_iter().enumerate() {
         let delta = |delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
         let mut deltas = Vec::new();
         match block["type"].as_str().unwrap() {
             "thinking" => {
                 let thought = block["thinking"].take();
-                deltas.extend(pieces(thought.as_str().unwrap()).iter().map(
-                    |piece| delta(json!({"type": "thinking_delta", "thinking": piece})),
-                ));
+                deltas.extend(
+                    pieces(thought.as_str().unwrap())
+                        .iter()
+                        .map(|piece| delta(json!({"type": "thinking_delta", "thinking": piece}))),
+                );
                 deltas.push(delta(json!({"type": "signature_delta", "signature": CLAUDE_SIGNATURE})));
                 block = json!({"type": "thinking", "thinking": "", "signature": ""});
             }
             "text" => {
                 let text = block["text"].take();
-                deltas.extend(pieces(text.as_str().unwrap()).iter().map(
-                    |piece| delta(json!({"type": "text_delta", "text": piece})),
-                ));
+                deltas.extend(
+                    pieces(text.as_str().unwrap())
+                        .iter()
+                        .map(|piece| delta(json!({"type": "text_delta", "text": piece}))),
+                );
                 block["text"] = json!("");
             }
             _ => {
                 let input = std::mem::replace(&mut block["input"], json!({}));
                 deltas.push(delta(json!({"type": "input_json_delta", "partial_json": ""})));
                 if input != json!({}) {
-                    deltas.extend(pieces(&input.to_string()).iter().map(
-                        |piece| delta(json!({"type": "input_json_delta", "partial_json": piece})),
-                    ));
+                    deltas.extend(
+                        pieces(&input.to_string())
+                            .iter()
+                            .map(|piece| delta(json!({"type": "input_json_delta", "partial_json": piece}))),
+                    );
                 }
             }
         }
@@ -199,8 +210,10 @@ fn anthropic_stream(said: &Said) -> String {
         out.extend(deltas);
         out.push(json!({"type": "content_block_stop", "index": index}));
     }
-    out.push(json!({"type": "message_delta", "delta": {"stop_reason": anthropic_stop(said), "stop_sequence": null},
-        "usage": anthropic_usage(said)}));
+    out.push(
+        json!({"type": "message_delta", "delta": {"stop_reason": anthropic_stop(said), "stop_sequence": null},
+        "usage": anthropic_usage(said)}),
+    );
     out.push(json!({"type": "message_stop"}));
     out.iter().map(|frame| format!("event: {}\ndata: {frame}\n\n", frame["type"].as_str().unwrap())).collect()
 }
@@ -253,7 +266,8 @@ fn gemini_stream(said: &Said) -> String {
         let mut chunk = gemini(parts, said);
         if number < last {
             chunk["candidates"][0].as_object_mut().unwrap().remove("finishReason");
-            chunk["usageMetadata"] = json!({"promptTokenCount": said.tokens.0, "totalTokenCount": said.tokens.0});
+            chunk["usageMetadata"] =
+                json!({"promptTokenCount": said.tokens.0, "totalTokenCount": said.tokens.0});
         }
         format!("data: {chunk}\r\n\r\n")
     });
@@ -308,7 +322,9 @@ fn state(response: &Response) -> Vec<(String, Option<String>)> {
     let parts = response.choices.iter().flat_map(|choice| &choice.parts);
     let kept = parts.filter_map(|part| match &part.content {
         Content::ToolCall(call) => Some((call.id.clone(), call.signature.as_ref().map(|s| s.value.clone()))),
-        Content::Reasoning { signature: Some(signature), .. } => Some((String::new(), Some(signature.value.clone()))),
+        Content::Reasoning { signature: Some(signature), .. } => {
+            Some((String::new(), Some(signature.value.clone())))
+        }
         _ => None,
     });
     kept.collect()
@@ -339,8 +355,8 @@ fn called() -> impl Strategy<Value = Called> {
         vec("[a-z\"]{0,3}", 0..3).prop_map(Value::from),
         text().prop_map(|text| json!({"inner": {"deep": [text, null]}})),
     ];
-    let arguments = vec(("[a-z_]{1,6}", value), 0..4)
-        .prop_map(|pairs| Value::Object(pairs.into_iter().collect()));
+    let arguments =
+        vec(("[a-z_]{1,6}", value), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect()));
     ("[a-zA-Z_][a-zA-Z0-9_-]{0,20}", arguments).prop_map(|(name, arguments)| Called { name, arguments })
 }
 

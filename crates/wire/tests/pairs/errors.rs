@@ -27,21 +27,136 @@ fn later(retry: Retry) -> bool {
 fn openais_failures_are_understood() {
     let error = |message: &str, kind: &str, code: Value| json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
     let cases: [(u16, Value, Kind, fn(Retry) -> bool); 15] = [
-        (401, error("Incorrect API key provided: sk-x.", "invalid_request_error", json!("invalid_api_key")), Kind::Authentication, elsewhere),
-        (403, error("Your account may not.", "insufficient_permissions", Value::Null), Kind::Permission, elsewhere),
-        (404, error("The model `x` does not exist or you do not have access to it.", "invalid_request_error", json!("model_not_found")), Kind::NotFound, elsewhere),
-        (400, error("This model's maximum context length is 128000 tokens. However, your messages resulted in 130001 tokens.", "invalid_request_error", json!("context_length_exceeded")), Kind::ContextWindow, elsewhere),
-        (400, error("Your input exceeds the context window of this model. Please adjust your input and try again.", "invalid_request_error", json!("context_length_exceeded")), Kind::ContextWindow, elsewhere),
-        (400, error("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.", "invalid_request_error", json!("context_length_exceeded")), Kind::ContextWindow, elsewhere),
-        (400, json!({"object": "error", "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", "type": "BadRequestError", "param": null, "code": 400}), Kind::ContextWindow, elsewhere),
-        (400, error("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", "", json!("content_filter")), Kind::ContentPolicy, elsewhere),
-        (400, error("Your request was rejected as a result of our safety system.", "invalid_request_error", json!("content_policy_violation")), Kind::ContentPolicy, elsewhere),
-        (400, error("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", "invalid_request_error", json!("invalid_prompt")), Kind::ContentPolicy, elsewhere),
-        (400, error("Unsupported value: 'temperature' does not support 0.2 with this model.", "invalid_request_error", json!("unsupported_value")), Kind::InvalidRequest, never),
-        (429, error("Rate limit reached for gpt-5 on tokens per min (TPM)", "tokens", json!("rate_limit_exceeded")), Kind::RateLimit, later),
-        (429, error("You exceeded your current quota, please check your plan and billing details.", "insufficient_quota", json!("insufficient_quota")), Kind::RateLimit, elsewhere),
-        (500, error("The server had an error while processing your request.", "server_error", Value::Null), Kind::Upstream, later),
-        (503, error("The engine is currently overloaded, please try again later", "server_error", Value::Null), Kind::Overloaded, later),
+        (
+            401,
+            error("Incorrect API key provided: sk-x.", "invalid_request_error", json!("invalid_api_key")),
+            Kind::Authentication,
+            elsewhere,
+        ),
+        (
+            403,
+            error("Your account may not.", "insufficient_permissions", Value::Null),
+            Kind::Permission,
+            elsewhere,
+        ),
+        (
+            404,
+            error(
+                "The model `x` does not exist or you do not have access to it.",
+                "invalid_request_error",
+                json!("model_not_found"),
+            ),
+            Kind::NotFound,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "This model's maximum context length is 128000 tokens. However, your messages resulted in 130001 tokens.",
+                "invalid_request_error",
+                json!("context_length_exceeded"),
+            ),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "Your input exceeds the context window of this model. Please adjust your input and try again.",
+                "invalid_request_error",
+                json!("context_length_exceeded"),
+            ),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+                "invalid_request_error",
+                json!("context_length_exceeded"),
+            ),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            json!({"object": "error", "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", "type": "BadRequestError", "param": null, "code": 400}),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+                "",
+                json!("content_filter"),
+            ),
+            Kind::ContentPolicy,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "Your request was rejected as a result of our safety system.",
+                "invalid_request_error",
+                json!("content_policy_violation"),
+            ),
+            Kind::ContentPolicy,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+                "invalid_request_error",
+                json!("invalid_prompt"),
+            ),
+            Kind::ContentPolicy,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "Unsupported value: 'temperature' does not support 0.2 with this model.",
+                "invalid_request_error",
+                json!("unsupported_value"),
+            ),
+            Kind::InvalidRequest,
+            never,
+        ),
+        (
+            429,
+            error(
+                "Rate limit reached for gpt-5 on tokens per min (TPM)",
+                "tokens",
+                json!("rate_limit_exceeded"),
+            ),
+            Kind::RateLimit,
+            later,
+        ),
+        (
+            429,
+            error(
+                "You exceeded your current quota, please check your plan and billing details.",
+                "insufficient_quota",
+                json!("insufficient_quota"),
+            ),
+            Kind::RateLimit,
+            elsewhere,
+        ),
+        (
+            500,
+            error("The server had an error while processing your request.", "server_error", Value::Null),
+            Kind::Upstream,
+            later,
+        ),
+        (
+            503,
+            error("The engine is currently overloaded, please try again later", "server_error", Value::Null),
+            Kind::Overloaded,
+            later,
+        ),
     ];
     for (status, body, kind, retry) in cases {
         check(Dialect::OpenaiChat, status, &body, kind, retry);
@@ -56,10 +171,36 @@ fn anthropics_failures_are_understood() {
         (403, error("permission_error", "no"), Kind::Permission, elsewhere),
         (404, error("not_found_error", "model: claude-x"), Kind::NotFound, elsewhere),
         (413, error("request_too_large", "Request exceeds the maximum size"), Kind::TooLarge, never),
-        (400, error("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"), Kind::ContextWindow, elsewhere),
-        (400, error("invalid_request_error", "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length or `max_tokens` and try again"), Kind::ContextWindow, elsewhere),
-        (400, error("invalid_request_error", "Output blocked by content filtering policy"), Kind::ContentPolicy, elsewhere),
-        (400, error("invalid_request_error", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."), Kind::Payment, elsewhere),
+        (
+            400,
+            error("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "invalid_request_error",
+                "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length or `max_tokens` and try again",
+            ),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error("invalid_request_error", "Output blocked by content filtering policy"),
+            Kind::ContentPolicy,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                "invalid_request_error",
+                "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
+            ),
+            Kind::Payment,
+            elsewhere,
+        ),
         (400, error("invalid_request_error", "messages: roles must alternate"), Kind::InvalidRequest, never),
         (402, error("billing_error", "pay"), Kind::Payment, elsewhere),
         (429, error("rate_limit_error", "slow down"), Kind::RateLimit, later),
@@ -75,16 +216,64 @@ fn anthropics_failures_are_understood() {
 fn geminis_failures_are_understood() {
     let error = |code: u16, status: &str, message: &str| json!({"error": {"code": code, "message": message, "status": status}});
     let cases: [(u16, Value, Kind, fn(Retry) -> bool); 10] = [
-        (400, error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."), Kind::Authentication, elsewhere),
+        (
+            400,
+            error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+            Kind::Authentication,
+            elsewhere,
+        ),
         (403, error(403, "PERMISSION_DENIED", "no"), Kind::Permission, elsewhere),
-        (404, error(404, "NOT_FOUND", "models/x is not found for API version v1beta"), Kind::NotFound, elsewhere),
-        (400, error(400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."), Kind::ContextWindow, elsewhere),
-        (400, error(400, "INVALID_ARGUMENT", "* GenerateContentRequest.contents: contents is not specified"), Kind::InvalidRequest, never),
-        (400, error(400, "FAILED_PRECONDITION", "User location is not supported for the API use."), Kind::InvalidRequest, elsewhere),
-        (429, error(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing details."), Kind::RateLimit, later),
+        (
+            404,
+            error(404, "NOT_FOUND", "models/x is not found for API version v1beta"),
+            Kind::NotFound,
+            elsewhere,
+        ),
+        (
+            400,
+            error(
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            ),
+            Kind::ContextWindow,
+            elsewhere,
+        ),
+        (
+            400,
+            error(400, "INVALID_ARGUMENT", "* GenerateContentRequest.contents: contents is not specified"),
+            Kind::InvalidRequest,
+            never,
+        ),
+        (
+            400,
+            error(400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+            Kind::InvalidRequest,
+            elsewhere,
+        ),
+        (
+            429,
+            error(
+                429,
+                "RESOURCE_EXHAUSTED",
+                "You exceeded your current quota, please check your plan and billing details.",
+            ),
+            Kind::RateLimit,
+            later,
+        ),
         (500, error(500, "INTERNAL", "An internal error has occurred."), Kind::Upstream, later),
-        (503, error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."), Kind::Overloaded, later),
-        (504, error(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete."), Kind::Timeout, later),
+        (
+            503,
+            error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
+            Kind::Overloaded,
+            later,
+        ),
+        (
+            504,
+            error(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+            Kind::Timeout,
+            later,
+        ),
     ];
     for (status, body, kind, retry) in cases {
         check(Dialect::Gemini, status, &body, kind, retry);
@@ -103,7 +292,8 @@ fn pauses_and_request_ids_are_kept() {
             assert_eq!(pause.as_secs_f64(), seconds, "{dialect}");
             assert_eq!(error.request_id(), Some("req_7"), "{dialect}");
         }
-        for body in ["", "<html>502</html>", "null", "[]", "{\"error\":null}", "\"x\"", "{\"detail\":\"x\"}"] {
+        for body in ["", "<html>502</html>", "null", "[]", "{\"error\":null}", "\"x\"", "{\"detail\":\"x\"}"]
+        {
             let error = codec(dialect).decode_error(502, &HeaderMap::new(), body.as_bytes());
             assert!(later(error.retry()) && !error.message().is_empty(), "{dialect}: {body}: {error:?}");
             assert!(!error.message().contains('<'), "{dialect}: {error}");
@@ -126,7 +316,10 @@ fn shown_as(surface: Dialect, error: &Error) -> (u16, String) {
             inner["type"].as_str().unwrap()
         }
         _ => {
-            assert!(inner["type"].is_string() && inner.get("param").is_some() && inner.get("code").is_some(), "{body}");
+            assert!(
+                inner["type"].is_string() && inner.get("param").is_some() && inner.get("code").is_some(),
+                "{body}"
+            );
             inner["code"].as_str().unwrap()
         }
     };
@@ -136,8 +329,16 @@ fn shown_as(surface: Dialect, error: &Error) -> (u16, String) {
 #[test]
 fn every_kind_is_shown_in_every_clients_words() {
     let anthropic = [
-        "invalid_request_error", "authentication_error", "permission_error", "not_found_error", "request_too_large",
-        "rate_limit_error", "api_error", "overloaded_error", "timeout_error", "billing_error",
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "not_found_error",
+        "request_too_large",
+        "rate_limit_error",
+        "api_error",
+        "overloaded_error",
+        "timeout_error",
+        "billing_error",
     ];
     for kind in Kind::ALL {
         let error = Error::new(kind, "what was wrong");
@@ -146,9 +347,13 @@ fn every_kind_is_shown_in_every_clients_words() {
             assert_eq!(status, kind.status(), "{kind:?}");
             match surface {
                 Dialect::Anthropic => assert!(anthropic.contains(&word.as_str()), "{kind:?}: {word}"),
-                Dialect::Gemini => assert!(word.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{word}"),
+                Dialect::Gemini => {
+                    assert!(word.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{word}")
+                }
                 // LiteLLM's clients read the status there; two kinds have words that OpenAI's clients look for.
-                _ if matches!(kind, Kind::ContextWindow | Kind::ContentPolicy) => assert_eq!(word, kind.code()),
+                _ if matches!(kind, Kind::ContextWindow | Kind::ContentPolicy) => {
+                    assert_eq!(word, kind.code())
+                }
                 _ => assert_eq!(word, kind.status().to_string()),
             }
             // What one gateway says, another behind it understands.

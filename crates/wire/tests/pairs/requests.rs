@@ -9,7 +9,8 @@ use tollway_wire::{Target, codec};
 
 use crate::support::{CHATS, decode, encode, model, pairs, translated};
 
-const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 fn tool_schema() -> Value {
     json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]})
@@ -52,11 +53,23 @@ fn features(surface: Dialect) -> Vec<(&'static str, Value)> {
             ("/generationConfig", json!({"frequencyPenalty": 0.5})),
             ("/generationConfig", json!({"responseLogprobs": true, "logprobs": 3})),
             ("/generationConfig", json!({"responseMimeType": "application/json"})),
-            ("/generationConfig", json!({"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}})),
-            ("/generationConfig", json!({"responseMimeType": "application/json", "responseJsonSchema": tool_schema()})),
-            ("/generationConfig", json!({"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}})),
+            (
+                "/generationConfig",
+                json!({"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}}),
+            ),
+            (
+                "/generationConfig",
+                json!({"responseMimeType": "application/json", "responseJsonSchema": tool_schema()}),
+            ),
+            (
+                "/generationConfig",
+                json!({"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}),
+            ),
             ("/generationConfig", json!({"responseModalities": ["IMAGE"]})),
-            ("/generationConfig", json!({"speechConfig": {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Kore"}}}})),
+            (
+                "/generationConfig",
+                json!({"speechConfig": {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Kore"}}}}),
+            ),
             ("/generationConfig", json!({"thinkingConfig": {"thinkingBudget": 2048}})),
             ("/generationConfig", json!({"thinkingConfig": {"thinkingLevel": "high"}})),
             ("/generationConfig", json!({"mediaResolution": "MEDIA_RESOLUTION_LOW"})),
@@ -72,8 +85,14 @@ fn features(surface: Dialect) -> Vec<(&'static str, Value)> {
             ("/serviceTier", json!("priority")),
             ("/somethingNew", json!({"a": 1})),
             ("/contents/0/parts/1", json!({"inlineData": {"mimeType": "image/png", "data": PIXEL}})),
-            ("/contents/0/parts/1", json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}})),
-            ("/contents/0/parts/1", json!({"fileData": {"mimeType": "image/png", "fileUri": "https://x/a.png"}})),
+            (
+                "/contents/0/parts/1",
+                json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}}),
+            ),
+            (
+                "/contents/0/parts/1",
+                json!({"fileData": {"mimeType": "image/png", "fileUri": "https://x/a.png"}}),
+            ),
         ],
         Dialect::Anthropic => vec![
             ("/system", json!("be brief")),
@@ -100,13 +119,34 @@ fn features(surface: Dialect) -> Vec<(&'static str, Value)> {
             ("/context_management", json!({"edits": []})),
             ("/cache_control", json!({"type": "ephemeral"})),
             ("/something_new", json!({"a": 1})),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "image", "source": {"type": "url", "url": "https://x/a.png"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "document", "title": "t", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "doc"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "document", "context": "c", "source": {"type": "text", "media_type": "text/plain", "data": "doc"}, "citations": {"enabled": true}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "container_upload", "file_id": "f"}])),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "image", "source": {"type": "url", "url": "https://x/a.png"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "document", "title": "t", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "doc"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "document", "context": "c", "source": {"type": "text", "media_type": "text/plain", "data": "doc"}, "citations": {"enabled": true}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "container_upload", "file_id": "f"}]),
+            ),
             ("/tools/0/strict", json!(true)),
             ("/tools/0/cache_control", json!({"type": "ephemeral"})),
             ("/tools/0/defer_loading", json!(true)),
@@ -128,7 +168,10 @@ fn features(surface: Dialect) -> Vec<(&'static str, Value)> {
             ("/logprobs", json!(true)),
             ("/top_logprobs", json!(3)),
             ("/response_format", json!({"type": "json_object"})),
-            ("/response_format", json!({"type": "json_schema", "json_schema": {"name": "n", "schema": tool_schema(), "strict": true}})),
+            (
+                "/response_format",
+                json!({"type": "json_schema", "json_schema": {"name": "n", "schema": tool_schema(), "strict": true}}),
+            ),
             ("/response_format", json!({"type": "grammar", "grammar": "x"})),
             ("/reasoning_effort", json!("high")),
             ("/reasoning_effort", json!("none")),
@@ -149,18 +192,36 @@ fn features(surface: Dialect) -> Vec<(&'static str, Value)> {
             ("/tool_choice", json!("required")),
             ("/tool_choice", json!("none")),
             ("/tool_choice", json!({"type": "function", "function": {"name": "f"}})),
-            ("/tool_choice", json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}})),
+            (
+                "/tool_choice",
+                json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}}),
+            ),
             ("/tools/2", json!({"type": "custom", "custom": {"name": "c", "format": {"type": "text"}}})),
             ("/tools/2", json!({"type": "web_search_preview"})),
             ("/tools/0/function/strict", json!(true)),
             ("/functions", json!([{"name": "old", "parameters": tool_schema()}])),
             ("/something_new", json!({"a": 1})),
             ("/messages/0/name", json!("ada")),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "https://x/a.png", "detail": "low"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "input_audio", "input_audio": {"data": "UklGRgAA", "format": "wav"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}])),
-            ("/messages/0/content", json!([{"type": "text", "text": "hi"}, {"type": "hologram", "hologram": 1}])),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "https://x/a.png", "detail": "low"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "input_audio", "input_audio": {"data": "UklGRgAA", "format": "wav"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]),
+            ),
+            (
+                "/messages/0/content",
+                json!([{"type": "text", "text": "hi"}, {"type": "hologram", "hologram": 1}]),
+            ),
         ],
     }
 }
@@ -407,7 +468,8 @@ fn efforts_and_budgets_fit_the_class_of_the_model() {
 
     let mut effort = base(Dialect::OpenaiChat);
     effort["reasoning_effort"] = json!("high");
-    let anthropic = |model: &Capabilities, field| sent(Dialect::OpenaiChat, Dialect::Anthropic, &effort, model, field);
+    let anthropic =
+        |model: &Capabilities, field| sent(Dialect::OpenaiChat, Dialect::Anthropic, &effort, model, field);
     assert_eq!(anthropic(&thinks, "/thinking"), json!({"type": "enabled", "budget_tokens": 4096}));
     assert_eq!(anthropic(&chooses, "/thinking/type"), "adaptive");
     assert_eq!(anthropic(&chooses, "/output_config/effort"), "high");

@@ -81,13 +81,16 @@ fn check(name: &str, target: Dialect) {
         }
         let request = decode(session.surface, &body);
         let mut notices = Notices::new();
-        let encoded = encode(&request, target, &mut notices).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let encoded =
+            encode(&request, target, &mut notices).unwrap_or_else(|error| panic!("{place}: {error}"));
         let dropped: Vec<_> = notices.iter().filter(|notice| notice.severity == Severity::Dropped).collect();
         assert!(dropped.is_empty(), "{place}: {dropped:?}");
         let sent = String::from_utf8(encoded.body.clone()).unwrap();
         // Foreign signatures stay at home; a native Gemini session has made-up ones, which a strict fake refuses.
         if session.surface != target {
-            for foreign in ["ErUBCkYIBxg", "EmwKAhgB", "CpMBAdHt", "EpMBAdHt", "FpMBAdHt", "tollway.", "__thought__"] {
+            for foreign in
+                ["ErUBCkYIBxg", "EmwKAhgB", "CpMBAdHt", "EpMBAdHt", "FpMBAdHt", "tollway.", "__thought__"]
+            {
                 assert!(!sent.contains(foreign), "{place}: {foreign} in {sent}");
             }
             let (status, answer) = asked(target, &encoded.body, request.stream, &script);
@@ -96,7 +99,12 @@ fn check(name: &str, target: Dialect) {
         let now = prefix(target, &encoded.body);
         if let Some(last) = last.replace(now.clone()) {
             assert_eq!(now.0, last.0, "{place}: what stands before the conversation changed");
-            assert!(now.1.starts_with(&last.1), "{place}: the conversation changed\nfrom {}\nto   {}", last.1, now.1);
+            assert!(
+                now.1.starts_with(&last.1),
+                "{place}: the conversation changed\nfrom {}\nto   {}",
+                last.1,
+                now.1
+            );
         }
     }
 }

@@ -42,7 +42,8 @@ impl Client {
     }
 
     fn body(&self) -> Value {
-        let schema = json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]});
+        let schema =
+            json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]});
         match self.surface {
             Dialect::Gemini => json!({
                 "contents": self.history, "generationConfig": {"thinkingConfig": {"includeThoughts": true, "thinkingBudget": 1024}},
@@ -82,7 +83,8 @@ impl Client {
             let events = events(target, &answer, 7, &restore);
             let bytes = shown(self.surface, &events);
             // A client puts the stream together; what it gets is what the dialect's own reader gets.
-            let got = fold(crate::support::events(self.surface, &bytes, usize::MAX, &Default::default())).unwrap();
+            let got =
+                fold(crate::support::events(self.surface, &bytes, usize::MAX, &Default::default())).unwrap();
             let message = codec(self.surface).encode_response(&got, &VIEW, &mut notices);
             (fold(events).unwrap(), message)
         } else {
@@ -103,17 +105,23 @@ impl Client {
                 let parts = content["parts"].as_array_mut().unwrap();
                 if stripped {
                     parts.retain(|part| part["thought"] != true);
-                    parts.iter_mut().for_each(|part| drop(part.as_object_mut().unwrap().remove("thoughtSignature")));
+                    parts
+                        .iter_mut()
+                        .for_each(|part| drop(part.as_object_mut().unwrap().remove("thoughtSignature")));
                 }
-                let calls: Vec<_> = parts.iter().filter_map(|part| part.get("functionCall").cloned()).collect();
+                let calls: Vec<_> =
+                    parts.iter().filter_map(|part| part.get("functionCall").cloned()).collect();
                 self.history.push(content);
-                let results: Vec<_> = calls.iter().map(|call| {
-                    let mut result = json!({"name": call["name"], "response": {"output": "fine"}});
-                    if let Some(id) = call.get("id") {
-                        result["id"] = id.clone();
-                    }
-                    json!({"functionResponse": result})
-                }).collect();
+                let results: Vec<_> = calls
+                    .iter()
+                    .map(|call| {
+                        let mut result = json!({"name": call["name"], "response": {"output": "fine"}});
+                        if let Some(id) = call.get("id") {
+                            result["id"] = id.clone();
+                        }
+                        json!({"functionResponse": result})
+                    })
+                    .collect();
                 if !results.is_empty() {
                     self.history.push(json!({"role": "user", "parts": results}));
                 }
@@ -124,9 +132,9 @@ impl Client {
                     content.retain(|block| !block["type"].as_str().unwrap().ends_with("thinking"));
                 }
                 let calls = content.iter().filter(|block| block["type"] == "tool_use");
-                let results: Vec<_> = calls.map(|call| {
-                    json!({"type": "tool_result", "tool_use_id": call["id"], "content": "fine"})
-                }).collect();
+                let results: Vec<_> = calls
+                    .map(|call| json!({"type": "tool_result", "tool_use_id": call["id"], "content": "fine"}))
+                    .collect();
                 self.history.push(json!({"role": "assistant", "content": content}));
                 if !results.is_empty() {
                     self.history.push(json!({"role": "user", "content": results}));
@@ -135,16 +143,21 @@ impl Client {
             _ => {
                 let mut message = shown["choices"][0]["message"].clone();
                 if stripped {
-                    message.as_object_mut().unwrap().retain(|key, _| matches!(key.as_str(), "role" | "content" | "tool_calls"));
+                    message
+                        .as_object_mut()
+                        .unwrap()
+                        .retain(|key, _| matches!(key.as_str(), "role" | "content" | "tool_calls"));
                     for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
                         call.as_object_mut().unwrap().remove("provider_specific_fields");
                     }
                 }
                 let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
                 self.history.push(message);
-                self.history.extend(calls.iter().map(|call| {
-                    json!({"role": "tool", "tool_call_id": call["id"], "content": "fine"})
-                }));
+                self.history.extend(
+                    calls
+                        .iter()
+                        .map(|call| json!({"role": "tool", "tool_call_id": call["id"], "content": "fine"})),
+                );
             }
         }
     }
@@ -207,7 +220,10 @@ fn a_session_may_move_between_providers_and_takes_no_signature_along() {
                     let (sent, _) = client.asks(second, Keeps::All);
                     let sent = String::from_utf8(sent).unwrap();
                     for signature in signatures(&answer) {
-                        assert!(!sent.contains(&signature), "{surface}: {first} to {second}: {signature} in {sent}");
+                        assert!(
+                            !sent.contains(&signature),
+                            "{surface}: {first} to {second}: {signature} in {sent}"
+                        );
                     }
                     assert!(!sent.contains("tollway.") && !sent.contains("__thought__"), "{sent}");
                     client.says("use tools");

@@ -87,7 +87,10 @@ fn anthropic_grammar(stream: &[u8]) -> Vec<(Value, String)> {
             }
             "message_delta" => {
                 assert!(!open && !stopped, "{frame}");
-                assert!(frame["delta"]["stop_reason"].is_string() && frame["usage"]["output_tokens"].is_u64(), "{frame}");
+                assert!(
+                    frame["delta"]["stop_reason"].is_string() && frame["usage"]["output_tokens"].is_u64(),
+                    "{frame}"
+                );
                 stopped = true;
             }
             "message_stop" => {
@@ -113,7 +116,8 @@ fn check(target: Dialect, stream: &str) -> Response {
     let response = fold(whole.clone()).unwrap();
     for surface in CHATS {
         let bytes = shown(surface, &whole);
-        let got = fold(events(surface, &bytes, 11, &restore)).unwrap_or_else(|error| panic!("{surface}: {error}"));
+        let got =
+            fold(events(surface, &bytes, 11, &restore)).unwrap_or_else(|error| panic!("{surface}: {error}"));
         let choice = |response: &Response| response.first().unwrap().text();
         assert_eq!(choice(&got), choice(&response), "{surface}: {}", String::from_utf8_lossy(&bytes));
         assert_eq!(calls(&got), calls(&response), "{surface}: {}", String::from_utf8_lossy(&bytes));
@@ -151,12 +155,19 @@ fn finish(response: &Response) -> FinishReason {
 
 #[test]
 fn parallel_calls_may_interleave() {
-    let read = check(Dialect::OpenaiChat, &openai(&[
-        delta(json!({"role": "assistant", "content": "Both."})),
-        tool(0, "a", "f", ""), tool(1, "b", "g", ""),
-        tool(1, "", "", "{\"y\""), tool(0, "", "", "{\"x\":"), tool(1, "", "", ":2}"), tool(0, "", "", "1}"),
-        end("tool_calls"),
-    ]));
+    let read = check(
+        Dialect::OpenaiChat,
+        &openai(&[
+            delta(json!({"role": "assistant", "content": "Both."})),
+            tool(0, "a", "f", ""),
+            tool(1, "b", "g", ""),
+            tool(1, "", "", "{\"y\""),
+            tool(0, "", "", "{\"x\":"),
+            tool(1, "", "", ":2}"),
+            tool(0, "", "", "1}"),
+            end("tool_calls"),
+        ]),
+    );
     assert_eq!(calls(&read), [("f".to_owned(), json!({"x": 1})), ("g".to_owned(), json!({"y": 2}))]);
     assert_eq!(finish(&read), FinishReason::ToolCalls);
 }
@@ -173,12 +184,24 @@ fn calls_may_be_numbered_as_a_host_likes() {
         vec![tool(0, "a", "", "{\"x\""), tool(0, "", "f", ":1}"), tool(1, "b", "g", ""), end("tool_calls")],
         // No arguments, the role again and again, empty pieces between, and a finish that does not know.
         vec![
-            delta(json!({"role": "assistant", "content": ""})), delta(json!({"role": "assistant"})), delta(json!({})),
-            tool(0, "a", "f", ""), delta(json!({"role": "assistant", "content": null})), tool(0, "a", "f", "{\"x\":1}"),
-            tool(1, "b", "g", ""), tool(1, "", "", ""), end("stop"),
+            delta(json!({"role": "assistant", "content": ""})),
+            delta(json!({"role": "assistant"})),
+            delta(json!({})),
+            tool(0, "a", "f", ""),
+            delta(json!({"role": "assistant", "content": null})),
+            tool(0, "a", "f", "{\"x\":1}"),
+            tool(1, "b", "g", ""),
+            tool(1, "", "", ""),
+            end("stop"),
         ],
         // Text between the fragments.
-        vec![tool(0, "a", "f", "{\"x\":"), delta(json!({"content": ""})), tool(0, "", "", "1}"), tool(1, "b", "g", "{}"), end("tool_calls")],
+        vec![
+            tool(0, "a", "f", "{\"x\":"),
+            delta(json!({"content": ""})),
+            tool(0, "", "", "1}"),
+            tool(1, "b", "g", "{}"),
+            end("tool_calls"),
+        ],
         // Everything in the last chunk.
         vec![json!({"index": 0, "finish_reason": "tool_calls", "delta": {"tool_calls": [
             {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
@@ -211,7 +234,10 @@ fn a_stream_without_a_finish_ends_well_only_with_done() {
         assert!(matches!(arriving.last(), Some(Event::Error(_))), "{arriving:?}");
         let bytes = shown(surface, &arriving);
         let error = fold(events(surface, &bytes, 9, &Restore::default())).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Connection | Kind::Upstream | Kind::Unavailable), "{surface}: {error:?}");
+        assert!(
+            matches!(error.kind(), Kind::Connection | Kind::Upstream | Kind::Unavailable),
+            "{surface}: {error:?}"
+        );
     }
 }
 
@@ -227,8 +253,14 @@ fn gemini_may_finish_before_its_calls_and_send_pieces_of_nothing() {
     finished[0]["finishReason"] = json!("STOP");
     let used = json!({"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7}, "responseId": "r1"});
     let stream = sse(&[
-        used.clone(), gemini(part(json!({"text": "", "thought": true}))), gemini(finished), gemini(part(call("f"))),
-        gemini(json!([{"index": 0, "safetyRatings": []}])), gemini(part(call("g"))), gemini(part(json!({"text": "", "thoughtSignature": "CpMB"}))), used,
+        used.clone(),
+        gemini(part(json!({"text": "", "thought": true}))),
+        gemini(finished),
+        gemini(part(call("f"))),
+        gemini(json!([{"index": 0, "safetyRatings": []}])),
+        gemini(part(call("g"))),
+        gemini(part(json!({"text": "", "thoughtSignature": "CpMB"}))),
+        used,
     ]);
     let read = check(Dialect::Gemini, &stream);
     assert_eq!(calls(&read), [("f".to_owned(), json!({"x": 1})), ("g".to_owned(), json!({"x": 1}))]);
@@ -255,7 +287,9 @@ fn geminis_candidates_may_take_turns() {
     assert_eq!(texts, [("aa".to_owned(), FinishReason::Length), ("bb".to_owned(), FinishReason::Stop)]);
     // All of them reach a client that can show several.
     let arriving = events(Dialect::Gemini, stream.as_bytes(), 40, &Restore::default());
-    let got = fold(events(Dialect::OpenaiChat, &shown(Dialect::OpenaiChat, &arriving), 8, &Restore::default())).unwrap();
+    let got =
+        fold(events(Dialect::OpenaiChat, &shown(Dialect::OpenaiChat, &arriving), 8, &Restore::default()))
+            .unwrap();
     assert_eq!(got.choices.len(), 2);
     assert_eq!(got.choices[1].text(), "bb");
 }
@@ -266,5 +300,11 @@ fn a_refused_prompt_is_an_answer_of_no_words() {
         "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}});
     let read = check(Dialect::Gemini, &sse(&[blocked]));
     assert_eq!(finish(&read), FinishReason::ContentFilter);
-    assert!(read.first().unwrap().parts.iter().all(|part| matches!(&part.content, Content::Text { text, .. } if text.is_empty())));
+    assert!(
+        read.first()
+            .unwrap()
+            .parts
+            .iter()
+            .all(|part| matches!(&part.content, Content::Text { text, .. } if text.is_empty()))
+    );
 }

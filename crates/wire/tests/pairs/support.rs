@@ -23,8 +23,13 @@ pub(crate) fn model(target: Dialect) -> &'static str {
 }
 
 /// How answers are shown.
-pub(crate) const VIEW: View<'static> =
-    View { model: "group", id: "call_fixture", created: 1_700_000_000, include_usage: true, framing: Framing::Sse };
+pub(crate) const VIEW: View<'static> = View {
+    model: "group",
+    id: "call_fixture",
+    created: 1_700_000_000,
+    include_usage: true,
+    framing: Framing::Sse,
+};
 
 /// Writes `request` for a provider of `target`, with everything known to work.
 pub(crate) fn encode(request: &Request, target: Dialect, notices: &mut Notices) -> Result<Encoded, Error> {

@@ -441,8 +441,10 @@ fn both_lanes_honour_every_quirk() {
     };
     check_quirk(Quirks { short_tool_ids: true, ..none() }, answered(&packed), answered("call_1"));
     let mut carrying = answered("call_1");
-    carrying["messages"][0]["thinking_blocks"] = json!([{"type": "thinking", "thinking": "t", "signature": "E"}]);
-    carrying["messages"][0]["tool_calls"][0]["provider_specific_fields"] = json!({"thought_signatures": ["C"]});
+    carrying["messages"][0]["thinking_blocks"] =
+        json!([{"type": "thinking", "thinking": "t", "signature": "E"}]);
+    carrying["messages"][0]["tool_calls"][0]["provider_specific_fields"] =
+        json!({"thought_signatures": ["C"]});
     check_quirk(Quirks { short_tool_ids: true, ..none() }, carrying, answered("call_1"));
     let short = crate::openai_chat::names::nine_chars("call_long").into_owned();
     check_quirk(Quirks { nine_char_tool_ids: true, ..none() }, answered("call_long"), answered(&short));
