@@ -186,7 +186,7 @@ fn python(folder: &Path, programs: &Programs, filter: Option<&str>, tally: &mut 
         shell::step("install the Python clients", pip.current_dir(folder))
     })?;
     let mut command = Command::new(environment.join("bin/python"));
-    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(folder);
+    command.args(["-m", "pytest", "-p", "no:cacheprovider"]).current_dir(folder);
     if let Some(filter) = filter {
         command.args(["-k", filter]);
     }

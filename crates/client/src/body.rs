@@ -15,9 +15,14 @@ use crate::transport::{Timeouts, bounded, chain, timed_out};
 /// Largest unstreamed answer that is kept in memory.
 pub const MAX_ANSWER_BYTES: usize = 128 << 20;
 
+/// Most bytes of a streamed answer: a million tokens in an event each are less. Decoders keep parts of a stream, and a
+/// provider that never ends must not fill the memory with them.
+pub const MAX_STREAM_BYTES: usize = 512 << 20;
+
 /// The body of an answer, in the pieces it arrives in.
 ///
-/// Fails when nothing arrives for the idle timeout, when the total deadline passes, or when the connection breaks.
+/// Fails when nothing arrives for the idle timeout, when the total deadline passes, when the connection breaks, or
+/// after [`MAX_STREAM_BYTES`].
 pub struct AnswerBody {
     body: Incoming,
     idle: Duration,
@@ -27,6 +32,8 @@ pub struct AnswerBody {
     /// Armed only while waiting, and re-armed only after it fired: a piece of body costs no timer operation.
     sleep: Option<Pin<Box<Sleep>>>,
     done: bool,
+    /// Bytes that may still come.
+    left: usize,
 }
 
 impl std::fmt::Debug for AnswerBody {
@@ -47,6 +54,7 @@ impl AnswerBody {
             last: Instant::now(),
             sleep: None,
             done: false,
+            left: MAX_STREAM_BYTES,
         }
     }
 
@@ -66,6 +74,13 @@ impl AnswerBody {
                     if self.sleep.is_some() {
                         self.last = Instant::now();
                     }
+                    let Some(left) = self.left.checked_sub(data.len()) else {
+                        self.done = true;
+                        let message =
+                            format!("the provider's answer is longer than {MAX_STREAM_BYTES} bytes");
+                        return Poll::Ready(Some(Err(Error::new(Kind::Upstream, message))));
+                    };
+                    self.left = left;
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -141,4 +156,35 @@ fn within(body: Bytes, limit: usize) -> Result<Bytes> {
         ));
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use tollway_testkit::FakeProvider;
+
+    use super::*;
+    use crate::transport::Transport;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut_off() {
+        let fake = FakeProvider::start().await.unwrap();
+        let ask = r#"{"model":"fake-tokens-500+chunk-50","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+        let request = http::Request::post(format!("{}/v1/chat/completions", fake.url()))
+            .header("authorization", "Bearer sk-x")
+            .header("content-type", "application/json")
+            .body(Bytes::from_static(ask.as_bytes()))
+            .unwrap();
+        let answer = Transport::default().send(request, &Timeouts::default()).await.unwrap();
+        let mut body = answer.body;
+        body.left = 1000;
+        let (mut bytes, mut end) = (0, None);
+        while let Some(piece) = body.next().await {
+            match piece {
+                Ok(piece) => bytes += piece.len(),
+                Err(error) => end = Some(error),
+            }
+        }
+        assert!(bytes <= 1000, "{bytes}");
+        assert_eq!(end.map(|error| error.kind()), Some(Kind::Upstream));
+    }
 }

@@ -2,7 +2,6 @@
 //!
 //! What the URL, the key and the body of each must be is checked without a socket by the suite of `tollway-providers`;
 //! here the whole way is walked, and the answer read back.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use tollway::model::{Dialect, Message, Operation, Request, Role};
 use tollway::{CallOptions, Client};

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,8 +56,8 @@ pub(crate) struct ServeArgs {
     /// served as `provider/model`
     #[arg(short, long, env = "CONFIG_FILE_PATH", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The address to listen on [default: 127.0.0.1, this machine only]
-    #[arg(long, env = "HOST", value_name = "ADDRESS")]
+    /// The address to listen on [default: HOST when it is an address, else 127.0.0.1, this machine only]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) host: Option<IpAddr>,
     /// The port to listen on [default: 4000]
     #[arg(short, long, env = "PORT")]
@@ -76,6 +76,14 @@ pub(crate) struct ServeArgs {
     pub(crate) lenient: bool,
     #[command(flatten)]
     pub(crate) litellm: LitellmArgs,
+}
+
+/// An IP address; `localhost` is one, too.
+fn address(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse().map_err(|_| "an IP address to listen on, such as 127.0.0.1, or 0.0.0.0 for all".to_owned())
 }
 
 /// LiteLLM's flags.

@@ -119,10 +119,11 @@ impl Reloader {
 
 impl Hooks for Reloader {
     fn reload(&self) -> Result<String, String> {
-        let loaded = read_configuration(&self.arguments);
+        // Taken before reading: of two reloads at once the one that read last must also be the one that counts.
         let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = read_configuration(&self.arguments);
         // Remember a wrong file, too, so that it is reported once and not every time someone looks.
-        known.1 = loaded.fingerprint;
+        (known.0, known.1) = (loaded.files.clone(), loaded.fingerprint);
         for found in &loaded.diagnostics {
             if found.severity != Severity::Error {
                 tracing::warn!("{found}");
@@ -130,8 +131,7 @@ impl Hooks for Reloader {
         }
         let Some(mut config) = loaded.config.clone() else { return Err(loaded.report()) };
         state::apply_flags(&mut config, &self.arguments.litellm)?;
-        known.0 = loaded.files;
-        self.gateway.replace(self.build.snapshot(&config));
+        self.gateway.replace(self.build.snapshot(&config)?);
         let warnings = loaded.diagnostics.len();
         Ok(format!(
             "the configuration was read again: {} deployments, {warnings} warnings",

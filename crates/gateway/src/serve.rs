@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tollway::{Transport, TransportOptions};
 use tollway_config::{Config, Loaded, LogFormat, Options, Source, load, process_env};
 use tollway_model::Secret;
-use tollway_pipeline::{Gateway, Keyring, Snapshot, Sources};
+use tollway_pipeline::{Gateway, KeyHash, Keyring, Snapshot, Sources};
 use tollway_server::{HttpLimits, Listener, Service};
 use tollway_testkit::FakeProvider;
 
-use crate::admin_key::{self, AdminKey};
+use crate::admin_key;
 use crate::cli::ServeArgs;
 use crate::log::Format;
 use crate::reload::Reloader;
@@ -52,7 +52,9 @@ pub(crate) fn read_configuration(arguments: &ServeArgs) -> Loaded {
 }
 
 fn host(arguments: &ServeArgs) -> IpAddr {
-    arguments.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    // Some shells export the machine's name as HOST: that is no wish to listen there.
+    let from_environment = || process_env("HOST")?.parse().ok();
+    arguments.host.or_else(from_environment).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 fn start_log(arguments: &ServeArgs, config: &Config) {
@@ -80,19 +82,21 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
         .map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
     let address = SocketAddr::new(host(&arguments), arguments.port.unwrap_or(4000));
     let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let (keyring, admin_key) = keyring(&config, &directory)?;
+    let admin_key = match master_key(&config) {
+        Some(_) => None,
+        None => Some(admin_key::load_or_make(&directory).map_err(|error| format!("the admin key: {error}"))?),
+    };
     let demo = demo(&config).await?;
     let build = Build {
-        from_environment: config.model_list.is_empty(),
         demo: demo.as_ref().map(|demo| format!("{}/v1", demo.url())),
         directory: directory.clone(),
-        keyring,
+        admin_key: admin_key.as_ref().map(|key| key.hash),
     };
     let transport = Transport::new(TransportOptions {
         connect: config.tollway.timeouts.connect,
         ..TransportOptions::default()
     });
-    let gateway = Gateway::new(build.snapshot(&config), transport.clone(), config.tollway.receipts.keep);
+    let gateway = Gateway::new(build.snapshot(&config)?, transport.clone(), config.tollway.receipts.keep);
     // Reading the system's certificates takes some milliseconds, and the first call should not.
     tokio::task::spawn_blocking(move || transport.warm());
     let limits = limits(&config);
@@ -111,45 +115,47 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
 /// What every snapshot of this process is built from, beside the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Build {
-    from_environment: bool,
     demo: Option<String>,
     directory: std::path::PathBuf,
-    keyring: Keyring,
+    /// The generated key, when the process started without a master key.
+    admin_key: Option<KeyHash>,
 }
 
 impl Build {
-    /// Compiles a configuration.
-    pub(crate) fn snapshot(&self, config: &Config) -> Snapshot {
-        Snapshot::build(Sources {
+    /// Compiles a configuration. Fails when it leaves nobody to call, or names a header that cannot be one.
+    pub(crate) fn snapshot(&self, config: &Config) -> Result<Snapshot, String> {
+        Ok(Snapshot::build(Sources {
             config,
-            from_environment: self.from_environment,
+            from_environment: config.model_list.is_empty(),
             environment: Arc::new(state::overlay(config)),
             catalog: state::catalog(&self.directory),
             demo: self.demo.clone(),
-            keyring: self.keyring.clone(),
-        })
+            keyring: self.keyring(config)?,
+        }))
+    }
+
+    /// The master key opens the gateway; without one, the generated admin key does.
+    fn keyring(&self, config: &Config) -> Result<Keyring, String> {
+        let header = config.general_settings.litellm_key_header_name.as_deref();
+        let header = header.map(str::parse).transpose();
+        let header =
+            header.map_err(|_| "general_settings.litellm_key_header_name is not a header name".to_owned())?;
+        match (master_key(config), self.admin_key) {
+            (Some(master), _) => Ok(Keyring::new(Vec::new(), header).with_master(&master)),
+            (None, Some(hash)) => Ok(Keyring::new(vec![hash], header)),
+            (None, None) => {
+                Err("there is no master key any more; restart to go on with a generated admin key".into())
+            }
+        }
     }
 }
 
-/// The master key of the file or of the environment; without one, a generated admin key.
-fn keyring(config: &Config, directory: &std::path::Path) -> Result<(Keyring, Option<AdminKey>), String> {
-    let header = config.general_settings.litellm_key_header_name.as_deref();
-    let header = match header.map(str::parse) {
-        Some(Err(_)) => return Err("general_settings.litellm_key_header_name is not a header name".into()),
-        Some(Ok(name)) => Some(name),
-        None => None,
-    };
+/// The master key of the file or of the environment.
+fn master_key(config: &Config) -> Option<Secret> {
     let environment = state::overlay(config);
-    let master = config
-        .general_settings
-        .master_key
-        .clone()
-        .or_else(|| environment("LITELLM_MASTER_KEY").map(Secret::from));
-    if let Some(master) = master.filter(|key| !key.is_empty()) {
-        return Ok((Keyring::new(Vec::new(), header).with_master(&master), None));
-    }
-    let key = admin_key::load_or_make(directory).map_err(|error| format!("the admin key: {error}"))?;
-    Ok((Keyring::new(vec![key.hash], header), Some(key)))
+    let configured = config.general_settings.master_key.clone();
+    let master = configured.or_else(|| environment("LITELLM_MASTER_KEY").map(Secret::from));
+    master.filter(|key| !key.is_empty())
 }
 
 /// The fake provider behind `demo/…`: without a configuration file, or where the file names it.

@@ -65,7 +65,9 @@ fn names(snapshot: &Snapshot) -> (Vec<String>, usize) {
     }
     for template in snapshot.routes.templates() {
         let name = template.name.to_string();
-        if !names.contains(&name) && !name.starts_with("demo/") {
+        // Without a configuration the catch-all is for names that say their provider themselves.
+        let implied = !snapshot.listed.is_empty() && name == "*";
+        if !names.contains(&name) && !name.starts_with("demo/") && !implied {
             names.push(name);
         }
     }

@@ -31,7 +31,7 @@ pub use message::{
     Signature,
 };
 pub use money::{Cost, Money, Price};
-pub use notice::{Notice, Notices, Severity};
+pub use notice::{MOST_NOTICES, Notice, Notices, Severity};
 pub use raw::RawJson;
 pub use request::{Effort, Extras, OutputFormat, Reasoning, Request, WebSearch};
 pub use response::{Choice, FinishReason, Response};

@@ -27,11 +27,24 @@ pub struct Notice {
     pub message: Cow<'static, str>,
 }
 
+/// Most notices that are kept. A request with a hundred thousand unknown fields must not cost as many notices.
+pub const MOST_NOTICES: usize = 100;
+
 /// Collects notices while a request or an answer is translated.
+///
+/// Keeps the first [`MOST_NOTICES`] and says when there were more. The first dropped field is kept in any case: it
+/// decides whether the call is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notices {
     list: Vec<Notice>,
 }
+
+/// Stands for all that were not kept.
+const MORE: Notice = Notice {
+    severity: Severity::Changed,
+    field: Cow::Borrowed("request_body"),
+    message: Cow::Borrowed("more was changed or dropped than is listed here"),
+};
 
 impl Notices {
     /// None yet.
@@ -50,7 +63,17 @@ impl Notices {
     }
 
     fn push(&mut self, severity: Severity, field: Cow<'static, str>, message: Cow<'static, str>) {
-        let notice = Notice { severity, field, message };
+        let full = self.list.len() >= MOST_NOTICES;
+        if full && (severity == Severity::Changed || self.first_dropped().is_some()) {
+            if self.list.len() < MOST_NOTICES + 2 {
+                self.note(MORE);
+            }
+            return;
+        }
+        self.note(Notice { severity, field, message });
+    }
+
+    fn note(&mut self, notice: Notice) {
         if !self.list.contains(&notice) {
             self.list.push(notice);
         }
@@ -85,5 +108,33 @@ impl IntoIterator for Notices {
 
     fn into_iter(self) -> Self::IntoIter {
         self.list.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_notices_is_cut_off_and_the_first_dropped_field_is_kept() {
+        let mut notices = Notices::new();
+        for number in 0..100_000 {
+            notices.changed(format!("field_{number}"), "left out");
+        }
+        assert!(notices.first_dropped().is_none());
+        for number in 0..100_000 {
+            notices.dropped(format!("dropped_{number}"), "not supported");
+        }
+        assert_eq!(notices.first_dropped().unwrap().field, "dropped_0");
+        assert_eq!(notices.iter().filter(|notice| **notice == MORE).count(), 1);
+        assert_eq!(notices.iter().count(), MOST_NOTICES + 2);
+    }
+
+    #[test]
+    fn the_same_notice_is_kept_once() {
+        let mut notices = Notices::new();
+        notices.changed("user", "left out");
+        notices.changed("user", "left out");
+        assert_eq!(notices.iter().count(), 1);
     }
 }

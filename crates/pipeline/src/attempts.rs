@@ -27,6 +27,9 @@ pub(crate) struct Won {
 /// Longest pause that a provider's `Retry-After` can ask for; beyond it the call fails instead.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// Shortest pause before the same deployment is tried again, whatever its `Retry-After` says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Tries the plan's deployments until one answers.
 pub(crate) async fn run(
     gateway: &Gateway,
@@ -126,6 +129,10 @@ async fn attempt(
     let sent = Instant::now();
     let result = receive(gateway, call, endpoint, request, lane, &rules.timeouts, showing).await;
     let waited = sent.elapsed();
+    let result = result.map_err(|Refused { error, headers }| {
+        ticket.refused(headers);
+        error
+    });
     let error = result.as_ref().err();
     ticket.attempt(attempt_record(deployment, target, since, begun.elapsed(), error), waited);
     if let Ok(opened) = &result {
@@ -146,22 +153,25 @@ async fn receive(
     lane: Lane,
     timeouts: &Timeouts,
     showing: &Showing,
-) -> Result<Opened, Error> {
+) -> Result<Opened, Refused> {
     let target = match &lane {
         Lane::Verbatim => call.ask.surface,
         Lane::Translated { target, .. } => *target,
     };
     match send(&gateway.transport, endpoint, request, target, timeouts).await {
-        Ok(received) => open(received, lane, &call.ask, showing).await,
-        Err(Refused { error, .. }) => {
-            log_refusal(&error, target);
-            Err(error)
+        Ok(received) => Ok(open(received, lane, &call.ask, showing).await?),
+        Err(refused) => {
+            log_refusal(&refused.error, target);
+            Err(refused)
         }
     }
 }
 
 /// The parts of an error that the caller must not see are for the operator's log.
 fn log_refusal(error: &Error, target: Dialect) {
+    if !tracing::enabled!(target: "tollway::attempt", tracing::Level::DEBUG) {
+        return;
+    }
     let context: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}={value}")).collect();
     tracing::debug!(target: "tollway::attempt", dialect = target.name(), kind = error.kind().code(), context = context.join(" "), "attempt failed");
 }
@@ -198,7 +208,7 @@ fn decide(error: &Error, tried: u32, retries: u32, elsewhere: Option<usize>, dic
             Some(pause) if pause > LONGEST_RETRY_AFTER => {
                 Next::GiveUp("gave up: the provider asks for a longer pause")
             }
-            Some(pause) => Next::Again(pause),
+            Some(pause) => Next::Again(pause.max(SHORTEST_PAUSE)),
             None => Next::Again(backoff(tried, dice)),
         },
     }
@@ -263,6 +273,7 @@ mod tests {
             Error::new(Kind::RateLimit, "slow").with_retry(Retry::Later(Some(Duration::from_secs(seconds))))
         };
         check(asked(3), 0, None, Next::Again(Duration::from_secs(3)));
+        check(asked(0), 0, None, Next::Again(SHORTEST_PAUSE));
         check(asked(61), 0, None, give_up());
         check(asked(3), 2, None, give_up());
     }

@@ -69,17 +69,24 @@ pub struct AcceptRules {
     pub limits: CallLimits,
 }
 
+/// Most retries a caller may ask for.
+const MAX_RETRIES: u32 = 20;
+
 /// Fields a client may not send: they would choose where the gateway connects, or with whose key.
-const FORBIDDEN: [&str; 9] = [
+const FORBIDDEN: [&str; 13] = [
     "api_base",
     "base_url",
     "api_key",
     "api_version",
-    "custom_llm_provider",
-    "user_config",
-    "litellm_credential_name",
-    "model_list",
     "aws_bedrock_runtime_endpoint",
+    "azure_endpoint",
+    "custom_llm_provider",
+    "extra_headers",
+    "litellm_credential_name",
+    "litellm_params",
+    "model_list",
+    "user_config",
+    "vertex_credentials",
 ];
 
 /// Fields meant for the gateway and honoured by it.
@@ -132,6 +139,7 @@ impl Call {
             Some(model) => model,
             None => read_model(&envelope)?,
         };
+        check_name(&model)?;
         let stream = surface.stream.unwrap_or_else(|| envelope.bool("stream").unwrap_or(false));
         let mut ask = Ask::new(surface.operation, surface.dialect, model, envelope);
         ask.stream = stream && matches!(surface.operation, Operation::Chat | Operation::Completion);
@@ -164,6 +172,22 @@ fn read_model(envelope: &Envelope) -> Result<String> {
     }
 }
 
+/// Names are kept in receipts and repeated in logs and headers, so they are short and have no control characters.
+fn check_name(model: &str) -> Result<()> {
+    if model.len() > tollway_route::MAX_NAME {
+        let message =
+            format!("`model` is longer than {} bytes; no model has such a name", tollway_route::MAX_NAME);
+        return Err(Error::invalid_at("model", message));
+    }
+    if model.chars().any(char::is_control) {
+        return Err(Error::invalid_at(
+            "model",
+            "`model` contains a control character; no model has such a name",
+        ));
+    }
+    Ok(())
+}
+
 /// One look at every top-level member: what is forbidden refuses the call, what is the gateway's is taken out.
 fn read_control(
     envelope: &Envelope,
@@ -173,7 +197,7 @@ fn read_control(
 ) -> Result<Control> {
     let mut control = Control {
         drop_params: None,
-        retries: header_number(headers, "x-litellm-num-retries"),
+        retries: headers.get("x-litellm-num-retries").and_then(|text| retries(text.to_str().ok()?)),
         timeout: header_number(headers, "x-litellm-timeout").and_then(seconds),
     };
     for (name, raw) in envelope.members() {
@@ -193,7 +217,7 @@ fn read_control(
         edits.remove(*name);
         match *name {
             "drop_params" => control.drop_params = envelope.bool(name),
-            "num_retries" => control.retries = raw.parse().ok().or(control.retries),
+            "num_retries" => control.retries = retries(raw).or(control.retries),
             _ => {
                 let value = raw.parse().ok().and_then(seconds);
                 if value.is_none() && raw != "null" {
@@ -232,6 +256,11 @@ fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A caller's number of retries. As in the configuration there are never more than [`MAX_RETRIES`].
+fn retries(text: &str) -> Option<u32> {
+    text.trim().parse().ok().map(|retries: u32| retries.min(MAX_RETRIES))
 }
 
 fn seconds(value: f64) -> Option<Duration> {
@@ -359,6 +388,30 @@ mod tests {
             assert_eq!(accept(body).unwrap_err().param(), Some(field), "{body}");
         }
         assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
+    }
+
+    #[test]
+    fn a_model_has_a_short_name_without_control_characters() {
+        let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(tollway_route::MAX_NAME + 1));
+        let bodies = [
+            long.as_str(),
+            r#"{"model":"a\r\nx-injected: 1"}"#,
+            r#"{"model":"a\u0000"}"#,
+            r#"{"model":"\u0085"}"#,
+        ];
+        for body in bodies {
+            let error = accept(Box::leak(body.to_owned().into_boxed_str())).unwrap_err();
+            assert_eq!(error.param(), Some("model"), "{body}");
+            assert!(error.message().len() < 200, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_caller_cannot_ask_for_retries_without_end() {
+        let retries = |body| accept(body).unwrap().control.retries;
+        assert_eq!(retries(r#"{"model":"m","num_retries":4000000000}"#), Some(MAX_RETRIES));
+        assert_eq!(retries(r#"{"model":"m","num_retries":3}"#), Some(3));
+        assert_eq!(retries(r#"{"model":"m","num_retries":-1}"#), None);
     }
 
     #[test]

@@ -75,6 +75,9 @@ impl KeyHash {
     }
 }
 
+/// The `param` of the error for a key that opens nothing; other failures to identify have none.
+pub const WRONG_KEY: &str = "key";
+
 /// The keys that open the gateway.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
@@ -110,7 +113,7 @@ impl Keyring {
         }
         let message = "Authentication Error, Invalid API key provided.";
         Err(Error::new(Kind::Authentication, message)
-            .with_param("key")
+            .with_param(WRONG_KEY)
             .with_provider(None, Some("token_not_found_in_db".into())))
     }
 }
@@ -122,24 +125,16 @@ fn presented<'a>(
     uri: &'a Uri,
     custom: Option<&header::HeaderName>,
 ) -> Result<Option<Cow<'a, str>>> {
-    if let Some(value) = custom.and_then(|name| text(headers, name.as_str())) {
-        return Ok(Some(Cow::Borrowed(strip_bearer(value))));
+    for name in custom.map(header::HeaderName::as_str).into_iter().chain(["x-litellm-api-key"]) {
+        if let Some(value) = text(headers, name)? {
+            return Ok(Some(Cow::Borrowed(strip_bearer(value))));
+        }
     }
-    if let Some(value) = text(headers, "x-litellm-api-key") {
-        return Ok(Some(Cow::Borrowed(strip_bearer(value))));
-    }
-    if let Some(value) = text(headers, "authorization") {
-        let Some(key) = bearer(value) else {
-            let message =
-                "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`.";
-            return Err(
-                Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
-            );
-        };
-        return Ok(Some(Cow::Borrowed(key)));
+    if let Some(value) = text(headers, "authorization")? {
+        return bearer(value).map(|key| Some(Cow::Borrowed(key))).ok_or_else(malformed);
     }
     for name in ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"] {
-        if let Some(value) = text(headers, name) {
+        if let Some(value) = text(headers, name)? {
             return Ok(Some(Cow::Borrowed(strip_bearer(value))));
         }
     }
@@ -148,8 +143,21 @@ fn presented<'a>(
     Ok(from_query.filter(|key| !key.is_empty()).map(Cow::Borrowed))
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
+/// What a header says; `None` when it is absent or empty. One that comes twice, or is no text, is refused and never
+/// passed over: a proxy in front may have looked at the other one.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return if headers.contains_key(name) { Err(malformed()) } else { Ok(None) };
+    };
+    let value = value.to_str().map_err(|_| malformed())?.trim();
+    Ok(Some(value).filter(|value| !value.is_empty()))
+}
+
+fn malformed() -> Error {
+    let message =
+        "Authentication Error, Malformed API Key passed in. Send `Authorization: Bearer <key>`, once.";
+    Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -197,6 +205,26 @@ mod tests {
             assert_eq!(error.kind(), Kind::Authentication, "{bad}");
         }
         assert!(identify(&[], "/").unwrap_err().message().contains("No api key"));
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_or_is_no_text_is_refused_and_not_passed_over() {
+        let right = ("authorization", "Bearer sk-right");
+        for (name, value) in [right, ("x-litellm-api-key", "sk-\u{e9}"), ("authorization", "Bearer sk-wrong")]
+        {
+            for headers in [[(name, value), right], [right, (name, value)]] {
+                let error = identify(&headers, "/").unwrap_err();
+                assert_eq!((error.kind(), error.param()), (Kind::Authentication, None), "{headers:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_wrong_key_counts_as_a_guess() {
+        let param = |headers: &[_]| identify(headers, "/").unwrap_err().param().map(str::to_owned);
+        assert_eq!(param(&[("api-key", "sk-wrong")]).as_deref(), Some(WRONG_KEY));
+        assert_eq!(param(&[]), None);
+        assert_eq!(param(&[("authorization", "Basic x")]), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ names! {
     NOTICES = "x-tollway-notices";
     ACCEL_BUFFERING = "x-accel-buffering";
     REQUEST_ID = "x-request-id";
+    ANTHROPIC_REQUEST_ID = "request-id";
+    SHOULD_RETRY = "x-should-retry";
 }
 
 /// Provider headers known under both names, so that the usual ones cost no allocation.
@@ -35,6 +37,9 @@ static PREFIXED: LazyLock<RwLock<HashMap<HeaderName, HeaderName>>> = LazyLock::n
 
 /// Bounds the memory that providers with ever-new header names could take.
 const MAX_PREFIXED: usize = 512;
+
+/// Longer names are not remembered.
+const MAX_REMEMBERED_NAME: usize = 64;
 
 /// Headers about the connection between the gateway and the provider; they say nothing to a client.
 fn is_transport(name: &HeaderName) -> bool {
@@ -76,6 +81,9 @@ fn prefixed(name: &HeaderName) -> Option<HeaderName> {
         return Some(known.clone());
     }
     let made = HeaderName::try_from(format!("llm_provider-{name}")).ok()?;
+    if name.as_str().len() > MAX_REMEMBERED_NAME {
+        return Some(made);
+    }
     let mut known = PREFIXED.write().unwrap_or_else(PoisonError::into_inner);
     if known.len() < MAX_PREFIXED {
         known.insert(name.clone(), made.clone());

@@ -17,7 +17,7 @@ mod snapshot;
 mod ticket;
 
 pub use call::{AcceptRules, Call, Control, Surface, not_found};
-pub use caller::{Caller, KeyHash, KeyId, Keyring, Role};
+pub use caller::{Caller, KeyHash, KeyId, Keyring, Role, WRONG_KEY};
 pub use clock::unix_millis;
 pub use headers::VERSION;
 pub use receipt::{

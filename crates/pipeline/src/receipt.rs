@@ -110,7 +110,7 @@ pub struct ErrorRecord {
     pub kind: Kind,
     /// The HTTP status it maps to.
     pub status: u16,
-    /// What the caller read.
+    /// What the caller read; the beginning of it when it is very long.
     pub message: String,
     /// The provider's id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,10 +122,45 @@ impl From<&tollway_model::Error> for ErrorRecord {
         ErrorRecord {
             kind: error.kind(),
             status: error.status(),
-            message: error.message().to_owned(),
-            request_id: error.request_id().map(str::to_owned),
+            message: clipped(error.message(), MAX_MESSAGE),
+            request_id: error.request_id().map(|id| clipped(id, MAX_WORD)),
         }
     }
+}
+
+/// Longest message kept in a receipt, in bytes. Providers may send a megabyte of it.
+const MAX_MESSAGE: usize = 2048;
+
+/// Longest name kept in a receipt, in bytes.
+const MAX_WORD: usize = 256;
+
+/// `text`, or its beginning and `…` when it is longer than `limit` bytes.
+fn clipped(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut end = limit;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+/// A notice as receipts keep it: its field may be a name of the caller's, of any length.
+pub(crate) fn kept(notice: Notice) -> Notice {
+    let short = |text: std::borrow::Cow<'static, str>, limit| {
+        if text.len() > limit { clipped(&text, limit).into() } else { text }
+    };
+    Notice {
+        severity: notice.severity,
+        field: short(notice.field, MAX_WORD),
+        message: short(notice.message, MAX_WORD * 2),
+    }
+}
+
+/// A provider's word as receipts keep it.
+pub(crate) fn kept_word(word: &str) -> String {
+    clipped(word, MAX_WORD)
 }
 
 /// What a call cost.
@@ -203,5 +238,26 @@ impl Receipts {
     pub fn latest(&self, count: usize) -> Vec<Arc<Receipt>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.order.iter().rev().take(count).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_receipt_keeps_of_foreign_text_is_bounded() {
+        let error = tollway_model::Error::new(Kind::Upstream, "ä".repeat(1 << 20));
+        let record = ErrorRecord::from(&error);
+        assert!(record.message.len() <= MAX_MESSAGE + 3 && record.message.ends_with("ä…"));
+        let notice = Notice {
+            severity: tollway_model::Severity::Dropped,
+            field: "é".repeat(1 << 20).into(),
+            message: "ü".repeat(1 << 20).into(),
+        };
+        let notice = kept(notice);
+        assert!(notice.field.len() <= MAX_WORD + 3 && notice.message.len() <= MAX_WORD * 2 + 3);
+        assert_eq!(clipped("short", 5), "short");
+        assert_eq!(clipped("aä", 2), "a…");
     }
 }

@@ -105,7 +105,7 @@ impl Gateway {
     /// Which deployments, in which order? Pure but for the dice.
     fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Plan> {
         let model = call.ask.model.as_str();
-        let group = snapshot.routes.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
+        let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         let mut dice = Dice::seeded(&call.id);
         let plan = plan(&group, &mut || dice.roll());
         if plan.candidates.is_empty() {
@@ -265,6 +265,9 @@ fn reply(
 fn refuse(error: &Error, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
     ticket.failed(error, error.status());
     let mut reply = render_error(error, call.ask.surface);
+    if let Some(provider) = ticket.refusal() {
+        headers::copy_provider_headers(provider, &mut reply.headers);
+    }
     common_headers(&mut reply.headers, call);
     if caller.role == Role::Admin && ticket.retries() > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
@@ -282,6 +285,10 @@ pub fn render_error(error: &Error, surface: Dialect) -> Reply {
     if error.kind() == Kind::Authentication && error.origin() == tollway_model::Origin::Caller {
         out.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    // The official clients try again by themselves unless they are told that it cannot help.
+    if error.retry() == tollway_model::Retry::Never {
+        out.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
     set(&mut out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Reply { status, headers: out, body: ReplyBody::full(codec(surface).encode_error(error)) }
@@ -291,9 +298,12 @@ fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, headers::CALL_ID, call.shown_id());
     set(out, headers::RECEIPT, call.id.as_str());
     set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
-    if call.ask.surface == Dialect::OpenaiChat {
-        set(out, headers::REQUEST_ID, call.id.as_str());
-    }
+    // The name under which each dialect's clients look for the id of a call.
+    let request_id = match call.ask.surface {
+        Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
+        _ => headers::REQUEST_ID,
+    };
+    set(out, request_id, call.id.as_str());
 }
 
 fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller, ticket: &Ticket) {

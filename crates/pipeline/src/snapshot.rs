@@ -10,7 +10,7 @@ use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
 use tollway_model::{Capabilities, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
 use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
-use tollway_route::{Availability, Deployment, Limits, Pattern, Routes, Template};
+use tollway_route::{Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
 use crate::caller::{KeyHash, Keyring};
 use crate::settings::Settings;
@@ -68,6 +68,11 @@ impl Snapshot {
                 templates.push(provider_template(&maker, provider));
                 listed.push(format!("{}/*", provider.id));
             }
+            // Bare names such as `gpt-4o`, and providers whose key is missing: the error then names the key.
+            let mut any = Entry::default();
+            "*".clone_into(&mut any.model_name);
+            "*".clone_into(&mut any.litellm_params.model);
+            templates.push(template(&maker, any, Pattern::with_prefix(""), 0));
         }
         if maker.demo.is_some()
             && let Some(demo) = Table::builtin().get("demo")
@@ -82,6 +87,12 @@ impl Snapshot {
             keyring: sources.keyring,
             listed,
         }
+    }
+
+    /// The deployments for a name; `None` when nobody is known to serve it.
+    pub fn resolve(&self, name: &str) -> Option<Group> {
+        let group = self.routes.resolve(name)?;
+        group.iter().any(|deployment| !deployment.provider.is_empty()).then_some(group)
     }
 
     /// Is there anything to call?

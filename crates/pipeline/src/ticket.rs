@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Notices, Usage};
 use tollway_prices::{Facts, PriceSheet};
 
@@ -13,6 +14,7 @@ use crate::call::Call;
 use crate::caller::KeyId;
 use crate::receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+    kept, kept_word,
 };
 use crate::serve::Place;
 
@@ -25,6 +27,8 @@ pub(crate) struct Ticket {
     /// Time spent waiting: for providers, and between attempts.
     waited: Duration,
     prices: Option<Arc<PriceSheet>>,
+    /// What the provider that refused last said beside its error: its rate limits.
+    refusal: Option<HeaderMap>,
     /// `None` once settled.
     receipt: Option<Receipt>,
     /// Given back when the call is over, however it ends.
@@ -54,7 +58,7 @@ impl Ticket {
             status: 200,
             skipped: Vec::new(),
             attempts: Vec::new(),
-            notices: call.notices.iter().cloned().collect(),
+            notices: call.notices.iter().cloned().map(kept).collect(),
             usage: None,
             finish: None,
             service_tier: None,
@@ -68,6 +72,7 @@ impl Ticket {
             first_byte: None,
             waited: Duration::ZERO,
             prices: None,
+            refusal: None,
             receipt: Some(receipt),
             _place: place,
         }
@@ -96,6 +101,16 @@ impl Ticket {
         self.waited += pause;
     }
 
+    /// The headers of a provider's refusal; none when it did not answer.
+    pub(crate) fn refused(&mut self, headers: Option<HeaderMap>) {
+        self.refusal = headers;
+    }
+
+    /// The headers of the last refusal.
+    pub(crate) fn refusal(&self) -> Option<&HeaderMap> {
+        self.refusal.as_ref()
+    }
+
     /// What the last attempt's failure led to.
     pub(crate) fn then(&mut self, what: String) {
         if let Some(attempt) = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut()) {
@@ -107,7 +122,7 @@ impl Ticket {
     pub(crate) fn answering(&mut self, prices: Option<Arc<PriceSheet>>, notices: Notices) {
         self.prices = prices;
         if let Some(receipt) = &mut self.receipt {
-            receipt.notices.extend(notices);
+            receipt.notices.extend(notices.into_iter().map(kept));
         }
     }
 
@@ -116,8 +131,8 @@ impl Ticket {
         if let Some(receipt) = &mut self.receipt {
             receipt.usage = settlement.usage.or(receipt.usage);
             receipt.finish = settlement.finish.or(receipt.finish);
-            if settlement.service_tier.is_some() {
-                receipt.service_tier = settlement.service_tier;
+            if let Some(tier) = settlement.service_tier {
+                receipt.service_tier = Some(kept_word(&tier));
             }
         }
     }
@@ -214,6 +229,11 @@ fn log(receipt: &Receipt) {
     let tokens = receipt.usage.map(|usage| (usage.total_input(), usage.total_output()));
     let (input, output) = tokens.unwrap_or_default();
     let cost = receipt.cost.usd.as_deref().unwrap_or("unknown");
+    // A provider's words about a request may quote it; they are in the receipt only.
+    let told = |error: &ErrorRecord| {
+        let own = receipt.attempts.is_empty() || error.kind == Kind::Unsupported;
+        if own { error.message.clone() } else { "see the receipt".to_owned() }
+    };
     match &receipt.error {
         Some(error) => tracing::warn!(
             target: "tollway::call",
@@ -223,7 +243,7 @@ fn log(receipt: &Receipt) {
             provider,
             status = receipt.status,
             kind = error.kind.code(),
-            error = error.message,
+            error = told(error),
             "call failed"
         ),
         None => tracing::debug!(

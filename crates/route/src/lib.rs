@@ -11,4 +11,4 @@ mod routes;
 pub use deployment::{Availability, Deployment, Limits};
 pub use pattern::Pattern;
 pub use plan::{Plan, Skipped, plan};
-pub use routes::{Group, Make, Routes, Template};
+pub use routes::{Group, MAX_NAME, Make, Routes, Template};

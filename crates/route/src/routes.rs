@@ -8,6 +8,9 @@ use crate::{Deployment, Pattern};
 /// Concrete deployments made from wildcard templates that are remembered. Beyond it they are made anew for each call.
 const MAX_INSTANTIATED: usize = 4096;
 
+/// Longest name that can be asked for, in bytes. Cloud resource names, the longest in use, stay below.
+pub const MAX_NAME: usize = 1024;
+
 /// Deployments that share a name.
 pub type Group = Arc<[Arc<Deployment>]>;
 
@@ -66,8 +69,12 @@ impl Routes {
 
     /// The deployments for the name a client asked for.
     ///
-    /// In this order: an alias, a group's name, a deployment's id, the most specific wildcard.
+    /// In this order: an alias, a group's name, a deployment's id, the most specific wildcard. Names longer than
+    /// [`MAX_NAME`] lead nowhere: what is made for a wildcard is remembered under its name.
     pub fn resolve(&self, name: &str) -> Option<Group> {
+        if name.len() > MAX_NAME {
+            return None;
+        }
         let name = self.aliases.get(name).map_or(name, String::as_str);
         if let Some(group) = self.groups.get(name).or_else(|| self.by_id.get(name)) {
             return Some(group.clone());
@@ -122,8 +129,11 @@ impl Routes {
         self.names.iter().filter_map(|name| self.groups.get(name)).flat_map(|group| group.iter())
     }
 
-    /// The group names most like `name`, for an error that helps.
+    /// The group names most like `name`, for an error that helps; none for names longer than [`MAX_NAME`].
     pub fn similar(&self, name: &str) -> Vec<&str> {
+        if name.len() > MAX_NAME {
+            return Vec::new();
+        }
         let wanted = name.to_ascii_lowercase();
         let mut found: Vec<_> = self
             .names
@@ -187,6 +197,25 @@ mod tests {
         let ids = |group: Option<Group>| group.unwrap().first().map(|one| one.id.to_string()).unwrap();
         assert_eq!(ids(routes.resolve(name)), id, "{name}");
         assert_eq!(ids(routes.resolve(name)), id, "{name} the second time");
+    }
+
+    #[test]
+    fn a_name_without_end_leads_nowhere_and_is_not_remembered() {
+        let routes = routes();
+        let long = "x".repeat(MAX_NAME + 1);
+        assert!(routes.resolve(&long).is_none());
+        assert!(routes.similar(&long).is_empty());
+        assert!(routes.resolve(&long[1..]).is_some());
+        assert_eq!(routes.instantiated.read().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_remembered_of_wildcards_is_bounded_and_names_still_resolve() {
+        let routes = routes();
+        for number in 0..MAX_INSTANTIATED + 10 {
+            assert!(routes.resolve(&format!("model-{number}")).is_some());
+        }
+        assert!(routes.instantiated.read().unwrap().len() <= MAX_INSTANTIATED);
     }
 
     #[test]

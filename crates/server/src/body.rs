@@ -61,7 +61,10 @@ async fn piece(
                 return Err(Error::new(Kind::Timeout, message).with_origin(tollway_model::Origin::Caller));
             }
             Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(Error::new(Kind::ClientClosed, "the request body broke off")),
+            // A client that is gone will not read it; one that is there has framed its body wrongly.
+            Ok(Some(Err(_))) => {
+                return Err(Error::invalid("the request body broke off, or its chunks are wrong"));
+            }
             Ok(Some(Ok(frame))) => frame,
         };
         if let Ok(data) = frame.into_data() {

@@ -7,6 +7,7 @@
 mod admin;
 mod body;
 mod docs;
+mod guesses;
 mod health;
 mod limits;
 mod listen;

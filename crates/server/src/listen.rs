@@ -62,8 +62,9 @@ pub async fn serve(
             accepted = accept(&listener.listener, &places) => accepted,
             () = &mut stop => break,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let (protocols, service, watcher) = (protocols.clone(), service.clone(), graceful.watcher());
+        let Some((stream, peer, place)) = accepted else { continue };
+        let (protocols, service, watcher) =
+            (protocols.clone(), service.for_client(peer.ip()), graceful.watcher());
         let mut stopped = stopped.clone();
         tokio::spawn(async move {
             protocols.serve(stream, service, watcher, &mut stopped).await;
@@ -77,14 +78,14 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     // The semaphore is never closed.
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Small answers must not wait for more data (40 ms with Nagle's algorithm).
             let _ = stream.set_nodelay(true);
-            Some((stream, place))
+            Some((stream, peer, place))
         }
         Err(error) => {
             // Out of file descriptors, mostly: accepting at once again would spin.

@@ -27,7 +27,7 @@ pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
 
 /// One model.
 pub(crate) fn one(snapshot: &Snapshot, id: &str, anthropic: bool) -> Result<Reply> {
-    if snapshot.routes.resolve(id).is_none() {
+    if snapshot.resolve(id).is_none() {
         let error =
             Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
         return Err(error.with_provider(Some("model_not_found".into()), None));

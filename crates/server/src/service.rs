@@ -1,9 +1,12 @@
 //! From an HTTP request to a reply: route, identify, read, serve.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -14,6 +17,7 @@ use tollway_pipeline::{
 };
 use tollway_wire::Framing;
 
+use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::{admin, body, docs, health, models, openapi, tokens};
@@ -28,12 +32,21 @@ pub trait Hooks: Send + Sync {
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
+    peer: Arc<Peer>,
+}
+
+/// The other end of a connection.
+struct Peer {
+    address: IpAddr,
+    /// It has shown a right key.
+    trusted: AtomicBool,
 }
 
 struct Inner {
     gateway: Arc<Gateway>,
     limits: HttpLimits,
     hooks: Arc<dyn Hooks>,
+    guesses: Guesses,
 }
 
 impl std::fmt::Debug for Service {
@@ -45,7 +58,19 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Serves `gateway` within `limits`.
     pub fn new(gateway: Arc<Gateway>, limits: HttpLimits, hooks: Arc<dyn Hooks>) -> Service {
-        Service { inner: Arc::new(Inner { gateway, limits, hooks }) }
+        let inner = Inner { gateway, limits, hooks, guesses: Guesses::default() };
+        Service { inner: Arc::new(inner), peer: Peer::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) }
+    }
+
+    /// The same for the requests of a connection from `address`.
+    pub fn for_client(&self, address: IpAddr) -> Service {
+        Service { inner: self.inner.clone(), peer: Peer::at(address) }
+    }
+}
+
+impl Peer {
+    fn at(address: IpAddr) -> Arc<Peer> {
+        Arc::new(Peer { address, trusted: AtomicBool::new(false) })
     }
 }
 
@@ -55,9 +80,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Pin<Box<dyn Future<Output = std::result::Result<Response<ReplyBody>, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let inner = self.inner.clone();
+        let (inner, peer) = (self.inner.clone(), self.peer.clone());
         Box::pin(async move {
-            let Reply { status, headers, body } = inner.answer(request).await;
+            let Reply { status, headers, body } = inner.answer(request, &peer).await;
             let mut response = Response::new(body);
             *response.status_mut() = status;
             *response.headers_mut() = headers;
@@ -67,11 +92,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 impl Inner {
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         let (version, bodiless) = (request.version(), request.body().is_end_stream());
-        match self.route(request, &path, started).await {
+        match self.route(request, peer, &path, started).await {
             Ok(reply) => reply,
             Err(error) => {
                 let mut reply = render_error(&error, dialect_of(&path));
@@ -85,7 +110,13 @@ impl Inner {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>, path: &str, started: Instant) -> Result<Reply> {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        path: &str,
+        started: Instant,
+    ) -> Result<Reply> {
         if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > self.limits.url_bytes) {
             return Err(Error::new(
                 Kind::InvalidRequest,
@@ -93,6 +124,7 @@ impl Inner {
             )
             .with_status(414));
         }
+        check_host(&request)?;
         let (route, captured) = match find(request.method(), path) {
             Matched::Route(index, captured) => match ROUTES.get(index) {
                 Some(route) => (route, captured),
@@ -106,9 +138,7 @@ impl Inner {
         // Who calls is settled before a byte of the body is read.
         let caller = match route.access {
             Access::Public => None,
-            Access::Caller | Access::Admin => {
-                Some(snapshot.keyring.identify(request.headers(), request.uri())?)
-            }
+            Access::Caller | Access::Admin => Some(self.identify(&snapshot, &request, peer, started)?),
         };
         if route.access == Access::Admin && caller.as_ref().is_none_or(|caller| caller.role != Role::Admin) {
             return Err(Error::new(Kind::Permission, format!("{path} is for administrators")));
@@ -117,6 +147,33 @@ impl Inner {
             Some(caller) => self.for_caller(request, route, captured, snapshot, caller, started).await,
             None => Ok(self.for_anyone(route, &snapshot)),
         }
+    }
+
+    /// Who calls. Addresses that guess keys are refused before another one is looked at.
+    fn identify(
+        &self,
+        snapshot: &Snapshot,
+        request: &Request<Incoming>,
+        peer: &Peer,
+        now: Instant,
+    ) -> Result<Caller> {
+        let trusted = peer.trusted.load(Ordering::Relaxed);
+        if !trusted {
+            self.guesses.admit(peer.address, now)?;
+        }
+        let identified = snapshot.keyring.identify(request.headers(), request.uri());
+        match &identified {
+            Ok(_) if !trusted => {
+                self.guesses.right(peer.address, now);
+                peer.trusted.store(true, Ordering::Relaxed);
+            }
+            // No key at all is not a guess.
+            Err(error) if error.param() == Some(tollway_pipeline::WRONG_KEY) => {
+                self.guesses.wrong(peer.address, now);
+            }
+            _ => {}
+        }
+        identified
     }
 
     fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
@@ -184,6 +241,21 @@ impl Inner {
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
         Ok(self.gateway.serve(snapshot, caller, call).await)
     }
+}
+
+/// One host, spelled as one: whoever stands in front must not have understood another (RFC 9112, 3.2). Nothing here
+/// depends on what it says.
+fn check_host(request: &Request<Incoming>) -> Result<()> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_valid = |host: &HeaderValue| {
+        host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
+    };
+    let valid = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), None) => is_valid(host),
+        _ => false,
+    };
+    if valid { Ok(()) } else { Err(Error::invalid("the request needs one valid `Host` header")) }
 }
 
 /// A compressed body would only be reported as JSON that is none.

@@ -233,3 +233,73 @@ async fn a_connection_beyond_the_limit_waits_for_a_place() {
     drop(held);
     assert!(waiting.await.contains("200 OK"));
 }
+
+#[tokio::test]
+async fn odd_requests_are_refused_and_never_get_around_the_key() {
+    let (fake, gateway) = gateway("").await;
+    let targets = [
+        "GET /receipts",
+        "GET //receipts",
+        "GET /receipts/",
+        "GET /./receipts",
+        "GET /health/liveliness/../../receipts",
+        "GET /%72eceipts",
+        "GET /receipts%2f",
+        "GET /RECEIPTS",
+        "GET /v1/models/%00",
+        "GET /v1/models/%ff%fe",
+        "GET /v1/models;x",
+        "GET http://elsewhere/receipts",
+        "HEAD /receipts",
+        "TRACE /",
+        "OPTIONS *",
+        "CONNECT elsewhere:443",
+        "POST /config/reload?key=",
+        "POST /v1/chat/completions",
+        "BREW /v1/models",
+    ];
+    for target in targets {
+        for version in ["1.1", "1.0"] {
+            let request = format!(
+                "{target} HTTP/{version}\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            );
+            let answer = gateway.raw(request.as_bytes()).await;
+            let status = answer.split(' ').nth(1).unwrap_or("none");
+            assert!(["400", "401", "404", "405"].contains(&status), "{target} {version}: {answer}");
+        }
+    }
+    let smuggled = format!(
+        "{HEAD}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /receipts HTTP/1.1\r\nhost: x\r\n\r\n"
+    );
+    let answer = gateway.raw(smuggled.as_bytes()).await;
+    assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+    for junk in [
+        "\0\0\0\0",
+        "GET\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}",
+        "GET / HTTP/9.9\r\n\r\n",
+    ] {
+        let answer = gateway.raw(junk.as_bytes()).await;
+        assert!(!answer.contains(" 200 "), "{junk:?}: {answer}");
+    }
+    let absolute =
+        gateway.raw(b"GET http://x/health/liveliness HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(absolute.contains("200 OK"), "{absolute}");
+    assert!(fake.received().is_empty());
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_whole_answers_and_streams() {
+    let (_fake, gateway) = gateway("").await;
+    for stream in [false, true] {
+        let mut body = chat("gpt", "hi");
+        body["stream"] = json!(stream);
+        let body = body.to_string();
+        let head = HEAD.replace("HTTP/1.1", "HTTP/1.0");
+        let answer =
+            gateway.raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+        assert!(answer.contains(" 200 OK") && !answer.contains("chunked"), "{answer}");
+        assert_eq!(answer.contains("data: [DONE]"), stream, "{answer}");
+    }
+}

@@ -176,6 +176,39 @@ async fn a_wrong_file_keeps_the_old_configuration_and_says_where_it_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_new_master_key_counts_from_the_reload_on() {
+    let fake = fake().await;
+    let good = config(&three(&fake), "");
+    let mut gateway = Gateway::start(&good).await;
+    let other = "sk-another-7d3e1f9a5c2b";
+    write(&gateway, &good.replace(KEY, other));
+    gateway.post("/config/reload", &json!({})).await.expect(200);
+    gateway.chat(&chat("gpt", "hi")).await.expect(401);
+    gateway.key = other.to_owned();
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+    write(&gateway, &config(&three(&fake), "general_settings: {}"));
+    let refused = gateway.post("/config/reload", &json!({})).await;
+    assert!(refused.expect(400).text().contains("no master key any more"), "{}", refused.text());
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_wrong_included_file_is_read_again_when_it_is_repaired() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    std::fs::write(gateway.file("more.yaml"), "model_list: [").unwrap();
+    write(&gateway, &config(&three(&fake), "include: [more.yaml]"));
+    gateway.post("/config/reload", &json!({})).await.expect(400);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::write(
+        gateway.file("more.yaml"),
+        format!("model_list:\n  - {}\n", at(&fake, "more", "openai/fake-ok", "")),
+    )
+    .unwrap();
+    wait_for_model(&gateway, "more").await;
+}
+
+#[tokio::test]
 async fn calls_during_reloads_never_fail() {
     let fake = fake().await;
     let gateway = &Gateway::start(&config(&three(&fake), "")).await;
@@ -213,4 +246,30 @@ fn a_gateway_does_not_start_with_a_wrong_file() {
     let missing = run(directory.path(), &["--config", "nothing.yaml", "--port", "0"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("nothing.yaml"), "{missing:?}");
+}
+
+/// Kubernetes mounts a link to a link to a directory, and replaces the one in the middle.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_swapped_link_in_the_middle_is_noticed() {
+    use std::os::unix::fs::symlink;
+
+    let fake = fake().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (version, model) in [("first", "gpt"), ("second", "swapped")] {
+        std::fs::create_dir(path(version)).unwrap();
+        let text = config(&[at(&fake, model, "openai/fake-ok", "")], "");
+        std::fs::write(path(version).join("mounted.yaml"), text).unwrap();
+    }
+    symlink("first", path("data-link")).unwrap();
+    symlink("data-link/mounted.yaml", path("mounted.yaml")).unwrap();
+    let arguments = ["--config", "mounted.yaml"];
+    let start = Start { arguments: &arguments, directory: Some(directory), ..Start::default() };
+    let gateway = Gateway::with(Start { config: None, ..start }).await;
+    gateway.chat(&chat("gpt", "hi")).await.expect(200);
+    symlink("second", gateway.file("new-link")).unwrap();
+    std::fs::rename(gateway.file("new-link"), gateway.file("data-link")).unwrap();
+    wait_for_model(&gateway, "swapped").await;
+    gateway.chat(&chat("gpt", "hi")).await.expect(400);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollway_testkit::Reply;
 
-use crate::support::{Gateway, KEY, PROVIDER_KEY, Start, at, chat, config, fake, surfaces};
+use crate::support::{Gateway, KEY, PROVIDER_KEY, Start, at, chat, config, fake, surfaces, three};
 
 const HEADER: &str = "header-canary-77aa12";
 const VARIABLE: &str = "variable-canary-90bb34";
@@ -83,4 +83,33 @@ async fn no_key_appears_in_logs_answers_receipts_or_lists() {
             assert_eq!(near, None, "{canary} is in the {place}");
         }
     }
+}
+
+#[tokio::test]
+async fn no_prompt_and_no_answer_appears_in_the_log_or_in_receipts_of_answers() {
+    const PROMPT: &str = "prompt-canary-18cd77";
+    let fake = fake().await;
+    let config = config(&three(&fake), "router_settings: {num_retries: 1}");
+    let start = Start { config: Some(&config), arguments: &["--log", "trace"], ..Start::default() };
+    let gateway = Gateway::with(start).await;
+    for model in ["gpt", "claude", "gem"] {
+        for stream in [false, true] {
+            for (dialect, surface) in surfaces(model, PROMPT, stream) {
+                let answer = gateway.post(&surface.path, &surface.body).await;
+                assert!(answer.expect(200).text().contains(PROMPT), "{dialect}: the fake repeats the prompt");
+                let quoting = json!({ "error": { "message": format!("cannot read {PROMPT}"), "type": "x" } });
+                fake.reply_next(Reply::json(400, &quoting));
+                let refused = gateway.post(&surface.path, &surface.body).await;
+                assert!(refused.expect(400).text().contains(PROMPT), "{dialect}: {}", refused.text());
+            }
+        }
+    }
+    let receipts = gateway.get("/receipts?limit=1000").await.json();
+    for receipt in receipts["data"].as_array().unwrap().iter().filter(|one| one["outcome"] == "answered") {
+        assert!(!receipt.to_string().contains(PROMPT), "{receipt}");
+    }
+    let log = gateway.log();
+    assert!(log.contains("call failed"), "{log}");
+    let near = log.find(PROMPT).map(|at| &log[at.saturating_sub(300)..at + PROMPT.len()]);
+    assert_eq!(near, None, "the log holds a prompt");
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Gateway, SOON, at, chat, config, fake, streamed_chat};
+use crate::support::{Gateway, KEY, SOON, at, chat, config, fake, streamed_chat};
 
 #[tokio::test]
 async fn running_calls_finish_and_new_connections_are_refused() {
@@ -61,4 +62,39 @@ async fn the_wait_for_running_calls_is_bounded() {
     assert!(gateway.log().contains("did not finish in time"), "{}", gateway.log());
     let closed = fake.wait_until(SOON, |calls| calls[0].closed_early.is_some()).await;
     assert!(closed);
+}
+
+#[tokio::test]
+async fn a_signal_while_connecting_waiting_and_reading_a_body_ends_in_time() {
+    let fake = fake().await;
+    // A port that takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = format!(
+        "{{model_name: silent, litellm_params: {{model: openai/x, api_base: \"http://{}\", api_key: pk}}}}",
+        silent.local_addr().unwrap()
+    );
+    let models = [at(&fake, "slow", "openai/fake-slow-20000", ""), nowhere];
+    let mut gateway = Gateway::start(&config(&models, "tollway: {timeouts: {shutdown: 1s}}")).await;
+    let mut connections = Vec::new();
+    for body in
+        [chat("slow", "hi"), streamed_chat("slow", "hi"), chat("silent", "hi"), streamed_chat("silent", "hi")]
+    {
+        let body = body.to_string();
+        for part in [body.len(), body.len() / 2] {
+            let mut connection = gateway.connect().await;
+            let head = format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            connection.write_all(format!("{head}{}", &body[..part]).as_bytes()).await.unwrap();
+            connections.push(connection);
+        }
+    }
+    connections.push(gateway.connect().await);
+    assert!(fake.wait_until(SOON, |calls| calls.len() == 2).await);
+    let begun = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended(SOON).await, Some(0), "{}", gateway.log());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
 }

@@ -5,8 +5,12 @@ use tollway_model::Signature;
 
 use super::shape::{FunctionCallIn, PartialArg};
 
-/// Longest list a path may ask for: a piece must not make us allocate at will.
-const LONGEST_LIST: usize = 4096;
+/// Most steps of a path, as deep as a request may nest. Values nested without end could not even be dropped: that is
+/// recursive.
+const LONGEST_PATH: usize = 64;
+
+/// Most maps, lists and elements that the paths of a call may ask for: a few bytes must not make us allocate at will.
+const MOST_PLACES: usize = 65_536;
 
 /// A call whose arguments are still arriving.
 #[derive(Debug, Default)]
@@ -15,6 +19,8 @@ pub(super) struct PartialCall {
     pub(super) name: String,
     pub(super) arguments: Map<String, Value>,
     pub(super) signature: Option<Signature>,
+    /// Places made so far.
+    places: usize,
 }
 
 impl PartialCall {
@@ -33,11 +39,19 @@ impl PartialCall {
     }
 
     fn set(&mut self, piece: PartialArg) {
-        let mut steps = steps(&piece.json_path).into_iter();
+        let steps = steps(&piece.json_path);
+        if steps.len() > LONGEST_PATH {
+            return;
+        }
+        let mut steps = steps.into_iter();
         let Some(Step::Key(first)) = steps.next() else { return };
+        self.places += 1;
+        if self.places > MOST_PLACES {
+            return;
+        }
         let mut place = self.arguments.entry(first).or_insert(Value::Null);
         for step in steps {
-            let Some(inner) = descend(place, step) else { return };
+            let Some(inner) = descend(place, step, &mut self.places) else { return };
             place = inner;
         }
         let value = match (piece.string_value, piece.number_value, piece.bool_value) {
@@ -81,11 +95,16 @@ fn steps(path: &str) -> Vec<Step> {
     out
 }
 
-fn descend(place: &mut Value, step: Step) -> Option<&mut Value> {
+/// The value one step further in, made where it is missing; `places` counts what is made.
+fn descend<'a>(place: &'a mut Value, step: Step, places: &mut usize) -> Option<&'a mut Value> {
     match step {
         Step::Key(key) => {
             if place.is_null() {
+                *places += 1;
                 *place = Value::Object(Map::new());
+            }
+            if *places > MOST_PLACES {
+                return None;
             }
             Some(place.as_object_mut()?.entry(key).or_insert(Value::Null))
         }
@@ -94,10 +113,12 @@ fn descend(place: &mut Value, step: Step) -> Option<&mut Value> {
                 *place = Value::Array(Vec::new());
             }
             let list = place.as_array_mut()?;
-            if index >= LONGEST_LIST {
+            let missing = index.saturating_add(1).saturating_sub(list.len());
+            if missing > MOST_PLACES.saturating_sub(*places) {
                 return None;
             }
-            if list.len() <= index {
+            *places += missing;
+            if missing > 0 {
                 list.resize(index + 1, Value::Null);
             }
             list.get_mut(index)
@@ -127,5 +148,33 @@ mod tests {
             Value::Object(call.arguments),
             json!({"city": "Oslo", "days": 3, "guests": [null, {"name": "Kim"}], "ok": true})
         );
+    }
+
+    /// Reads one piece for each path and returns how many values were made of them.
+    fn made_of(paths: impl Iterator<Item = String>) -> usize {
+        fn values(value: &Value) -> usize {
+            1 + match value {
+                Value::Array(list) => list.iter().map(values).sum(),
+                Value::Object(map) => map.values().map(values).sum(),
+                _ => 0,
+            }
+        }
+        let mut call = PartialCall::default();
+        for path in paths {
+            let piece = json!({"partialArgs": [{"jsonPath": path, "boolValue": true}]}).to_string();
+            call.add(serde_json::from_str(&piece).unwrap(), None);
+        }
+        values(&Value::Object(call.arguments))
+    }
+
+    #[test]
+    fn paths_cannot_ask_for_depth_or_size_without_end() {
+        assert_eq!(made_of(std::iter::once(format!("$.a{}", "[0]".repeat(1_000_000)))), 1);
+        assert_eq!(made_of(std::iter::once(format!("$.a{}", ".a".repeat(1_000_000)))), 1);
+        assert_eq!(made_of(std::iter::once(format!("$.a[{}]", usize::MAX))), 2);
+        let wide = (0..1000).map(|number| format!("$.k{number}{}", "[60000]".repeat(60)));
+        assert!(made_of(wide) < 2 * MOST_PLACES);
+        let deep = (0..10_000).map(|number| format!("$.k{number}{}", ".a".repeat(60)));
+        assert!(made_of(deep) < 3 * MOST_PLACES);
     }
 }

@@ -3,6 +3,8 @@
 //! A call that is followed by another ends as soon as its arguments are a complete JSON value; otherwise both stay
 //! open, because some hosts interleave them.
 
+use std::collections::{BTreeSet, HashMap};
+
 use tollway_model::{Delta, Dialect, Event, PartKind, Signature, ToolKind};
 
 use crate::openai_chat::read::{self, Object};
@@ -11,12 +13,15 @@ use crate::{Restore, carry};
 #[derive(Default)]
 pub(super) struct Tools {
     calls: Vec<Call>,
+    /// The latest call with a number or an id: looking through all of them would take ever longer.
+    by_index: HashMap<u64, usize>,
+    by_id: HashMap<String, usize>,
+    /// Calls that something was added to since the last one began.
+    touched: BTreeSet<usize>,
 }
 
 #[derive(Default)]
 struct Call {
-    /// The host's number, where it gives one.
-    index: Option<u64>,
     /// The id as the host wrote it; empty when it gave none.
     native_id: String,
     id: String,
@@ -54,8 +59,11 @@ impl Tools {
         let choice = place.0;
         if at == self.calls.len() {
             self.end_balanced(choice, events);
-            self.calls.push(Call::new(index, native_id, kind, place, at));
+            self.by_index.extend(index.map(|index| (index, at)));
+            self.by_id.insert(native_id.clone(), at);
+            self.calls.push(Call::new(native_id, kind, place, at));
         }
+        self.touched.insert(at);
         let Some(call) = self.calls.get_mut(at) else { return };
         if call.name.is_empty() {
             call.name = restore.tool_name(&name).to_owned();
@@ -76,10 +84,10 @@ impl Tools {
     fn find(&self, index: Option<u64>, id: &str, name: &str) -> usize {
         let last = self.calls.len();
         let found = match index {
-            Some(_) => self.calls.iter().rposition(|call| call.index == index),
+            Some(index) => self.by_index.get(&index).copied(),
             None if id.is_empty() && name.is_empty() => last.checked_sub(1),
             None if id.is_empty() => None,
-            None => self.calls.iter().rposition(|call| call.native_id == id),
+            None => self.by_id.get(id).copied(),
         };
         let Some((at, call)) = found.and_then(|at| Some((at, self.calls.get(at)?))) else { return last };
         // Some hosts number every call 0: another id is another call.
@@ -88,8 +96,12 @@ impl Tools {
     }
 
     fn end_balanced(&mut self, choice: u32, events: &mut Vec<Event>) {
-        for call in &mut self.calls {
-            if call.balance.is_complete() && !call.ended && call.kind == ToolKind::Function {
+        for at in std::mem::take(&mut self.touched) {
+            if let Some(call) = self.calls.get_mut(at)
+                && call.balance.is_complete()
+                && !call.ended
+                && call.kind == ToolKind::Function
+            {
                 call.end(choice, events);
             }
         }
@@ -106,14 +118,14 @@ impl Tools {
 }
 
 impl Call {
-    fn new(index: Option<u64>, native_id: String, kind: ToolKind, place: (u32, &str), number: usize) -> Call {
+    fn new(native_id: String, kind: ToolKind, place: (u32, &str), number: usize) -> Call {
         let (plain, signature) = carry::unpack_id(&native_id);
         let id = match (plain, place) {
             ("", (0, answer)) => format!("call_{answer}_{number}"),
             ("", (choice, answer)) => format!("call_{answer}_{choice}_{number}"),
             (plain, _) => plain.to_owned(),
         };
-        Call { index, id, native_id, kind, signature, ..Call::default() }
+        Call { id, native_id, kind, signature, ..Call::default() }
     }
 
     fn say(&mut self, choice: u32, text: String, next_part: &mut u32, events: &mut Vec<Event>) {
@@ -190,5 +202,29 @@ impl Balance {
 
     fn is_complete(&self) -> bool {
         self.complete && self.depth == 0 && !self.in_string
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn very_many_calls_take_time_in_proportion() {
+        let (mut tools, mut events, mut next_part) = (Tools::default(), Vec::new(), 0);
+        let begun = Instant::now();
+        for number in 0..100_000 {
+            // Arguments that never end keep their call open.
+            let call = format!(
+                r#"{{"index":{number},"id":"c{number}","function":{{"name":"f","arguments":"{{"}}}}"#
+            );
+            let call = Object::parse(&call).unwrap();
+            tools.read(call, (0, "a"), &Restore::default(), &mut next_part, &mut events);
+        }
+        assert!(tools.end(0, &mut next_part, &mut events));
+        assert_eq!(events.len(), 300_000);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }
