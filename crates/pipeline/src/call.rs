@@ -200,8 +200,13 @@ fn read_control(
         retries: headers.get("x-litellm-num-retries").and_then(|text| retries(text.to_str().ok()?)),
         timeout: header_number(headers, "x-litellm-timeout").and_then(seconds),
     };
-    for (name, raw) in envelope.members() {
+    for name in envelope.keys() {
         let name = name.as_ref();
+        let known = |list: &[&str]| list.contains(&name);
+        if !known(&FORBIDDEN) && !known(&IGNORED) && !known(&HONOURED) {
+            continue;
+        }
+        let raw = envelope.get(name).unwrap_or("null");
         if FORBIDDEN.contains(&name) && raw != "null" {
             let message = format!(
                 "`{name}` may not be sent by a client: where calls go is the operator's to configure"

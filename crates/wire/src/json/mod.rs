@@ -19,7 +19,7 @@ use tollway_model::{Error, Kind, RawJson, Result};
 use self::edits::Edit;
 pub use self::edits::Edits;
 pub use self::pieces::Pieces;
-use self::scan::{Scan, without};
+use self::scan::{KeySet, Scan, without};
 
 /// Deepest nesting accepted by default. Real requests stay below 20, tool schemas included.
 pub const MAX_DEPTH: usize = 64;
@@ -29,8 +29,8 @@ pub const MAX_DEPTH: usize = 64;
 pub struct Envelope {
     body: Bytes,
     members: Vec<Member>,
-    /// A key `cache_control` stands somewhere, at any depth.
-    cache_control: bool,
+    /// The keys that stand somewhere, at any depth.
+    keys: KeySet,
 }
 
 #[derive(Debug, Clone)]
@@ -53,13 +53,13 @@ impl Envelope {
     pub fn parse(body: Bytes, max_depth: usize) -> Result<Envelope> {
         let mut scan = Scan::new(&body, max_depth);
         scan.document().map_err(|fault| fault.into_error(&body))?;
-        let (members, cuts, cache_control) = (scan.members, scan.cuts, scan.cache_control);
+        let (members, cuts, keys) = (scan.members, scan.cuts, scan.all_keys);
         // Most bodies are ASCII, which is checked several times faster.
         if !body.is_ascii() && std::str::from_utf8(&body).is_err() {
             return Err(not_json("the body is not UTF-8"));
         }
         if cuts.is_empty() {
-            return Ok(Envelope { body, members, cache_control });
+            return Ok(Envelope { body, members, keys });
         }
         // Rare: drop the earlier duplicates and look again. Each pass removes at least one member.
         Envelope::parse(Bytes::from(without(&body, cuts)), max_depth)
@@ -67,7 +67,7 @@ impl Envelope {
 
     /// `{}`.
     pub fn empty() -> Envelope {
-        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new(), cache_control: false }
+        Envelope { body: Bytes::from_static(b"{}"), members: Vec::new(), keys: KeySet::default() }
     }
 
     /// The whole body, duplicates collapsed.
@@ -75,9 +75,9 @@ impl Envelope {
         &self.body
     }
 
-    /// Does a key `cache_control` stand somewhere, at any depth? May say yes wrongly, never no.
-    pub fn has_cache_control(&self) -> bool {
-        self.cache_control
+    /// Does this key stand somewhere, at any depth? May say yes wrongly, never no; costs nothing.
+    pub fn may_have_key(&self, key: &str) -> bool {
+        self.keys.may_have(key)
     }
 
     /// The JSON text of the member `key`.

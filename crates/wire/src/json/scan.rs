@@ -52,7 +52,7 @@ pub(super) struct Scan<'a> {
     keys: Vec<SeenKey>,
     pub(super) members: Vec<Member>,
     pub(super) cuts: Vec<Range<usize>>,
-    pub(super) cache_control: bool,
+    pub(super) all_keys: KeySet,
 }
 
 struct SeenKey {
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
             keys: Vec::with_capacity(64),
             members: Vec::with_capacity(16),
             cuts: Vec::new(),
-            cache_control: false,
+            all_keys: KeySet::default(),
         }
     }
 
@@ -210,7 +210,7 @@ impl<'a> Scan<'a> {
             });
         }
         let hash = hash_key(self.bytes, &key, escaped);
-        self.cache_control |= hash == CACHE_CONTROL;
+        self.all_keys.add(hash);
         self.keys.push(SeenKey { hash, key, escaped, member_start: start, next_start: 0 });
         Ok(())
     }
@@ -396,7 +396,29 @@ fn hash_key(bytes: &[u8], key: &Range<usize>, escaped: bool) -> u64 {
     fnv(raw)
 }
 
-const CACHE_CONTROL: u64 = fnv(b"cache_control");
+/// A set of keys that may hold more than was put in: one bit for the keys of a hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeySet([u64; 4]);
+
+impl KeySet {
+    fn place(hash: u64) -> (usize, u64) {
+        // The highest bits of this hash are its best mixed ones.
+        let bit = hash >> 56;
+        (usize::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64))
+    }
+
+    fn add(&mut self, hash: u64) {
+        let (word, bit) = KeySet::place(hash);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    pub(super) fn may_have(&self, key: &str) -> bool {
+        let (word, bit) = KeySet::place(fnv(key.as_bytes()));
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
 
 const fn fnv(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

@@ -33,22 +33,27 @@ const CARRIED_FIELDS: [&str; 2] = ["thinking_blocks", "provider_specific_fields"
 /// Could [`patch`] find something to change? May say yes wrongly, never no, and is much cheaper: most bodies hold
 /// nothing that a quirk is about.
 pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
-    let body = envelope.body();
-    let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
-    (!quirks.cache_control && envelope.has_cache_control())
-        || (quirks.developer_as_system && has("developer"))
-        || (quirks.flatten_text && has("\"type\""))
-        || (quirks.no_nulls && has("null"))
-        || (quirks.no_message_names && has("\"name\""))
-        || (quirks.no_strict && has("\"strict\""))
-        || ((quirks.no_output_fields || quirks.wants_reasoning_content) && has("\"assistant\""))
-        || (quirks.max_tokens_only && has("max_completion_tokens"))
-        || (quirks.nine_char_tool_ids && has("tool_call"))
-        || (quirks.required_as_any && has("required"))
-        || (quirks.no_stream_options && has("stream_options"))
-        || (quirks.thinking_switch && has("reasoning_effort"))
-        || (quirks.short_tool_ids && carries(body))
+    let key = |key: &str| envelope.may_have_key(key);
+    let says = |text: &str| memchr::memmem::find(envelope.body(), text.as_bytes()).is_some();
+    (!quirks.cache_control && key("cache_control"))
+        || (quirks.developer_as_system && says("developer"))
+        || (quirks.flatten_text && key("type"))
+        || (quirks.no_nulls && says("null"))
+        || (quirks.no_message_names && key("name"))
+        || (quirks.no_strict && key("strict"))
+        || ((quirks.no_output_fields || quirks.wants_reasoning_content) && says("assistant"))
+        || (quirks.max_tokens_only && key("max_completion_tokens"))
+        || (quirks.nine_char_tool_ids && key("tool_calls"))
+        || (quirks.required_as_any && key("tool_choice"))
+        || (quirks.no_stream_options && key("stream_options"))
+        || (quirks.thinking_switch && key("reasoning_effort"))
+        || (quirks.short_tool_ids
+            && (ID_KEYS.into_iter().chain(CARRIED_FIELDS).any(key))
+            && carries(envelope.body()))
 }
+
+/// Fields that hold ids of tool calls.
+const ID_KEYS: [&str; 2] = ["tool_calls", "tool_call_id"];
 
 /// Does the conversation hold what the gateway gave the client of other providers' state?
 fn carries(body: &[u8]) -> bool {

@@ -695,7 +695,9 @@ prop_compose! {
         let mut messages: Vec<_> = system.map(|parts| Message::new(Role::System, parts)).into_iter().collect();
         messages.push(Message::new(Role::User, asks));
         let mut tools = Vec::new();
-        for (text, id, name) in answers {
+        for (number, (text, id, name)) in answers.into_iter().enumerate() {
+            // No id twice: repeated ones are told apart, which another test shows.
+            let id = format!("{id}{number}");
             messages.push(Message::new(Role::Assistant, vec![thought(Dialect::Anthropic), Part::text(text), call(&id, &name, "{\"a\":1}")]));
             messages.push(result(&id, "r"));
             let parameters = Some(raw(json!({"type": "object"})));
