@@ -53,9 +53,8 @@ impl Envelope {
     pub fn parse(body: Bytes, max_depth: usize) -> Result<Envelope> {
         let mut scan = Scan::new(&body, max_depth);
         scan.document().map_err(|fault| fault.into_error(&body))?;
-        let (members, cuts, keys) = (scan.members, scan.cuts, scan.all_keys);
-        // Most bodies are ASCII, which is checked several times faster.
-        if !body.is_ascii() && std::str::from_utf8(&body).is_err() {
+        let (members, cuts, keys, ascii) = (scan.members, scan.cuts, scan.all_keys, scan.ascii);
+        if !ascii && std::str::from_utf8(&body).is_err() {
             return Err(not_json("the body is not UTF-8"));
         }
         if cuts.is_empty() {

@@ -53,6 +53,8 @@ pub(super) struct Scan<'a> {
     pub(super) members: Vec<Member>,
     pub(super) cuts: Vec<Range<usize>>,
     pub(super) all_keys: KeySet,
+    /// No character beyond ASCII was seen: the body is UTF-8 for sure.
+    pub(super) ascii: bool,
 }
 
 struct SeenKey {
@@ -75,6 +77,7 @@ impl<'a> Scan<'a> {
             members: Vec::with_capacity(16),
             cuts: Vec::new(),
             all_keys: KeySet::default(),
+            ascii: true,
         }
     }
 
@@ -280,7 +283,7 @@ impl<'a> Scan<'a> {
         self.at += 1;
         let mut escaped = false;
         loop {
-            self.at += plain_length(self.bytes.get(self.at..).unwrap_or_default());
+            self.at += plain_length(self.bytes.get(self.at..).unwrap_or_default(), &mut self.ascii);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -350,22 +353,28 @@ impl<'a> Scan<'a> {
 const LONG: usize = 64;
 
 /// Length of the run without quotes, backslashes and control characters.
-fn plain_length(bytes: &[u8]) -> usize {
-    let short = plain_words(bytes.get(..LONG).unwrap_or(bytes));
+///
+/// Clears `ascii` when there may be other characters; the words that are looked at may reach beyond the run.
+fn plain_length(bytes: &[u8], ascii: &mut bool) -> usize {
+    let short = plain_words(bytes.get(..LONG).unwrap_or(bytes), ascii);
     if short < LONG || bytes.len() == LONG {
         return short;
     }
     let rest = bytes.get(LONG..).unwrap_or_default();
     let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
     let run = rest.get(..end).unwrap_or_default();
-    // Without an early exit the compiler compares many bytes at once. Control characters are an error, and rare.
-    let control = run.iter().fold(false, |found, byte| found | (*byte < 0x20));
-    let plain = if control { run.iter().position(|byte| *byte < 0x20).unwrap_or(end) } else { end };
-    LONG + plain
+    // Control characters and those beyond ASCII are the ones below a space as signed numbers. Without an early exit the
+    // compiler compares many bytes at once.
+    let odd = run.iter().fold(false, |found, byte| found | (byte.cast_signed() < 0x20));
+    if !odd {
+        return LONG + end;
+    }
+    *ascii = false;
+    LONG + run.iter().position(|byte| *byte < 0x20).unwrap_or(end)
 }
 
 /// The same, eight bytes at a time.
-fn plain_words(bytes: &[u8]) -> usize {
+fn plain_words(bytes: &[u8], ascii: &mut bool) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;
@@ -373,6 +382,7 @@ fn plain_words(bytes: &[u8]) -> usize {
         let mut word = [0; 8];
         word.copy_from_slice(chunk);
         let word = u64::from_le_bytes(word);
+        *ascii &= word & HIGH == 0;
         let zero_in = |value: u64| value.wrapping_sub(ONES) & !value;
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quote = zero_in(word ^ (ONES * u64::from(b'"')));
@@ -385,6 +395,7 @@ fn plain_words(bytes: &[u8]) -> usize {
         at += 8;
     }
     let tail = bytes.get(at..).unwrap_or_default();
+    *ascii &= tail.is_ascii();
     at + tail.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(tail.len())
 }
 

@@ -123,7 +123,10 @@ fn refuses_what_is_not_json() {
         assert!(parse(bad).is_err(), "{bad}");
     }
     assert!(Envelope::parse(Bytes::from_static(b"{\"a\":\"\xff\"}"), 64).is_err());
-    for at in [0, 1, 63, 64, 65, 127, 128, 200] {
+    for at in [0, 1, 7, 8, 63, 64, 65, 127, 128, 200, 219] {
+        let mut bytes = format!("{{\"a\":\"{}\"}}", "x".repeat(220)).into_bytes();
+        bytes[6 + at] = 0xFF;
+        assert!(Envelope::parse(Bytes::from(bytes), 64).is_err(), "not UTF-8 at {at}");
         let mut text = "x".repeat(220);
         text.replace_range(at..=at, "\u{1}");
         assert!(parse(&format!("{{\"a\":\"{text}\"}}")).is_err(), "{at}");
