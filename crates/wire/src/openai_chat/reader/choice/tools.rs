@@ -207,14 +207,11 @@ impl Balance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
-    fn very_many_calls_take_time_in_proportion() {
+    fn very_many_open_calls_are_all_ended() {
         let (mut tools, mut events, mut next_part) = (Tools::default(), Vec::new(), 0);
-        let begun = Instant::now();
         for number in 0..100_000 {
             // Arguments that never end keep their call open.
             let call = format!(
@@ -225,6 +222,5 @@ mod tests {
         }
         assert!(tools.end(0, &mut next_part, &mut events));
         assert_eq!(events.len(), 300_000);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }
