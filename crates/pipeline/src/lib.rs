@@ -9,7 +9,6 @@ mod call;
 mod caller;
 mod clock;
 mod headers;
-mod receipt;
 mod reply;
 mod serve;
 mod settings;
@@ -20,10 +19,10 @@ pub use call::{AcceptRules, Call, Control, Surface, not_found};
 pub use caller::{Caller, KeyHash, KeyId, Keyring, Role, WRONG_KEY};
 pub use clock::unix_millis;
 pub use headers::VERSION;
-pub use receipt::{
-    AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
-};
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
 pub use settings::Settings;
 pub use snapshot::{Environment, Snapshot, Sources};
+pub use tollway_ledger::{
+    AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
+};

@@ -18,11 +18,11 @@ use crate::call::Call;
 use crate::caller::{Caller, Role};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
-use crate::receipt::Receipts;
 use crate::reply::{Reply, ReplyBody, StreamReply};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
+use tollway_ledger::Receipts;
 
 /// Everything that outlives a call.
 #[derive(Debug)]

@@ -12,11 +12,11 @@ use tollway_prices::{Facts, PriceSheet};
 
 use crate::call::Call;
 use crate::caller::KeyId;
-use crate::receipt::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
+use crate::serve::Place;
+use tollway_ledger::{
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
     kept, kept_word,
 };
-use crate::serve::Place;
 
 /// The open record of a call.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Ticket {
             operation: call.ask.operation,
             model: call.ask.model.clone(),
             stream: call.ask.stream,
-            key: key.to_string(),
+            who: Who { token: key.to_string().into(), ..Who::default() },
             outcome: Outcome::ClientClosed,
             status: 200,
             skipped: Vec::new(),
@@ -62,7 +62,7 @@ impl Ticket {
             usage: None,
             finish: None,
             service_tier: None,
-            cost: CostRecord { usd: None, lines: Vec::new() },
+            cost: CostRecord::default(),
             error: None,
             timing: Timing::default(),
         };
@@ -199,6 +199,7 @@ impl Ticket {
             ..Facts::default()
         };
         let breakdown = tollway_prices::cost(sheet, usage, &facts);
+        receipt.cost.nanos = breakdown.total.known();
         receipt.cost.usd = breakdown.total.known().map(|money| money.to_string());
         receipt.cost.lines = breakdown
             .lines
@@ -275,7 +276,7 @@ pub(crate) fn attempt_record(
         deployment: deployment.id.clone(),
         provider: deployment.provider.clone(),
         model: deployment.model.clone(),
-        lane: lane.map_or("verbatim", Dialect::name),
+        lane: lane.map_or("verbatim", Dialect::name).into(),
         started_us: micros(started),
         took_us: micros(took),
         error: error.map(ErrorRecord::from),

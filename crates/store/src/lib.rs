@@ -1,0 +1,12 @@
+//! What is kept, and where.
+//!
+//! Callers see small traits per concern ([`Records`], [`Audit`], [`Changes`], [`Upkeep`]); one implementation over a
+//! thin layer of SQL serves SQLite and PostgreSQL. Nothing on a call's path waits for a store: keys are remembered, and
+//! receipts go to the journal first.
+
+pub mod records;
+mod traits;
+
+pub use traits::{
+    Audit, AuditEntry, Change, Changes, Page, Query, Records, Shelf, StoreError, StoreResult, Upkeep,
+};
