@@ -226,35 +226,34 @@ impl Identity {
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
             let limits = temporarily_more(key, merged(&key.limits, shared.key.as_ref()));
-            self.claim(ScopeKind::Key, &key.id, &limits, key.stamp.created_at, rules);
-            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits, key.stamp.created_at, rules);
+            self.claim(ScopeKind::Key, &key.id, &limits, rules);
+            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits, rules);
         }
         if let Some(user) = &principal.user
             && (principal.team.is_none() || rules.user_limits_on_team_keys)
         {
-            self.claim(ScopeKind::User, &user.user_id, &user.limits, user.stamp.created_at, rules);
+            self.claim(ScopeKind::User, &user.user_id, &user.limits, rules);
         }
         if let Some(team) = &principal.team {
-            self.claim(ScopeKind::Team, &team.team_id, &team.limits, team.stamp.created_at, rules);
-            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits, team.stamp.created_at, rules);
+            self.claim(ScopeKind::Team, &team.team_id, &team.limits, rules);
+            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits, rules);
             if let Some(user) = &self.names.user.clone() {
                 let own = principal.membership.as_ref();
                 let limits = merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
-                let since = own.map_or(team.stamp.created_at, |own| own.stamp.created_at);
                 let id = records::Membership::id_of(&team.team_id, user);
-                self.claim(ScopeKind::TeamMember, &id, &limits, since, rules);
+                self.claim(ScopeKind::TeamMember, &id, &limits, rules);
             }
         }
     }
 
-    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, since: Millis, rules: &Rules) {
-        let limits = compile(limits, since, rules);
+    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
+        let limits = compile(limits, rules);
         if !limits.is_empty() {
             self.claims.push(Claim { scope: Scope { kind, id: id.into() }, limits: Arc::new(limits) });
         }
     }
 
-    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, since: Millis, rules: &Rules) {
+    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
         let names = limits.model_rpm_limit.keys().chain(limits.model_tpm_limit.keys());
         let mut names: Vec<&String> = names.chain(limits.model_max_budget.keys()).collect();
         names.sort_unstable();
@@ -264,12 +263,11 @@ impl Identity {
             let own = records::Limits {
                 max_budget: budget.budget_limit,
                 budget_duration: budget.time_period.clone(),
-                budget_started_at: limits.budget_started_at,
                 rpm_limit: limits.model_rpm_limit.get(model).copied().or(budget.rpm_limit),
                 tpm_limit: limits.model_tpm_limit.get(model).copied().or(budget.tpm_limit),
                 ..records::Limits::default()
             };
-            let compiled = compile(&own, since, rules);
+            let compiled = compile(&own, rules);
             if !compiled.is_empty() {
                 let scope = Scope { kind, id: format!("{id}:{model}").into() };
                 let claim = Claim { scope, limits: Arc::new(compiled) };
@@ -373,9 +371,8 @@ fn temporarily_more(key: &records::Key, mut limits: records::Limits) -> records:
     limits
 }
 
-pub(crate) fn compile(limits: &records::Limits, since: Millis, rules: &Rules) -> Limits {
-    let anchor = limits.budget_started_at.unwrap_or(since);
-    let window = |duration: Option<&str>| crate::window(duration, anchor, &rules.zone);
+pub(crate) fn compile(limits: &records::Limits, rules: &Rules) -> Limits {
+    let window = |duration: Option<&str>| crate::window(duration, &rules.zone);
     let mut budgets = Vec::new();
     if limits.max_budget.is_some() || limits.soft_budget.is_some() {
         let window = window(limits.budget_duration.as_deref());

@@ -26,6 +26,13 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn window(_: Option<&str>, _: i64, _: &std::sync::Arc<str>) -> tollway_meters::Window {
-    tollway_meters::Window::Lifetime
+/// The window of a budget. What cannot be read never resets: money must not come back by mistake; management refuses
+/// to store such a duration in the first place.
+pub(crate) fn window(duration: Option<&str>, zone: &str) -> tollway_meters::Window {
+    use tollway_meters::Window;
+    let Some(duration) = duration else { return Window::Lifetime };
+    Window::parse(duration, zone).unwrap_or_else(|error| {
+        tracing::warn!(target: "tollway::accounts", duration, error, "a budget's window cannot be read; it never resets");
+        Window::Lifetime
+    })
 }

@@ -7,8 +7,12 @@
 //! Rates are buckets, budgets are ledgers, and the two are never mixed: what left a rate window is free again, what was
 //! spent of a budget stays spent until its window ends. Windows are computed from the time, not by a job.
 
+mod clock;
 mod types;
+mod window;
 
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use window::Span;
 pub use types::{
     Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Scope, ScopeKind,
     Spent, Window,
