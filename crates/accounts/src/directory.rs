@@ -301,7 +301,11 @@ impl Directory {
         let mut away = false;
         loop {
             let news = match sequence {
-                Some(after) => self.shelves.changes.after(after, Duration::from_secs(1)).await,
+                // After an absence what was missed is asked for at once, not waited for.
+                Some(after) => {
+                    let patience = if away { Duration::ZERO } else { Duration::from_secs(1) };
+                    self.shelves.changes.after(after, patience).await
+                }
                 None => match self.shelves.changes.latest().await {
                     Ok(latest) => {
                         // Whatever was remembered before the first look may be older than it.

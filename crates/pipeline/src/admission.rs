@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, KnownCustomer, iso};
 use tollway_ledger::Ledger;
-use tollway_meters::{AllowanceState, Claim, Denied, Hold, LimitKind, Meters, ReserveError, ScopeKind};
+use tollway_meters::{AllowanceState, Claim, Denied, Hold, LimitKind, Meters, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry};
 use tollway_route::Plan;
 
@@ -93,7 +93,7 @@ pub(crate) async fn reserve(
     call: &Call,
     plan: &Plan,
     size: &Size,
-) -> Result<Option<Hold>, Refusal> {
+) -> std::result::Result<Option<Hold>, Refusal> {
     let Some(meters) = &services.meters else { return Ok(None) };
     let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
@@ -120,12 +120,12 @@ pub(crate) async fn reserve(
     }
     match meters.reserve(&claims, demand).await {
         Ok(hold) => Ok(Some(hold)),
-        Err(ReserveError::Denied(denied)) => Err(refusal(&denied, caller, snapshot)),
-        Err(ReserveError::Unavailable(cause)) => {
+        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, caller, snapshot)),
+        Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
             let message = "what is spent of this budget cannot be read now; try again in some seconds";
             let error = Error::new(Kind::Unavailable, message)
                 .with_retry(Retry::Later(Some(Duration::from_secs(5))))
-                .with_context("cause", cause);
+                .with_context("cause", why);
             Err(error.into())
         }
     }

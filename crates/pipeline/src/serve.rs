@@ -121,7 +121,7 @@ impl Gateway {
         caller: &Caller,
         call: &Call,
         ticket: &mut Ticket,
-    ) -> Result<Plan, Refusal> {
+    ) -> std::result::Result<Plan, Refusal> {
         let services = &*self.services;
         if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
             return Err(books_full().into());

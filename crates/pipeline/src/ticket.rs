@@ -250,12 +250,14 @@ impl Ticket {
     /// The journal first, then the hold: what the meters forget, the books must already know.
     fn book(&mut self, receipt: &Receipt, cost: Cost) {
         let services = &self.services;
-        let sequence = services.ledger.as_ref().map(|ledger| ledger.settled(receipt));
+        if let Some(ledger) = &services.ledger {
+            ledger.settled(receipt);
+        }
         let tokens = receipt.usage.map_or(0, |usage| usage.total());
         if let Some(hold) = self.hold.take() {
             let refused = receipt.attempts.is_empty() && !self.sent;
             let money = cost.known().unwrap_or(Money::ZERO);
-            hold.settle(Spent { tokens, money, refused, sequence: sequence.unwrap_or(0) });
+            hold.settle(Spent { tokens, money, refused });
             if let Some(usage) = &receipt.usage {
                 services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
             }
