@@ -53,6 +53,8 @@ pub struct Options {
     pub grace: Duration,
     /// How limits are read.
     pub rules: Rules,
+    /// The shared budget of customers that have none, of their own or of the key. Default: none.
+    pub default_customer_budget: Option<Arc<str>>,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             stranger_for: Duration::from_secs(10),
             grace: Duration::from_secs(3600),
             rules: Rules::default(),
+            default_customer_budget: None,
         }
     }
 }
@@ -228,6 +231,7 @@ impl Directory {
     ///
     /// While the store is away customers that are not remembered are served: they are not who pays.
     pub async fn customer(&self, id: &Arc<str>, default_budget: Option<&Arc<str>>) -> Arc<KnownCustomer> {
+        let default_budget = default_budget.or(self.options.default_customer_budget.as_ref());
         let name = (default_budget.cloned(), id.clone());
         if let Some(known) = self.customers.get(&name) {
             return known;

@@ -229,10 +229,11 @@ impl Identity {
             self.claim(ScopeKind::Key, &key.id, &limits, rules);
             self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits, rules);
         }
-        if let Some(user) = &principal.user
-            && (principal.team.is_none() || rules.user_limits_on_team_keys)
-        {
-            self.claim(ScopeKind::User, &user.user_id, &user.limits, rules);
+        if let Some(user) = &principal.user {
+            let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
+            // What a user spends with a team's key counts for the user, but the user's limits do not hold there.
+            let limits = compile(&user.limits, rules);
+            self.claim_compiled(ScopeKind::User, &user.user_id, if personal { limits } else { counting(limits) });
         }
         if let Some(team) = &principal.team {
             self.claim(ScopeKind::Team, &team.team_id, &team.limits, rules);
@@ -247,7 +248,10 @@ impl Identity {
     }
 
     fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
-        let limits = compile(limits, rules);
+        self.claim_compiled(kind, id, compile(limits, rules));
+    }
+
+    fn claim_compiled(&mut self, kind: ScopeKind, id: &str, limits: Limits) {
         if !limits.is_empty() {
             self.claims.push(Claim { scope: Scope { kind, id: id.into() }, limits: Arc::new(limits) });
         }
@@ -369,6 +373,12 @@ fn temporarily_more(key: &records::Key, mut limits: records::Limits) -> records:
         limits.max_budget = Some(max.saturating_add(more));
     }
     limits
+}
+
+/// The same windows without anything to reach: spending is counted in them and never refused.
+fn counting(limits: Limits) -> Limits {
+    let budgets = limits.budgets.into_iter().map(|budget| Budget { max: None, soft: None, ..budget });
+    Limits { budgets: budgets.collect(), ..Limits::default() }
 }
 
 pub(crate) fn compile(limits: &records::Limits, rules: &Rules) -> Limits {

@@ -25,6 +25,9 @@ pub struct Receipt {
     pub operation: Operation,
     /// The model as the caller named it.
     pub model: String,
+    /// The model group it was routed to, where the caller's name for it was an alias of its key or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Answered as a stream.
     pub stream: bool,
     /// Who called, and for whom.

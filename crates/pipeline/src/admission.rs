@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, KnownCustomer, iso};
-use tollway_ledger::Ledger;
+use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Denied, Hold, LimitKind, Meters, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry};
 use tollway_route::Plan;
@@ -25,8 +25,10 @@ pub struct Services {
     pub directory: Option<Arc<Directory>>,
     /// Limits and budgets.
     pub meters: Option<Meters>,
-    /// The books.
+    /// The journal.
     pub ledger: Option<Ledger>,
+    /// Receipts and their sums, once they are shipped.
+    pub books: Option<Arc<dyn Books>>,
     pub(crate) usual: Usual,
 }
 
@@ -38,8 +40,19 @@ impl std::fmt::Debug for Services {
 
 impl Services {
     /// With all of them.
-    pub fn new(directory: Arc<Directory>, meters: Meters, ledger: Ledger) -> Services {
-        Services { directory: Some(directory), meters: Some(meters), ledger: Some(ledger), usual: Usual::default() }
+    pub fn new(
+        directory: Arc<Directory>,
+        meters: Meters,
+        ledger: Ledger,
+        books: Arc<dyn Books>,
+    ) -> Services {
+        Services {
+            directory: Some(directory),
+            meters: Some(meters),
+            ledger: Some(ledger),
+            books: Some(books),
+            usual: Usual::default(),
+        }
     }
 }
 

@@ -89,7 +89,8 @@ impl Attribution {
             }
             attribution.session = attribution.session.or_else(|| metadata.session_id.text().and_then(name));
         }
-        if let Ok(Some(Tags::List(tags))) = body.read::<Tags<'_>>("tags") {
+        let listed = body.get("tags").and_then(|raw| serde_json::from_str::<Tags<'_>>(raw).ok());
+        if let Some(Tags::List(tags)) = listed {
             attribution.add_tags(tags.iter().map(|tag| &**tag));
         }
         if let Some(tags) = header("x-litellm-tags") {

@@ -127,6 +127,7 @@ impl Gateway {
             return Err(books_full().into());
         }
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
+        ticket.routed(&model);
         let plan = self.plan(snapshot, call, &model)?;
         let size = *ticket.size();
         let customer = customer.as_deref();

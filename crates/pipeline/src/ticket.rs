@@ -72,6 +72,7 @@ impl Ticket {
             surface: call.ask.surface,
             operation: call.ask.operation,
             model: call.ask.model.clone(),
+            group: None,
             stream: call.ask.stream,
             who: who(call, caller),
             outcome: Outcome::ClientClosed,
@@ -100,6 +101,13 @@ impl Ticket {
             refusal: None,
             receipt: Some(receipt),
             _place: place,
+        }
+    }
+
+    /// The caller's name for the model stands for another.
+    pub(crate) fn routed(&mut self, group: &str) {
+        if let Some(receipt) = self.receipt.as_mut().filter(|receipt| receipt.model != group) {
+            receipt.group = Some(group.to_owned());
         }
     }
 

@@ -72,7 +72,7 @@ impl<'a> Line<'a> {
             organization: some(&who.organization),
             customer: some(&who.customer),
             model: last.map(|attempt| attempt.model.as_ref().into()),
-            model_group: receipt.model.as_str().into(),
+            model_group: receipt.group.as_deref().unwrap_or(&receipt.model).into(),
             provider: last.map(|attempt| attempt.provider.as_ref().into()),
             deployment: last.map(|attempt| attempt.deployment.as_ref().into()),
             surface: receipt.surface.name().into(),
@@ -265,6 +265,7 @@ pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
         surface: Dialect::from_name(&line.surface).unwrap_or(Dialect::OpenaiChat),
         operation: operation(&line.operation),
         model: line.model_group.into_owned(),
+        group: None,
         stream: line.stream,
         who: Who {
             token: Arc::from(line.token.as_ref()),
