@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tollway::Timeouts;
 use tollway_config::Config;
+use tollway_meters::Claim;
 
 /// Settings of a snapshot.
 #[derive(Debug, Clone)]
@@ -22,6 +23,14 @@ pub struct Settings {
     pub calls: CallLimits,
     /// Longest wait for a call's first byte, every attempt and pause included.
     pub call_time: Duration,
+    /// Limits over everything the gateway does.
+    pub global_limits: Option<Claim>,
+    /// Every budget holds the worst case of a call.
+    pub strict_budgets: bool,
+    /// Models that cost nothing may be called on an exhausted budget.
+    pub free_models_pass_budgets: bool,
+    /// The status of a call refused for its budget.
+    pub budget_status: u16,
 }
 
 /// How much a call may ask for.
@@ -60,6 +69,10 @@ impl Settings {
             keep_alive: (!waits.keep_alive.is_zero()).then_some(waits.keep_alive),
             drop_params: config.litellm_settings.drop_params,
             call_time: or_ever(waits.call),
+            global_limits: None,
+            strict_budgets: false,
+            free_models_pass_budgets: true,
+            budget_status: 422,
             max_depth: limits.max_json_depth as usize,
             calls: CallLimits {
                 n: u64::from(calls.max_n),
