@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollway_model::Money;
 
 use crate::meters::Inner;
-use crate::rate::{SLOT, SLOTS};
+use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::state::{Left, Took};
 use crate::{AllowanceState, Demand, Limits, Scope, Spent};
@@ -84,7 +84,10 @@ impl Drop for Hold {
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("demand", &self.demand).field("states", &self.states()).finish_non_exhaustive()
+        f.debug_struct("Hold")
+            .field("demand", &self.demand)
+            .field("states", &self.states())
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,7 +100,7 @@ impl Taken {
             tokens: left(self.limits.tpm, self.left.tokens),
             parallel: left(self.limits.parallel, self.left.in_flight),
             budget: self.left.budget,
-            resets_at: self.took.at.wall.saturating_add((u64::from(SLOTS) * SLOT).cast_signed()),
+            resets_at: self.took.at.wall.saturating_add(MINUTE.cast_signed()),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use hold::Hold;
 pub use meters::{Meters, Options};
 pub use spending::{NothingSpent, Spending};
 pub use types::{
-    Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Refusal, Scope, ScopeKind,
-    Spent, Window,
+    Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Refusal, Scope,
+    ScopeKind, Spent, Window,
 };
 pub use window::Span;

@@ -8,7 +8,6 @@ use tokio::sync::broadcast;
 use tollway_model::Money;
 
 use crate::hold::{Hold, Taken};
-use crate::rate::slot_at;
 use crate::registry::{Entry, Registry};
 use crate::state::{Left, Moment, State, Took, Verdict};
 use crate::{Alert, Claim, Clock, Demand, Denied, Refusal, Scope, Spending};
@@ -54,7 +53,11 @@ pub(crate) enum Decision {
     Granted(Vec<Taken>),
     Denied(Denied),
     /// This scope's budget must be seeded; its index in the claim's limits.
-    Unseeded { entry: Arc<Entry>, claim: usize, budget: usize },
+    Unseeded {
+        entry: Arc<Entry>,
+        claim: usize,
+        budget: usize,
+    },
 }
 
 impl Meters {
@@ -110,12 +113,12 @@ fn normal(demand: Demand) -> Demand {
 
 impl Inner {
     pub(crate) fn now(&self) -> Moment {
-        Moment { wall: self.clock.wall(), slot: slot_at(self.clock.steady()) }
+        Moment { wall: self.clock.wall(), steady: self.clock.steady() }
     }
 
     /// The entries of all claims that limit something, and of the others their names.
     pub(crate) fn taken(&self, claims: &[Claim], demand: Demand, at: Moment) -> Vec<Taken> {
-        let idle = |state: &mut State| state.is_idle(at.slot, self.spending.settled_through());
+        let idle = |state: &mut State| state.is_idle(at.steady, self.spending.settled_through());
         let taken = |claim: &Claim| {
             let limits = &claim.limits;
             let took = Took {
@@ -170,7 +173,9 @@ impl Inner {
         let mut failed_at = entry.seeding.lock().await;
         let start = {
             let mut state = entry.state();
-            let Some(purse) = state.purses.iter_mut().find(|purse| purse.window == *window) else { return Ok(()) };
+            let Some(purse) = state.purses.iter_mut().find(|purse| purse.window == *window) else {
+                return Ok(());
+            };
             if purse.known.is_some() {
                 return Ok(());
             }
@@ -185,7 +190,8 @@ impl Inner {
             Ok(spent) => {
                 *failed_at = None;
                 let mut state = entry.state();
-                let purse = state.purses.iter_mut().find(|purse| purse.window == *window && purse.from() == start);
+                let purse =
+                    state.purses.iter_mut().find(|purse| purse.window == *window && purse.from() == start);
                 if let Some(purse) = purse.filter(|purse| purse.known.is_none()) {
                     purse.seed(spent);
                 }
@@ -216,9 +222,7 @@ fn merge_repeated(taken: &mut [Taken], locked: &Locked<'_>) {
         let (before, rest) = taken.split_at_mut(index);
         let Some(this) = rest.first_mut() else { continue };
         let Some(entry) = &this.entry else { continue };
-        let same = |other: &&mut Taken| {
-            other.entry.as_ref().is_some_and(|other| Arc::ptr_eq(other, entry))
-        };
+        let same = |other: &&mut Taken| other.entry.as_ref().is_some_and(|other| Arc::ptr_eq(other, entry));
         if let Some(first) = before.iter_mut().find(same) {
             first.took.rate |= this.took.rate;
             first.took.parallel |= this.took.parallel;
@@ -243,7 +247,8 @@ impl<'a> Locked<'a> {
             }
         }
         order.sort_unstable_by_key(|(address, ..)| *address);
-        let mut locked = Locked { guards: Vec::with_capacity(order.len()), places: vec![None; entries.len()] };
+        let mut locked =
+            Locked { guards: Vec::with_capacity(order.len()), places: vec![None; entries.len()] };
         let mut last = None;
         for (address, index, entry) in order {
             if last != Some(address) {

@@ -84,6 +84,9 @@ impl Registry {
 
     /// How many scopes are counted.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).scopes.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).scopes.len())
+            .sum()
     }
 }

@@ -16,8 +16,8 @@ const MOST_PURSES: usize = 8;
 pub(crate) struct Moment {
     /// Milliseconds since 1970.
     pub(crate) wall: i64,
-    /// The slot of the steady clock.
-    pub(crate) slot: u32,
+    /// Milliseconds on the steady clock.
+    pub(crate) steady: u64,
 }
 
 /// What is counted for one scope. A limit counts from the first call on that it was set for.
@@ -38,7 +38,12 @@ pub(crate) enum Verdict {
     Granted,
     /// The purse of this budget must be seeded first.
     Unseeded(usize),
-    Refused { limit: LimitKind, max: i64, used: i64, resets_at: Option<i64> },
+    Refused {
+        limit: LimitKind,
+        max: i64,
+        used: i64,
+        resets_at: Option<i64>,
+    },
 }
 
 /// What is left of a claim's limits after it was taken.
@@ -66,7 +71,9 @@ impl State {
     pub(crate) fn check(&mut self, limits: &Limits, demand: Demand, now: Moment, share: u64) -> Verdict {
         self.roll(limits, now.wall);
         for (index, budget) in limits.budgets.iter().enumerate() {
-            let Some(purse) = self.purses.iter_mut().find(|purse| purse.window == budget.window) else { continue };
+            let Some(purse) = self.purses.iter_mut().find(|purse| purse.window == budget.window) else {
+                continue;
+            };
             if purse.known.is_none() {
                 return Verdict::Unseeded(index);
             }
@@ -87,7 +94,7 @@ impl State {
 
     fn check_rates(&mut self, limits: &Limits, demand: Demand, now: Moment, share: u64) -> Option<Verdict> {
         if limits.rpm.is_some() || limits.tpm.is_some() {
-            self.rate.forget(now.slot);
+            self.rate.forget(now.steady);
         }
         let refused = |limit, max: u64, used: u64, wait: Option<u64>| {
             let resets_at = wait.map(|wait| now.wall.saturating_add(signed(wait)));
@@ -96,7 +103,7 @@ impl State {
         if let Some(max) = limits.rpm.map(|max| part(max, share)) {
             let used = self.rate.requests();
             if used >= max {
-                let wait = if max == 0 { None } else { self.rate.wait_for(now.slot, used - max + 1, 0) };
+                let wait = if max == 0 { None } else { self.rate.wait_for(now.steady, used - max + 1, 0) };
                 return refused(LimitKind::Requests, max, used, wait);
             }
         }
@@ -106,7 +113,7 @@ impl State {
                 let wait = if wanted > max {
                     None
                 } else {
-                    self.rate.wait_for(now.slot, 0, used.saturating_add(wanted) - max)
+                    self.rate.wait_for(now.steady, 0, used.saturating_add(wanted) - max)
                 };
                 return refused(LimitKind::Tokens, max, used, wait);
             }
@@ -122,15 +129,19 @@ impl State {
 
     /// Brings every purse to its current stretch and adds those that the limits ask for.
     fn roll(&mut self, limits: &Limits, now: i64) {
-        for purse in &mut self.purses {
-            if purse.roll(now, self.turn.wrapping_add(1)) {
-                self.turn = self.turn.wrapping_add(1);
-            }
-        }
+        self.roll_purses(now);
         for budget in &limits.budgets {
             if !self.purses.iter().any(|purse| purse.window == budget.window) {
                 self.turn = self.turn.wrapping_add(1);
                 self.purses.push(Purse::new(budget.window.clone(), now, self.turn));
+            }
+        }
+    }
+
+    fn roll_purses(&mut self, now: i64) {
+        for purse in &mut self.purses {
+            if purse.roll(now, self.turn.wrapping_add(1)) {
+                self.turn = self.turn.wrapping_add(1);
             }
         }
     }
@@ -146,8 +157,8 @@ impl State {
     /// Takes what [`State::check`] granted. With `counted_elsewhere`, money is in what the shared store told.
     pub(crate) fn take(&mut self, took: &mut Took, counted_elsewhere: bool) {
         if took.rate {
-            self.rate.forget(took.at.slot);
-            self.rate.add(took.at.slot, 1, took.demand.tokens);
+            self.rate.forget(took.at.steady);
+            self.rate.add(took.at.steady, 1, took.demand.tokens);
         }
         if took.parallel {
             self.in_flight += 1;
@@ -164,7 +175,6 @@ impl State {
     /// that came since, when its stretch includes the moment of the hold.
     pub(crate) fn settle(&mut self, took: &Took, spent: Spent, now: Moment) {
         if took.rate {
-            self.rate.forget(now.slot);
             self.settle_rate(took, spent, now);
         }
         if took.parallel {
@@ -187,6 +197,8 @@ impl State {
 
     /// Takes what a call really used that took nothing here, because nothing was limited when it began.
     pub(crate) fn settle_late(&mut self, at: Moment, spent: Spent, now: Moment) {
+        // Otherwise a purse still in an earlier stretch would not know of this when it goes on.
+        self.roll_purses(now.wall);
         for purse in self.purses.iter_mut().filter(|purse| purse.includes(at.wall)) {
             purse.spent = purse.spent.saturating_add(spent.money.nanos());
         }
@@ -196,11 +208,12 @@ impl State {
     fn settle_rate(&mut self, took: &Took, spent: Spent, now: Moment) {
         let held = took.demand.tokens;
         if spent.refused {
-            self.rate.take_back(took.at.slot, 1, held);
+            self.rate.take_back(took.at.steady, now.steady, 1, held);
         } else if spent.tokens < held {
-            self.rate.take_back(took.at.slot, 0, held - spent.tokens);
+            self.rate.take_back(took.at.steady, now.steady, 0, held - spent.tokens);
         } else if spent.tokens > held {
-            self.rate.add(now.slot, 0, spent.tokens - held);
+            self.rate.forget(now.steady);
+            self.rate.add(now.steady, 0, spent.tokens - held);
         }
     }
 
@@ -209,7 +222,9 @@ impl State {
         let mut alerts = Vec::new();
         for budget in &limits.budgets {
             let Some(soft) = budget.soft else { continue };
-            let Some(purse) = self.purses.iter_mut().find(|purse| purse.window == budget.window) else { continue };
+            let Some(purse) = self.purses.iter_mut().find(|purse| purse.window == budget.window) else {
+                continue;
+            };
             if let Some(spent) = purse.alert(soft) {
                 alerts.push(Alert { scope: scope.clone(), soft, spent, resets_at: purse.resets_at() });
             }
@@ -232,11 +247,9 @@ impl State {
     }
 
     /// Nothing would be lost by forgetting all this; `through`: the ledger knows what was settled until then.
-    pub(crate) fn is_idle(&mut self, slot: u32, through: i64) -> bool {
-        self.rate.forget(slot);
-        self.rate.is_empty()
-            && self.in_flight == 0
-            && (self.settled_at == 0 || self.settled_at < through)
+    pub(crate) fn is_idle(&mut self, steady: u64, through: i64) -> bool {
+        self.rate.forget(steady);
+        self.rate.is_empty() && self.in_flight == 0 && (self.settled_at == 0 || self.settled_at < through)
     }
 }
 

@@ -67,7 +67,20 @@ fn short_durations_are_aligned_to_the_clock() {
 
 #[test]
 fn what_is_no_duration_is_refused_with_what_to_write() {
-    for text in ["", "d", "30", "1y", "1.5h", "-1d", "0d", "0s", "99999999999999999999s", "9999999999h", "5 x", "70000d"] {
+    for text in [
+        "",
+        "d",
+        "30",
+        "1y",
+        "1.5h",
+        "-1d",
+        "0d",
+        "0s",
+        "99999999999999999999s",
+        "9999999999h",
+        "5 x",
+        "70000d",
+    ] {
         assert!(Window::parse(text, "UTC").unwrap_err().contains("`"), "{text}");
     }
     assert!(Window::parse("1d", "Mars/Olympus").unwrap_err().contains("IANA"));
