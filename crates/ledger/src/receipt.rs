@@ -25,6 +25,9 @@ pub struct Receipt {
     pub operation: Operation,
     /// The model as the caller named it.
     pub model: String,
+    /// The model group it was routed to, where the caller's name for it was an alias of its key or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Answered as a stream.
     pub stream: bool,
     /// Who called, and for whom.
@@ -56,6 +59,35 @@ pub struct Receipt {
     pub error: Option<ErrorRecord>,
     /// How long it took.
     pub timing: Timing,
+}
+
+impl Receipt {
+    /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
+    /// refused, costs nothing.
+    pub fn cost_is_unknown(&self) -> bool {
+        let used = match self.outcome {
+            Outcome::Answered => self.operation != Operation::CountTokens,
+            Outcome::Refused => false,
+            Outcome::Failed => self.usage.is_some(),
+            Outcome::ClientClosed => !self.attempts.is_empty(),
+            Outcome::Interrupted => true,
+        };
+        used && self.cost.nanos.is_none()
+    }
+
+    /// Without its long lists, when it is too long to be recorded whole. What counts for money stays.
+    pub(crate) fn shortened(&self) -> Receipt {
+        let mut short = self.clone();
+        short.model = clipped(&self.model, MAX_WORD);
+        short.call_id = clipped(&self.call_id, MAX_WORD);
+        short.skipped.truncate(MAX_LIST);
+        short.notices.truncate(MAX_LIST);
+        short.who.tags.truncate(MAX_LIST);
+        // The attempt that answered is the last one.
+        let many = short.attempts.len().saturating_sub(MAX_LIST);
+        short.attempts.drain(..many);
+        short
+    }
 }
 
 /// Who called, and for whom: resolved once, when the call arrived.
@@ -97,7 +129,7 @@ pub struct Who {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The caller has the whole answer.
@@ -171,6 +203,9 @@ impl From<&tollway_model::Error> for ErrorRecord {
 
 /// Longest message kept in a receipt, in bytes. Providers may send a megabyte of it.
 const MAX_MESSAGE: usize = 2048;
+
+/// Entries of a list that a shortened receipt keeps.
+const MAX_LIST: usize = 32;
 
 /// Longest name kept in a receipt, in bytes.
 const MAX_WORD: usize = 256;
@@ -260,11 +295,14 @@ struct Ring {
 impl Receipts {
     /// Keeps the latest `capacity` receipts.
     pub fn new(capacity: usize) -> Receipts {
-        Receipts { capacity: capacity.max(1), ring: Mutex::default() }
+        Receipts { capacity, ring: Mutex::default() }
     }
 
     /// Adds a receipt; the oldest goes when the ring is full.
     pub fn record(&self, receipt: Receipt) {
+        if self.capacity == 0 {
+            return;
+        }
         let receipt = Arc::new(receipt);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.order.len() >= self.capacity

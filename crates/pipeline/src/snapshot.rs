@@ -12,7 +12,9 @@ use tollway_prices::{Catalog, Overrides, Rate};
 use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
 use tollway_route::{Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
-use crate::caller::{KeyHash, Keyring};
+use tollway_accounts::KeyHash;
+
+use crate::caller::Keyring;
 use crate::settings::Settings;
 
 /// Reads an environment variable, those of the configuration file first.
@@ -29,6 +31,10 @@ pub struct Snapshot {
     pub keyring: Keyring,
     /// Names shown beside the groups: examples of what wildcards serve.
     pub listed: Vec<String>,
+    /// Model → the access groups it is in (`model_info.access_groups`).
+    access_groups: HashMap<String, Vec<Arc<str>>>,
+    /// The same for wildcards.
+    wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
 }
 
 /// What a snapshot is built from.
@@ -81,7 +87,10 @@ impl Snapshot {
             listed.push("demo/chat".to_owned());
         }
         let aliases = sources.config.aliases();
+        let (access_groups, wildcard_groups) = access_groups(sources.config);
         Snapshot {
+            access_groups,
+            wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
             settings,
             keyring: sources.keyring,
@@ -95,10 +104,35 @@ impl Snapshot {
         group.iter().any(|deployment| !deployment.provider.is_empty()).then_some(group)
     }
 
+    /// The access groups that `model` is in.
+    pub fn access_groups(&self, model: &str) -> &[Arc<str>] {
+        if let Some(groups) = self.access_groups.get(model) {
+            return groups;
+        }
+        let matching = self.wildcard_groups.iter().find(|(pattern, _)| pattern.capture(model).is_some());
+        matching.map_or(&[], |(_, groups)| groups)
+    }
+
     /// Is there anything to call?
     pub fn is_serving(&self) -> bool {
         true
     }
+}
+
+type AccessGroups = (HashMap<String, Vec<Arc<str>>>, Vec<(Pattern, Vec<Arc<str>>)>);
+
+/// The access groups of the file, by name and by wildcard.
+fn access_groups(config: &Config) -> AccessGroups {
+    let mut named: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+    let mut wildcards = Vec::new();
+    for entry in config.model_list.iter().filter(|entry| !entry.model_info.access_groups.is_empty()) {
+        let groups = entry.model_info.access_groups.iter().map(|group| Arc::from(group.as_str()));
+        match Pattern::parse(&entry.model_name) {
+            Some(pattern) => wildcards.push((pattern, groups.collect())),
+            None => named.entry(entry.model_name.clone()).or_default().extend(groups),
+        }
+    }
+    (named, wildcards)
 }
 
 /// Every model of `provider`, under `provider/model`.
