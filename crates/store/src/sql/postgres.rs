@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgArguments, PgConnection, PgListener, PgRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, PgPool, Postgres, Row as _, TypeInfo as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres,
+    Row as _, TypeInfo as _,
 };
 use tokio::sync::Mutex;
 
@@ -22,6 +23,8 @@ const STATEMENT: Duration = Duration::from_secs(30);
 const LOCK: Duration = Duration::from_secs(5);
 /// What a connection that hangs gets on top of [`STATEMENT`] before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
+/// A connection that was used this short a time ago is taken to be alive.
+const FRESH: Duration = Duration::from_secs(1);
 /// Connections of a process, when the URL has no `connection_limit`.
 const CONNECTIONS: u32 = 10;
 
@@ -50,6 +53,15 @@ impl Pool {
             .after_connect(move |connection, _| {
                 let settings = settings.clone();
                 Box::pin(async move { connection.execute(AssertSqlSafe(settings)).await.map(|_| ()) })
+            })
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             })
             .connect_lazy_with(connect_options(server));
         Pool { pool, given: AtomicU64::new(0), down: AtomicBool::new(false), probe: Mutex::new(()) }
