@@ -171,6 +171,7 @@
 //! [`model`] is the neutral model, [`embedding`] its part for vectors. [`exchange`] and [`body`] are the parts of one
 //! attempt that a gateway puts together in its own way; programs need [`Client`] only.
 
+mod aws;
 pub mod body;
 mod client;
 mod completion;

@@ -90,7 +90,7 @@ fn what_is_no_message_is_a_fault() {
     check_fault(&good[..good.len() - 1], Fault::Truncated);
     check_fault(b"HTTP/1.1 500 Oops", Fault::Checksum);
     // Right checksums, wrong lengths: too long, and headers that do not fit.
-    for (total, headers) in [(u32::MAX, 0), (2 << 20, 0), (15, 0), (20, 8), (1 << 20, 129 << 10)] {
+    for (total, headers) in [(u32::MAX, 0_u32), (2 << 20, 0), (15, 0), (20, 8), (1 << 20, 129 << 10)] {
         let mut bytes = [total.to_be_bytes(), headers.to_be_bytes()].concat();
         bytes.extend(crc32(&bytes).to_be_bytes());
         check_fault(&bytes, Fault::Length(usize::try_from(total).unwrap()));
