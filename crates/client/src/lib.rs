@@ -191,6 +191,7 @@ pub use tollway_model::{
     Cost, Delta, Effort, Error, Event, FinishReason, Kind, Message, Part, Request, Result, Role, Tool,
     ToolCall, ToolChoice, ToolResult, Usage,
 };
+pub use tollway_providers::aws::AwsSettings;
 pub use tollway_wire::embedding;
 pub use tollway_wire::embedding::EmbeddingRequest;
 
