@@ -62,7 +62,7 @@ async fn tools_and_thinking_come_and_go_back() {
     let client = client(&fake, &KEYS, AwsSettings::default());
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     let mut request =
-        Request::chat("bedrock/anthropic.claude-fake-reasoning", "How is the weather.today in Oslo?")
+        Request::chat("bedrock/anthropic.claude-fake-reasoning", "How is the weather_today in Oslo?")
             .tool(Tool::function("weather.today", "The weather of a city now.", schema));
     let answer = client.stream(&request).await.unwrap().collect().await.unwrap();
     assert!(!answer.response.choices[0].reasoning().is_empty());
