@@ -369,8 +369,8 @@ impl Aliases for Config {
 }
 /// Credentials and region of a deployment at Amazon.
 fn aws(params: &LitellmParams) -> AwsSettings {
-    let tag =
-        |tag: &indexmap::IndexMap<String, String>| Some((tag.get("Key")?.clone(), tag.get("Value")?.clone()));
+    let tags = params.aws_session_tags.iter();
+    let tags = tags.filter_map(|tag| Some((tag.get("Key")?.clone(), tag.get("Value")?.clone())));
     AwsSettings {
         access_key_id: params.aws_access_key_id.clone(),
         secret_access_key: params.aws_secret_access_key.clone(),
@@ -380,7 +380,7 @@ fn aws(params: &LitellmParams) -> AwsSettings {
         role: params.aws_role_name.clone(),
         session_name: params.aws_session_name.clone(),
         external_id: params.aws_external_id.clone(),
-        session_tags: params.aws_session_tags.iter().filter_map(tag).collect(),
+        session_tags: tags.collect(),
         web_identity_token: params.aws_web_identity_token.clone(),
         sts_endpoint: params.aws_sts_endpoint.clone(),
     }

@@ -52,6 +52,8 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         used: HashMap::new(),
     };
     let conversation = writer.conversation(request)?;
+    // What stands before the conversation must not depend on how it goes on: prompt caches live on it.
+    let asked_to_think = fields.thinks() || capabilities.thinking_always_on;
     forgo_thinking(&mut fields, &conversation, notices);
     let thinks = fields.thinks() || capabilities.thinking_always_on;
     let writer = tools::Writer {
@@ -61,7 +63,7 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         names: &mut names,
         notices,
         has_history: conversation.uses_tools(),
-        thinks,
+        thinks: asked_to_think,
     };
     let tools = writer.tools();
     let (mut system, messages) = conversation.finish(family, capabilities, tools.cache_points, notices);
@@ -288,7 +290,11 @@ fn betas(request: &Request, native: &[Value], betas: &mut BTreeSet<String>) {
 fn service_tier<'a>(request: &'a Request, notices: &mut Notices) -> Option<ServiceTier<'a>> {
     match request.service_tier.as_deref()? {
         // What the API does when it is not told.
-        "auto" | "default" | "standard_only" | "standard" => None,
+        "auto" | "default" | "standard" => None,
+        "standard_only" => {
+            notices.changed("service_tier", "what this provider does when it is not told: left out");
+            None
+        }
         kind @ ("flex" | "priority" | "reserved") => Some(ServiceTier { kind }),
         other => {
             notices.changed("service_tier", format!("the tier `{other}` means nothing here: left out"));

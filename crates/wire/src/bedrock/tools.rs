@@ -45,7 +45,7 @@ pub(super) struct Writer<'a, 'w> {
     pub(super) notices: &'w mut Notices,
     /// Earlier turns hold tool calls or results.
     pub(super) has_history: bool,
-    /// The model will think.
+    /// The model was asked to think, whether or not it will.
     pub(super) thinks: bool,
 }
 
