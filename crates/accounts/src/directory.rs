@@ -85,7 +85,10 @@ impl KnownCustomer {
     pub fn check(&self, model: &str, groups: &[Arc<str>]) -> Result<(), Error> {
         let Some(record) = &self.record else { return Ok(()) };
         if record.blocked {
-            let message = format!("Authentication Error, the customer {} is blocked. An administrator can release it with POST /customer/unblock.", record.user_id);
+            let message = format!(
+                "Authentication Error, the customer {} is blocked. An administrator can release it with POST /customer/unblock.",
+                record.user_id
+            );
             return Err(denied(message, None, "auth_error"));
         }
         if self.access.allows(model, groups) {
@@ -136,7 +139,9 @@ impl Directory {
         let now = now();
         if let Some(identity) = self.known.get(&hash) {
             if now - self.heard.load(Ordering::Relaxed) > millis(self.options.grace) {
-                return Err(away("the database has been away for longer than known keys are served without it"));
+                return Err(away(
+                    "the database has been away for longer than known keys are served without it",
+                ));
             }
             identity.check(now)?;
             return Ok(identity);

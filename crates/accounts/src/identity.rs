@@ -233,14 +233,19 @@ impl Identity {
             let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
             // What a user spends with a team's key counts for the user, but the user's limits do not hold there.
             let limits = compile(&user.limits, rules);
-            self.claim_compiled(ScopeKind::User, &user.user_id, if personal { limits } else { counting(limits) });
+            self.claim_compiled(
+                ScopeKind::User,
+                &user.user_id,
+                if personal { limits } else { counting(limits) },
+            );
         }
         if let Some(team) = &principal.team {
             self.claim(ScopeKind::Team, &team.team_id, &team.limits, rules);
             self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits, rules);
             if let Some(user) = &self.names.user.clone() {
                 let own = principal.membership.as_ref();
-                let limits = merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
+                let limits =
+                    merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
                 let id = records::Membership::id_of(&team.team_id, user);
                 self.claim(ScopeKind::TeamMember, &id, &limits, rules);
             }
@@ -317,12 +322,15 @@ fn refusal(principal: &Principal) -> Option<String> {
     let key = principal.key.as_ref()?;
     if key.blocked {
         return Some(
-            "Authentication Error, Key is blocked. An administrator can release it with POST /key/unblock.".into(),
+            "Authentication Error, Key is blocked. An administrator can release it with POST /key/unblock."
+                .into(),
         );
     }
     if principal.team.as_ref().is_some_and(|team| team.blocked) {
         let team = key.team_id.as_deref().unwrap_or_default();
-        return Some(format!("Authentication Error, Team={team} is blocked. An administrator can release it with POST /team/unblock."));
+        return Some(format!(
+            "Authentication Error, Team={team} is blocked. An administrator can release it with POST /team/unblock."
+        ));
     }
     if key.team_id.is_some() && principal.team.is_none() {
         return Some("Authentication Error, the key's team does not exist any more.".into());

@@ -20,7 +20,10 @@ pub use principal::{Principal, Role};
 pub const WRONG_KEY: &str = "key";
 
 /// Wall time, milliseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the one clock of this crate: expiry and budget windows are wall time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one clock of this crate: expiry and budget windows are wall time"
+)]
 pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

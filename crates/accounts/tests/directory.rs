@@ -76,8 +76,7 @@ struct World {
 async fn world(options: Options) -> World {
     let store = Store::open_and_migrate("memory:").await.unwrap();
     let (away, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let keys =
-        Arc::new(Watched { inner: store.shelf::<Key>(), away: away.clone(), reads: reads.clone() });
+    let keys = Arc::new(Watched { inner: store.shelf::<Key>(), away: away.clone(), reads: reads.clone() });
     let shelves = Shelves {
         keys,
         graces: store.shelf(),
@@ -98,7 +97,8 @@ impl World {
     }
 
     async fn key(&self, secret: &str, change: impl FnOnce(&mut Key)) -> Key {
-        let mut key = Key { id: format!("id-{secret}"), token: KeyHash::of(secret).to_hex(), ..Key::default() };
+        let mut key =
+            Key { id: format!("id-{secret}"), token: KeyHash::of(secret).to_hex(), ..Key::default() };
         change(&mut key);
         self.store.shelf::<Key>().insert(key).await.unwrap()
     }

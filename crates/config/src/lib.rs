@@ -46,6 +46,7 @@ pub use reference::{json_schema, reference_markdown};
 pub use router::{Alias, RouterSettings, Strategy};
 pub use source::Place;
 pub use tollway::{
-    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Timeouts, Tollway, WhenFull,
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Timeouts, Tollway,
+    WhenFull,
 };
 pub use values::{ByteSize, Decimal};

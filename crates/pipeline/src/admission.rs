@@ -40,12 +40,7 @@ impl std::fmt::Debug for Services {
 
 impl Services {
     /// With all of them.
-    pub fn new(
-        directory: Arc<Directory>,
-        meters: Meters,
-        ledger: Ledger,
-        books: Arc<dyn Books>,
-    ) -> Services {
+    pub fn new(directory: Arc<Directory>, meters: Meters, ledger: Ledger, books: Arc<dyn Books>) -> Services {
         Services {
             directory: Some(directory),
             meters: Some(meters),
@@ -161,7 +156,9 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
 
 fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
-    let reset = denied.resets_at.map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
+    let reset = denied
+        .resets_at
+        .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
     let mut headers = HeaderMap::new();
     if denied.limit == LimitKind::Budget {
         let who = budget_word(denied.scope.kind);
@@ -222,7 +219,11 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {
         let scope = state.scope.kind.name();
-        let pairs = [("requests", state.requests), ("tokens", state.tokens), ("max_parallel_requests", state.parallel)];
+        let pairs = [
+            ("requests", state.requests),
+            ("tokens", state.tokens),
+            ("max_parallel_requests", state.parallel),
+        ];
         for (what, (limit, left)) in pairs.into_iter().filter_map(|(what, pair)| Some((what, pair?))) {
             for (which, number) in [("limit", limit), ("remaining", left)] {
                 if let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{scope}-{which}-{what}")) {
@@ -242,7 +243,8 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
     for (what, tightest) in [("requests", requests), ("tokens", tokens)] {
         let Some((limit, left, resets_at)) = tightest else { continue };
         let seconds = (resets_at - now).max(0).div_euclid(1000);
-        let values = [("limit", limit.to_string()), ("remaining", left.to_string()), ("reset", format!("{seconds}s"))];
+        let values =
+            [("limit", limit.to_string()), ("remaining", left.to_string()), ("reset", format!("{seconds}s"))];
         for (which, value) in values {
             if let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{which}-{what}")) {
                 set(out, name, value);
@@ -250,4 +252,3 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
         }
     }
 }
-

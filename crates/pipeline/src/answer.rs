@@ -72,8 +72,12 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
-            let settlement =
-                Settlement { usage: answer.usage, finish, service_tier: answer.service_tier.clone(), emitted: body.len() as u64 };
+            let settlement = Settlement {
+                usage: answer.usage,
+                finish,
+                service_tier: answer.service_tier.clone(),
+                emitted: body.len() as u64,
+            };
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,

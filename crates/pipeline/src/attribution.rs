@@ -85,7 +85,8 @@ impl Attribution {
                 attribution.add_tags(tags.iter().map(|tag| &**tag));
             }
             if dialect == Dialect::Anthropic {
-                attribution.customer = attribution.customer.or_else(|| metadata.user_id.text().and_then(name));
+                attribution.customer =
+                    attribution.customer.or_else(|| metadata.user_id.text().and_then(name));
             }
             attribution.session = attribution.session.or_else(|| metadata.session_id.text().and_then(name));
         }
@@ -102,7 +103,8 @@ impl Attribution {
         let from_header = CUSTOMER_HEADERS.into_iter().find_map(header).and_then(name);
         attribution.customer = from_header.or(attribution.customer);
         let session = || body.str("litellm_session_id").and_then(|id| name(&id));
-        let from_header = header("x-litellm-session-id").or_else(|| header("x-litellm-trace-id")).and_then(name);
+        let from_header =
+            header("x-litellm-session-id").or_else(|| header("x-litellm-trace-id")).and_then(name);
         attribution.session = from_header.or_else(session).or(attribution.session);
         attribution
     }
@@ -130,7 +132,12 @@ fn name(text: &str) -> Option<Arc<str>> {
 mod tests {
     use super::*;
 
-    fn check(dialect: Dialect, headers: &[(&'static str, &str)], body: &str, expected: (&str, &[&str], &str)) {
+    fn check(
+        dialect: Dialect,
+        headers: &[(&'static str, &str)],
+        body: &str,
+        expected: (&str, &[&str], &str),
+    ) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
@@ -139,7 +146,10 @@ mod tests {
         let found = Attribution::read(dialect, &map, &body);
         let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
         let tags: Vec<&str> = found.tags.iter().map(|tag| &**tag).collect();
-        assert_eq!((text(&found.customer).as_str(), tags.as_slice(), text(&found.session).as_str()), expected);
+        assert_eq!(
+            (text(&found.customer).as_str(), tags.as_slice(), text(&found.session).as_str()),
+            expected
+        );
     }
 
     #[test]

@@ -86,9 +86,7 @@ impl Presented {
         } else {
             ("Authentication Error, a virtual key is expected; it starts with `sk-`.", "auth_error")
         };
-        Error::new(Kind::Authentication, message)
-            .with_param(WRONG_KEY)
-            .with_provider(None, Some(kind.into()))
+        Error::new(Kind::Authentication, message).with_param(WRONG_KEY).with_provider(None, Some(kind.into()))
     }
 }
 

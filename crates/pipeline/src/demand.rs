@@ -170,14 +170,18 @@ impl Usual {
         let Some((hash, slot)) = self.slot(key, model) else { return };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = match *slot {
-            (owner, level) if owner == hash && output < level => (hash, level - (level - output).div_ceil(64)),
+            (owner, level) if owner == hash && output < level => {
+                (hash, level - (level - output).div_ceil(64))
+            }
             _ => (hash, output),
         };
     }
 }
 
 /// The deployments' prices.
-pub(crate) fn sheets(candidates: &[Arc<tollway_route::Deployment>]) -> impl Iterator<Item = Option<&PriceSheet>> {
+pub(crate) fn sheets(
+    candidates: &[Arc<tollway_route::Deployment>],
+) -> impl Iterator<Item = Option<&PriceSheet>> {
     candidates.iter().map(|deployment| deployment.prices.as_deref())
 }
 

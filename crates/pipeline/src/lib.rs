@@ -22,13 +22,13 @@ pub use admission::Services;
 pub use attribution::Attribution;
 pub use call::{AcceptRules, Call, Control, Surface, not_found};
 pub use caller::{Caller, Keyring, Presented};
-pub use tollway_accounts::{KeyHash, KeyId, Role, WRONG_KEY};
 pub use clock::unix_millis;
 pub use headers::VERSION;
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
 pub use settings::Settings;
 pub use snapshot::{Environment, Snapshot, Sources};
+pub use tollway_accounts::{KeyHash, KeyId, Role, WRONG_KEY};
 pub use tollway_ledger::{
     AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
 };

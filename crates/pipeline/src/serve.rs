@@ -12,10 +12,10 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Deployment, Plan, plan};
 use tollway_wire::{Framing, codec};
 
+use crate::admission::{self, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Dice, Won};
 use crate::call::Call;
-use crate::admission::{self, Refusal, Services};
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
@@ -47,7 +47,12 @@ impl Drop for Place {
 
 impl Gateway {
     /// A gateway that serves `snapshot`.
-    pub fn new(snapshot: Snapshot, transport: Transport, receipts: usize, services: Services) -> Arc<Gateway> {
+    pub fn new(
+        snapshot: Snapshot,
+        transport: Transport,
+        receipts: usize,
+        services: Services,
+    ) -> Arc<Gateway> {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
@@ -131,7 +136,8 @@ impl Gateway {
         let plan = self.plan(snapshot, call, &model)?;
         let size = *ticket.size();
         let customer = customer.as_deref();
-        let hold = admission::reserve(services, snapshot, caller, customer, &model, call, &plan, &size).await?;
+        let hold =
+            admission::reserve(services, snapshot, caller, customer, &model, call, &plan, &size).await?;
         ticket.admitted(hold);
         Ok(plan)
     }
@@ -235,7 +241,8 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
 /// Money must not be lost: what cannot be booked is not spent.
 fn books_full() -> Error {
     let message = "the journal of calls is full because the database has been away for long; try again later";
-    Error::new(Kind::Unavailable, message).with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(30))))
+    Error::new(Kind::Unavailable, message)
+        .with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(30))))
 }
 
 fn too_many(settings: &Settings) -> Error {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
 use tollway_model::{Capabilities, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
+use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
 use tollway_route::{Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
@@ -242,7 +243,11 @@ impl Maker {
         if provider.id == "demo" && spec.api_base.is_none() {
             spec.api_base.clone_from(&self.demo);
         }
+        if spec.api_base.is_none() {
+            spec.api_base.clone_from(&params.aws_bedrock_runtime_endpoint);
+        }
         spec.api_key.clone_from(&params.api_key);
+        spec.aws = aws(params);
         spec.organization.clone_from(&params.organization);
         spec.api_version.clone_from(&params.api_version);
         let headers = params.headers.iter().chain(&params.extra_headers);
@@ -394,5 +399,23 @@ impl Aliases for Config {
                 .map(|(alias, name)| (alias.clone(), name.model.clone())),
         );
         aliases
+    }
+}
+/// Credentials and region of a deployment at Amazon.
+fn aws(params: &LitellmParams) -> AwsSettings {
+    let tags = params.aws_session_tags.iter();
+    let tags = tags.filter_map(|tag| Some((tag.get("Key")?.clone(), tag.get("Value")?.clone())));
+    AwsSettings {
+        access_key_id: params.aws_access_key_id.clone(),
+        secret_access_key: params.aws_secret_access_key.clone(),
+        session_token: params.aws_session_token.clone(),
+        region: params.aws_region_name.clone(),
+        profile: params.aws_profile_name.clone(),
+        role: params.aws_role_name.clone(),
+        session_name: params.aws_session_name.clone(),
+        external_id: params.aws_external_id.clone(),
+        session_tags: tags.collect(),
+        web_identity_token: params.aws_web_identity_token.clone(),
+        sts_endpoint: params.aws_sts_endpoint.clone(),
     }
 }

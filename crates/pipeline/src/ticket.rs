@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_meters::{AllowanceState, Hold, Spent};
+use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Deployment;
 
-use crate::call::Call;
 use crate::admission::Services;
+use crate::call::Call;
 use crate::caller::Caller;
 use crate::demand::Size;
 use crate::serve::Place;
 use tollway_ledger::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opening, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
-    kept, kept_word,
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opening, Outcome, Receipt, Receipts, SkippedRecord,
+    Timing, Who, kept, kept_word,
 };
 
 /// The open record of a call.
