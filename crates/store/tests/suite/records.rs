@@ -116,6 +116,17 @@ async fn lists_filter_sort_and_page(place: Place) {
     check(&keys, Query { contains: vec![("key_alias", "lIAS_3".to_owned())], ..all() }, &[3], 1).await;
     check(&keys, Query { contains: vec![("key_alias", "alias%3".to_owned())], ..all() }, &[], 0).await;
     check(&keys, Query { contains: vec![("key_alias", "%".to_owned())], ..all() }, &[1, 3, 4, 5], 4).await;
+    let all_aliases = || vec![("key_alias", "alias".to_owned())];
+    check(&keys, Query { contains: all_aliases(), offset: 1, limit: 2, ..all() }, &[3, 4], 4).await;
+    check(&keys, Query { contains: all_aliases(), offset: 4, ..all() }, &[], 4).await;
+    check(&keys, Query { contains: all_aliases(), limit: 0, ..all() }, &[], 4).await;
+    check(
+        &keys,
+        Query { contains: all_aliases(), sort: Some("id"), descending: true, ..all() },
+        &[5, 4, 3, 1],
+        4,
+    )
+    .await;
     // What has no value comes last, and first when descending.
     check(&keys, Query { sort: Some("key_alias"), ..all() }, &[1, 3, 4, 5, 2], 5).await;
     check(&keys, Query { sort: Some("key_alias"), descending: true, ..all() }, &[2, 5, 4, 3, 1], 5).await;
