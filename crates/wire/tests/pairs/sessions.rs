@@ -51,6 +51,7 @@ pub(crate) fn asked(target: Dialect, body: &[u8], streams: bool, script: &Script
         Dialect::Gemini => {
             (format!("/v1beta/models/{}:{gemini}", model(target)), if streams { "alt=sse" } else { "" })
         }
+        Dialect::OpenaiResponses => ("/v1/responses".to_owned(), ""),
         _ => ("/v1/chat/completions".to_owned(), ""),
     };
     let reply = demo::answer(&Call { path: &path, query, body, script: Some(script), ..Call::default() });
@@ -63,6 +64,7 @@ pub(crate) fn prefix(target: Dialect, body: &[u8]) -> (Vec<String>, String) {
     let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap();
     let (before, history) = match target {
         Dialect::Gemini => (["systemInstruction", "tools"], "contents"),
+        Dialect::OpenaiResponses => (["instructions", "tools"], "input"),
         _ => (["system", "tools"], "messages"),
     };
     let before = before.iter().filter_map(|key| Some(members.get(*key)?.get().to_owned())).collect();

@@ -6,7 +6,8 @@ use tollway_wire::openai_chat::Quirks;
 use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
 
 /// The dialects that clients and providers both speak.
-pub(crate) const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
+pub(crate) const CHATS: [Dialect; 4] =
+    [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini, Dialect::OpenaiResponses];
 
 /// Every surface with every target.
 pub(crate) fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
