@@ -493,6 +493,12 @@ proptest! {
             let stream = stream(target, &said);
             let arriving = events(target, stream.as_bytes(), size, &restore);
             let streamed = shown(surface, &arriving);
+            if surface == Dialect::OpenaiResponses {
+                let ended = crate::responses::grammar(&streamed);
+                let whole: Value = serde_json::from_slice(&written).unwrap();
+                prop_assert_eq!(&ended["output"], &whole["output"], "streamed from {}", target);
+                prop_assert_eq!(&ended["usage"], &whole["usage"], "streamed from {}", target);
+            }
             let folded = fold(arriving).unwrap();
             if surface == Dialect::OpenaiChat {
                 prop_assert!(calls_appear_in_order(&streamed), "{}", String::from_utf8_lossy(&streamed));

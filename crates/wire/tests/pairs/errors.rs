@@ -389,6 +389,9 @@ fn a_stream_that_breaks_says_so_in_the_clients_dialect() {
             let bytes = shown(surface, &[start, Event::Error(error.clone())]);
             let all = frames(&bytes);
             let last = all.last().unwrap();
+            if surface == Dialect::OpenaiResponses {
+                crate::responses::grammar(&bytes);
+            }
             let told = if surface == Dialect::OpenaiResponses { &last["response"] } else { last };
             assert_eq!(told["error"]["message"], error.message(), "{surface}: {last}");
             if surface == Dialect::Anthropic {
