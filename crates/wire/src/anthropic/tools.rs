@@ -159,7 +159,8 @@ impl<'a> Writer<'a, '_> {
         if self.capabilities.web_search.no() {
             return self.notices.dropped("web_search_options", "the model cannot search the web");
         }
-        if self.request.tools.iter().any(|tool| tool.name() == "web_search") {
+        let callable = |tool: &&Tool| !matches!(tool, Tool::Server { .. });
+        if self.request.tools.iter().filter(callable).any(|tool| tool.name() == "web_search") {
             return self
                 .notices
                 .dropped("web_search_options", "a tool of the caller is called `web_search` too");

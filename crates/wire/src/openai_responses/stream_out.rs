@@ -59,18 +59,25 @@ struct Waiting {
 
 /// The part being written.
 enum Open {
-    Text {
-        text: String,
-        annotations: Vec<u8>,
-        count: u32,
-        logprobs: Vec<u8>,
-    },
+    Text(Text),
     Refusal(String),
     Thought(Thought),
     Call(Call),
     Image(Option<Media>),
     /// Nothing here has a place for it.
     Lost,
+}
+
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// In characters, as sources count.
+    length: u64,
+    /// The inside of a list.
+    annotations: Vec<u8>,
+    count: u32,
+    /// The inside of a list.
+    logprobs: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -200,7 +207,7 @@ impl Encoder {
         let open = match kind {
             PartKind::Text => {
                 self.begin_content(&written(|map| output_text("", b"", b"", map)), bytes);
-                Open::Text { text: String::new(), annotations: Vec::new(), count: 0, logprobs: Vec::new() }
+                Open::Text(Text::default())
             }
             PartKind::Refusal => {
                 self.begin_content(&written(|map| refusal("", map)), bytes);
@@ -277,31 +284,30 @@ impl Encoder {
     fn delta(&mut self, delta: &Delta, bytes: &mut Vec<u8>) {
         let Some((part, mut open)) = self.current.take() else { return };
         match (&mut open, delta) {
-            (Open::Text { text, logprobs, .. }, Delta::Text(more)) => {
-                text.push_str(more);
+            (Open::Text(said), Delta::Text(more)) => {
+                said.text.push_str(more);
+                said.length += more.chars().count() as u64;
                 let spoken = std::mem::take(&mut self.logprobs);
                 self.content_frame("response.output_text.delta", bytes, |map| {
                     map.str("delta", more);
                     raw_list("logprobs", &spoken, map);
                 });
                 if !spoken.is_empty() {
-                    add(logprobs, &spoken);
+                    add(&mut said.logprobs, &spoken);
                 }
             }
-            (Open::Text { annotations, count, .. }, Delta::Citation(citation)) => {
-                match annotation(citation) {
-                    Some(json) => {
-                        let number = *count;
-                        *count += 1;
-                        self.content_frame("response.output_text.annotation.added", bytes, |map| {
-                            map.int("annotation_index", number);
-                            map.key("annotation").extend_from_slice(&json);
-                        });
-                        add(annotations, &json);
-                    }
-                    None => self.lost.push("a source without a URL has no place in the Responses API"),
+            (Open::Text(said), Delta::Citation(citation)) => match annotation(citation, said.length) {
+                Some(json) => {
+                    let number = said.count;
+                    said.count += 1;
+                    self.content_frame("response.output_text.annotation.added", bytes, |map| {
+                        map.int("annotation_index", number);
+                        map.key("annotation").extend_from_slice(&json);
+                    });
+                    add(&mut said.annotations, &json);
                 }
-            }
+                None => self.lost.push("a source without a URL has no place in the Responses API"),
+            },
             (Open::Refusal(text), Delta::Text(more)) => {
                 text.push_str(more);
                 self.content_frame("response.refusal.delta", bytes, |map| map.str("delta", more));
@@ -384,7 +390,7 @@ impl Encoder {
     fn close(&mut self, bytes: &mut Vec<u8>) {
         let Some((_, open)) = self.current.take() else { return };
         match open {
-            Open::Text { text, annotations, logprobs, .. } => {
+            Open::Text(Text { text, annotations, logprobs, .. }) => {
                 self.content_frame("response.output_text.done", bytes, |map| {
                     map.str("text", &text);
                     raw_list("logprobs", &logprobs, map);
@@ -692,8 +698,8 @@ fn paragraph(id: &str, place: u32, map: &mut Map<'_>) {
     map.int("summary_index", 0);
 }
 
-/// A source; `None` when it has no form here.
-fn annotation(citation: &Citation) -> Option<Vec<u8>> {
+/// A source; `None` when it has no form here. One that names no place supports all that was said so far.
+fn annotation(citation: &Citation, said: u64) -> Option<Vec<u8>> {
     if let Some((Dialect::OpenaiResponses, json)) = &citation.native {
         return Some(json.get().as_bytes().to_vec());
     }
@@ -701,7 +707,7 @@ fn annotation(citation: &Citation) -> Option<Vec<u8>> {
     Some(written(|map| {
         map.str("type", "url_citation");
         map.int("start_index", citation.start.unwrap_or_default());
-        map.int("end_index", citation.end.unwrap_or_default());
+        map.int("end_index", citation.end.unwrap_or(said));
         map.str("url", url);
         map.str("title", citation.title.as_deref().unwrap_or_default());
     }))
