@@ -97,7 +97,7 @@ impl<'a, 'n> Items<'a, 'n> {
         for (path, _) in parts.iter().filter(|(_, part)| part.cache.is_some()) {
             self.notices.changed(format!("{path}.cache_control"), AUTOMATIC_CACHE);
         }
-        if let [] = parts {
+        if parts.is_empty() {
             map.str(key, "");
             return Ok(());
         }

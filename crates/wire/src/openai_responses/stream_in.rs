@@ -196,7 +196,7 @@ impl State {
     }
 
     fn step(&mut self, kind: &str, fields: &mut Object<'_>, events: &mut Vec<Event>) {
-        let place = fields.take("output_index").and_then(read::whole).unwrap_or(self.last);
+        let place = fields.take("output_index").and_then(read::whole).unwrap_or_else(|| self.guess(kind));
         let content = fields.count("content_index");
         match kind {
             "response.output_item.added" => {
@@ -260,7 +260,18 @@ impl State {
         }
     }
 
+    /// The place that an event without one is about.
+    fn guess(&self, kind: &str) -> u64 {
+        let open = matches!(self.items.get(&self.last), Some(item) if !matches!(item, Item::Ended));
+        let begins = kind == "response.output_item.added" || (kind == "response.output_item.done" && !open);
+        if begins && self.any { self.last.saturating_add(1) } else { self.last }
+    }
+
     fn add_item(&mut self, place: u64, raw: Raw<'_>, events: &mut Vec<Event>) {
+        // A host that uses a place twice has ended what was there.
+        if self.items.contains_key(&place) {
+            self.end_item(place, None, events);
+        }
         self.any = true;
         self.last = place;
         let Some(mut fields) = Object::parse(raw.get()) else { return };

@@ -106,9 +106,15 @@ struct Call {
 pub(super) fn whole(response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
     let mut encoder = Encoder::new(view);
     encoder.quiet = true;
+    // They stand with the first words, before which a stream tells them.
+    if let Some(logprobs) = response.first().and_then(|choice| choice.logprobs.as_ref()) {
+        encoder.keep_logprobs(logprobs);
+    }
     let mut nothing = Vec::new();
     for event in response.clone().into_events() {
-        encoder.push(&event, &mut nothing);
+        if !matches!(event, Event::Logprobs { .. }) {
+            encoder.push(&event, &mut nothing);
+        }
     }
     for what in encoder.lost {
         notices.changed("output", what);
