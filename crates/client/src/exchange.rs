@@ -238,6 +238,20 @@ fn native_field(surface: Dialect, field: &str) -> bool {
     match surface {
         Dialect::Gemini | Dialect::BedrockConverse => false,
         Dialect::Anthropic => matches!(field, "temperature" | "top_p" | "top_k" | "max_tokens" | "thinking"),
+        Dialect::OpenaiResponses => matches!(
+            field,
+            "temperature"
+                | "top_p"
+                | "top_logprobs"
+                | "user"
+                | "metadata"
+                | "store"
+                | "service_tier"
+                | "parallel_tool_calls"
+                | "prompt_cache_key"
+                | "prompt_cache_retention"
+                | "safety_identifier"
+        ),
         _ => true,
     }
 }
