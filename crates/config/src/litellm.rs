@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::read::{Fields, Reader};
-use crate::router::bound_retries;
+use crate::router::{Fallbacks, bound_retries};
 use crate::section::{Section, settings};
 use crate::values::DurationSchema;
 
@@ -20,6 +20,18 @@ settings! {
         /// Longest duration of one attempt. Default: `6000s`. Example: `request_timeout: 600`.
         #[schemars(with = "Option<DurationSchema>")]
         pub request_timeout: Option<Duration> = None;
+        /// As in `router_settings`.
+        pub fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub context_window_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub content_policy_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub default_fallbacks: Vec<String> = Vec::new();
+        /// As in `router_settings`.
+        pub max_fallbacks: Option<u32> = None;
+        /// As in `router_settings`.
+        pub allowed_fails: Option<u32> = None;
         /// Further names of models, replaced before anything else. Example: `model_alias_map: {gpt-4: gpt-4o}`.
         pub model_alias_map: IndexMap<String, String> = IndexMap::new();
         /// The log as one JSON object a line. Default: `false`.
