@@ -8,6 +8,8 @@ mod attempts;
 mod call;
 mod caller;
 mod clock;
+mod content;
+mod control;
 mod headers;
 mod receipt;
 mod reply;
@@ -16,14 +18,15 @@ mod settings;
 mod snapshot;
 mod ticket;
 
-pub use call::{AcceptRules, Call, Control, Surface, not_found};
+pub use attempts::Access;
+pub use call::{AcceptRules, Call, Control, Mock, Surface, not_found};
 pub use caller::{Caller, KeyHash, KeyId, Keyring, Role, WRONG_KEY};
-pub use clock::unix_millis;
+pub use clock::{board_now, unix_millis};
 pub use headers::VERSION;
 pub use receipt::{
     AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
 };
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
-pub use settings::Settings;
+pub use settings::{Recovery, Settings};
 pub use snapshot::{Environment, Snapshot, Sources};

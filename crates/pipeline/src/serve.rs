@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
 use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
-use tollway_route::{Deployment, Plan, plan};
+use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
 use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Dice, Won};
+use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Role};
 use crate::clock::millis_text;
@@ -29,6 +29,7 @@ use crate::ticket::Ticket;
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) transport: Transport,
+    board: Arc<Board>,
     receipts: Arc<Receipts>,
     in_flight: Arc<AtomicUsize>,
 }
@@ -49,6 +50,7 @@ impl Gateway {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
+            board: Arc::default(),
             receipts: Arc::new(Receipts::new(receipts)),
             in_flight: Arc::default(),
         })
@@ -62,6 +64,11 @@ impl Gateway {
     /// Serves `snapshot` from the next call on; running calls are not touched.
     pub fn replace(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How the deployments are doing.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// The latest receipts.
@@ -80,19 +87,20 @@ impl Gateway {
         if full {
             return refuse(&too_many(&snapshot.settings), &call, &caller, ticket);
         }
-        let deployments = match self.plan(&snapshot, &call) {
-            Ok(plan) => plan,
+        let drawn = match self.plan(&snapshot, &call) {
+            Ok(drawn) => drawn,
             Err(error) => return refuse(&error, &call, &caller, ticket),
         };
-        if let Some(local) = count_locally(&call, &deployments) {
+        if let Some(local) = count_locally(&call, &drawn.plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
+        let access = access(&caller);
         if !call.ask.stream {
             let won =
-                attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
-            return reply(won, &snapshot, &call, &caller, showing, ticket);
+                attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
+            return reply(won, &snapshot, &call, &caller, ticket);
         }
-        self.stream(snapshot, caller, call, deployments, ticket, showing).await
+        self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -102,31 +110,32 @@ impl Gateway {
         (before < settings.calls.in_flight).then_some(place)
     }
 
-    /// Which deployments, in which order? Pure but for the dice.
-    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Plan> {
+    /// Which deployments, in which order? Pure but for the clock.
+    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Drawn> {
         let model = call.ask.model.as_str();
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
-        let mut dice = Dice::seeded(&call.id);
-        let plan = plan(&group, &mut || dice.roll());
-        if plan.candidates.is_empty() {
-            let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
-            let message = format!("no deployment of {model} can be called: {}", reasons.join("; "));
-            return Err(Error::new(Kind::Unavailable, message)
-                .with_param("model")
-                .with_retry(tollway_model::Retry::Never));
+        if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
+            let message =
+                format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
+            return Err(Error::invalid_at(mock.field, message));
         }
-        Ok(plan)
+        Ok(attempts::draw(self, snapshot, &group, call, &call.ask, &mut Dice::seeded(&call.id)))
     }
 
     /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the call's parts, taken over whole by a future of their own"
+    )]
     async fn stream(
         self: &Arc<Gateway>,
         snapshot: Arc<Snapshot>,
         caller: Caller,
         call: Call,
-        plan: Plan,
+        drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
+        access: Option<Access>,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
@@ -135,7 +144,8 @@ impl Gateway {
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
                 let won =
-                    attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref())
+                        .await;
                 (ticket, won)
             }
         });
@@ -144,7 +154,7 @@ impl Gateway {
             None => Some((&mut run).await),
         };
         if let Some((ticket, won)) = first {
-            return reply(won, &snapshot, &call, &caller, showing, ticket);
+            return reply(won, &snapshot, &call, &caller, ticket);
         }
         let mut out = HeaderMap::with_capacity(8);
         common_headers(&mut out, &call);
@@ -176,7 +186,7 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
     if call.ask.operation != Operation::CountTokens {
         return None;
     }
-    let deployment = plan.candidates.first()?;
+    let deployment = &plan.candidates.first()?.deployment;
     if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
         return None;
     }
@@ -209,7 +219,13 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
         .with_provider(Some("model_not_found".into()), None)
 }
 
-fn showing(call: &Call) -> Showing {
+/// May the caller use a group that its call falls back to? `None`: any.
+fn access(_caller: &Caller) -> Option<Access> {
+    None
+}
+
+/// What a caller sees of an answer that the provider does not decide.
+pub(crate) fn showing(call: &Call) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -221,14 +237,7 @@ fn showing(call: &Call) -> Showing {
 }
 
 /// What the caller gets when the attempts are over.
-fn reply(
-    won: Result<Won>,
-    snapshot: &Snapshot,
-    call: &Call,
-    caller: &Caller,
-    showing: Showing,
-    mut ticket: Ticket,
-) -> Reply {
+fn reply(won: Result<Won>, snapshot: &Snapshot, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
     let won = match won {
         Ok(won) => won,
         Err(error) => return refuse(&error, call, caller, ticket),
@@ -236,7 +245,9 @@ fn reply(
     ticket.first_byte();
     let mut out = HeaderMap::with_capacity(24);
     common_headers(&mut out, call);
-    deployment_headers(&mut out, &won.deployment, caller, &ticket);
+    deployment_headers(&mut out, &won.deployment, caller);
+    recovery_headers(&mut out, &won, snapshot, call, &ticket);
+    let showing = won.showing;
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
@@ -306,12 +317,26 @@ fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, request_id, call.id.as_str());
 }
 
-fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller, ticket: &Ticket) {
+/// What it took to get the answer.
+fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &Call, ticket: &Ticket) {
+    let retries = ticket.retries();
+    if retries > 0 {
+        set(out, headers::RETRIES, HeaderValue::from(retries));
+        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+    }
+    if won.failures.is_empty() {
+        return;
+    }
+    set(out, headers::FALLBACKS, HeaderValue::from(won.failures.len()));
+    if call.control.include_fallback_errors || snapshot.settings.recovery.tell_failures {
+        let failures = won.failures.iter().map(|failure| (failure.group.as_ref(), &failure.error));
+        set(out, headers::FALLBACK_ERRORS, headers::failures_text(failures));
+    }
+}
+
+fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller) {
     set(out, headers::MODEL_ID, deployment.id.as_ref());
     set(out, headers::MODEL_GROUP, deployment.group.as_ref());
-    if ticket.retries() > 0 {
-        set(out, headers::RETRIES, HeaderValue::from(ticket.retries()));
-    }
     // Where a deployment is, is the operator's business only.
     if caller.role == Role::Admin
         && let Some(endpoint) = deployment.endpoint()

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Notices, Usage};
 use tollway_prices::{Facts, PriceSheet};
+use tollway_route::{Answer, Flight};
 
 use crate::call::Call;
 use crate::caller::KeyId;
+use crate::clock::board_now;
 use crate::receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing,
     kept, kept_word,
@@ -31,6 +33,8 @@ pub(crate) struct Ticket {
     refusal: Option<HeaderMap>,
     /// `None` once settled.
     receipt: Option<Receipt>,
+    /// The call at the deployment that answers.
+    flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
 }
@@ -74,6 +78,7 @@ impl Ticket {
             prices: None,
             refusal: None,
             receipt: Some(receipt),
+            flight: None,
             _place: place,
         }
     }
@@ -82,10 +87,31 @@ impl Ticket {
         self.started
     }
 
-    pub(crate) fn skip(&mut self, deployment: Arc<str>, reason: String) {
+    /// A deployment, or a whole group, that is not tried, and why. `rank`: its place in the plan.
+    pub(crate) fn skip(
+        &mut self,
+        group: &Arc<str>,
+        deployment: Arc<str>,
+        rank: Option<usize>,
+        reason: String,
+    ) {
         if let Some(receipt) = &mut self.receipt {
-            receipt.skipped.push(SkippedRecord { deployment, reason });
+            receipt.skipped.push(SkippedRecord { group: group.clone(), deployment, rank, reason });
         }
+    }
+
+    /// Was this deployment of this group tried?
+    pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
+        self.attempts().iter().any(|attempt| attempt.deployment == *deployment && attempt.group == *group)
+    }
+
+    fn attempts(&self) -> &[AttemptRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
+    }
+
+    /// The call that the provider is answering: it ends with the ticket.
+    pub(crate) fn flying(&mut self, flight: Flight) {
+        self.flight = Some(flight);
     }
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
@@ -111,9 +137,10 @@ impl Ticket {
         self.refusal.as_ref()
     }
 
-    /// What the last attempt's failure led to.
-    pub(crate) fn then(&mut self, what: String) {
-        if let Some(attempt) = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut()) {
+    /// What the last attempt's failure led to, if it was one of `group`.
+    pub(crate) fn then(&mut self, group: &Arc<str>, what: String) {
+        let last = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut());
+        if let Some(attempt) = last.filter(|attempt| attempt.group == *group) {
             attempt.then = Some(what);
         }
     }
@@ -143,8 +170,10 @@ impl Ticket {
         }
     }
 
+    /// Attempts beside the first one of each group.
     pub(crate) fn retries(&self) -> usize {
-        self.receipt.as_ref().map_or(0, |receipt| receipt.attempts.len().saturating_sub(1))
+        let attempts = self.attempts();
+        attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group == next.group).count()
     }
 
     pub(crate) fn notices(&self) -> &[tollway_model::Notice] {
@@ -178,6 +207,7 @@ impl Ticket {
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
+        self.land(&receipt, error);
         let cost = self.price(&mut receipt);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -189,6 +219,24 @@ impl Ticket {
         log(&receipt);
         self.receipts.record(receipt);
         cost
+    }
+
+    /// Tells the board how the call at the deployment that answered has ended.
+    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
+        let Some(flight) = self.flight.take() else { return };
+        match (receipt.outcome, error) {
+            (Outcome::Failed, Some(error)) => {
+                flight.failed(error, false, board_now());
+            }
+            // Who leaves in the middle has used what has come.
+            _ => {
+                let usage = receipt.usage.unwrap_or_default();
+                let output = usage.total_output();
+                let answer =
+                    Answer { tokens: usage.total_input() + output, output, streamed: receipt.stream };
+                flight.answered(&answer, board_now());
+            }
+        }
     }
 
     fn price(&self, receipt: &mut Receipt) -> Cost {
@@ -266,12 +314,14 @@ fn log(receipt: &Receipt) {
 /// The record of an attempt that is about to be sent.
 pub(crate) fn attempt_record(
     deployment: &tollway_route::Deployment,
+    group: &Arc<str>,
     lane: Option<Dialect>,
     started: Duration,
     took: Duration,
     error: Option<&Error>,
 ) -> AttemptRecord {
     AttemptRecord {
+        group: group.clone(),
         deployment: deployment.id.clone(),
         provider: deployment.provider.clone(),
         model: deployment.model.clone(),
@@ -279,6 +329,7 @@ pub(crate) fn attempt_record(
         started_us: micros(started),
         took_us: micros(took),
         error: error.map(ErrorRecord::from),
+        rests_ms: None,
         then: None,
     }
 }
