@@ -9,6 +9,7 @@ mod retry;
 mod waits;
 mod walk;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,8 @@ pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 pub(crate) struct Won {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) opened: Opened,
-    /// The answer shows the name of the group that gave it.
-    pub(crate) showing: Showing,
+    /// Where another group than the one asked for answers: its answer shows its own name.
+    pub(crate) showing: Option<Showing>,
     /// Retries that were allowed where it was won.
     pub(crate) max_retries: u32,
     /// Groups that failed before.
@@ -85,7 +86,11 @@ pub(crate) async fn run(
     loop {
         let lost = match run.leg(&leg, &walk).await {
             Ok((deployment, opened, max_retries)) => {
-                let (showing, failures) = (leg.showing.into_owned(), walk.failures);
+                let failures = walk.failures;
+                let showing = match leg.showing {
+                    Cow::Owned(showing) => Some(showing),
+                    Cow::Borrowed(_) => None,
+                };
                 return Ok(Won { deployment, opened, showing, max_retries, failures });
             }
             Err(lost) => lost,

@@ -98,7 +98,7 @@ impl Gateway {
         if !call.ask.stream {
             let won =
                 attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
-            return reply(won, &snapshot, &call, &caller, ticket);
+            return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
         self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
     }
@@ -154,7 +154,7 @@ impl Gateway {
             None => Some((&mut run).await),
         };
         if let Some((ticket, won)) = first {
-            return reply(won, &snapshot, &call, &caller, ticket);
+            return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
         let mut out = HeaderMap::with_capacity(8);
         common_headers(&mut out, &call);
@@ -237,7 +237,14 @@ pub(crate) fn showing(call: &Call) -> Showing {
 }
 
 /// What the caller gets when the attempts are over.
-fn reply(won: Result<Won>, snapshot: &Snapshot, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+fn reply(
+    won: Result<Won>,
+    snapshot: &Snapshot,
+    call: &Call,
+    caller: &Caller,
+    showing: Showing,
+    mut ticket: Ticket,
+) -> Reply {
     let won = match won {
         Ok(won) => won,
         Err(error) => return refuse(&error, call, caller, ticket),
@@ -247,7 +254,7 @@ fn reply(won: Result<Won>, snapshot: &Snapshot, call: &Call, caller: &Caller, mu
     common_headers(&mut out, call);
     deployment_headers(&mut out, &won.deployment, caller);
     recovery_headers(&mut out, &won, snapshot, call, &ticket);
-    let showing = won.showing;
+    let showing = won.showing.unwrap_or(showing);
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);

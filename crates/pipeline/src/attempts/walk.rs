@@ -42,8 +42,12 @@ impl<'a> Leg<'a> {
     pub(super) fn first(call: &'a Call, drawn: Drawn, showing: &'a Showing) -> Leg<'a> {
         let Drawn { plan, input } = drawn;
         let siblings = plan.candidates.len() + plan.skipped.len() > 1;
+        let asked = call.ask.model.as_str();
+        // The usual call names its group, whose name is at hand.
+        let known = plan.candidates.first().map(|one| &one.deployment.group);
+        let group = known.filter(|group| group.as_ref() == asked).cloned();
         Leg {
-            group: call.ask.model.as_str().into(),
+            group: group.unwrap_or_else(|| asked.into()),
             plan,
             showing: Cow::Borrowed(showing),
             is_first: true,
