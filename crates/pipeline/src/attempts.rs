@@ -43,6 +43,8 @@ pub(crate) struct Won {
     pub(crate) showing: Option<Showing>,
     /// Retries that were allowed where it was won.
     pub(crate) max_retries: u32,
+    /// Other groups than the one asked for that were called.
+    pub(crate) fallbacks: usize,
     /// Groups that failed before.
     pub(crate) failures: Vec<GroupFailure>,
 }
@@ -83,20 +85,31 @@ pub(crate) async fn run(
         Run { gateway, settings, call, deadline: call.started + whole, dice: Dice::seeded(&call.id), ticket };
     let mut walk = Walk::new(gateway, snapshot, call, access);
     let mut leg = Leg::first(call, drawn, showing);
+    // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
+    let mut resort = None;
     loop {
+        if leg.plan.last_resort && resort.is_none() && !leg.passed_by {
+            if let Some(next) = walk.around(&leg, run.ticket) {
+                run.pass_by(&leg, &next.group);
+                leg.passed_by = true;
+                resort = Some(std::mem::replace(&mut leg, next));
+                continue;
+            }
+        }
         let lost = match run.leg(&leg, &walk).await {
             Ok((deployment, opened, max_retries)) => {
-                let failures = walk.failures;
                 let showing = match leg.showing {
                     Cow::Owned(showing) => Some(showing),
                     Cow::Borrowed(_) => None,
                 };
-                return Ok(Won { deployment, opened, showing, max_retries, failures });
+                let (fallbacks, failures) = (walk.fallbacks(), walk.failures);
+                return Ok(Won { deployment, opened, showing, max_retries, fallbacks, failures });
             }
             Err(lost) => lost,
         };
         let over = lost.over;
         let next = walk.after(&leg, lost.error, over, run.ticket);
+        let next = next.or_else(|| resort.take().filter(|_| !over));
         match next {
             Some(next) => {
                 run.ticket.then(&leg.group, format!("{}; fell back to {}", lost.why, next.group));
@@ -123,10 +136,26 @@ struct Run<'a> {
 type Winner = (Arc<Deployment>, Opened, u32);
 
 impl Run<'_> {
-    /// Tries one group, order by order.
-    async fn leg(&mut self, leg: &Leg<'_>, walk: &Walk<'_>) -> Result<Winner, Lost> {
+    /// Says in the receipt who is left out of a group.
+    fn tell_skipped(&mut self, leg: &Leg<'_>) {
         for skipped in &leg.plan.skipped {
             self.ticket.skip(&leg.group, skipped.deployment.id.clone(), None, skipped.reason.to_string());
+        }
+    }
+
+    /// A group of which all rest is left for later.
+    fn pass_by(&mut self, leg: &Leg<'_>, next: &str) {
+        self.tell_skipped(leg);
+        for candidate in &leg.plan.candidates {
+            let reason = format!("it failed lately and rests, so {next} is asked first");
+            self.ticket.skip(&leg.group, candidate.deployment.id.clone(), None, reason);
+        }
+    }
+
+    /// Tries one group, order by order.
+    async fn leg(&mut self, leg: &Leg<'_>, walk: &Walk<'_>) -> Result<Winner, Lost> {
+        if !leg.passed_by {
+            self.tell_skipped(leg);
         }
         if let Some(mock) = self.call.control.mock.filter(|_| leg.is_first) {
             let error =

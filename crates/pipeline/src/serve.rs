@@ -331,10 +331,12 @@ fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &
         set(out, headers::RETRIES, HeaderValue::from(retries));
         set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
     }
+    if won.fallbacks > 0 {
+        set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));
+    }
     if won.failures.is_empty() {
         return;
     }
-    set(out, headers::FALLBACKS, HeaderValue::from(won.failures.len()));
     if call.control.include_fallback_errors || snapshot.settings.recovery.tell_failures {
         let failures = won.failures.iter().map(|failure| (failure.group.as_ref(), &failure.error));
         set(out, headers::FALLBACK_ERRORS, headers::failures_text(failures));

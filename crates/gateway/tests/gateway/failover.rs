@@ -162,7 +162,7 @@ async fn a_client_that_already_hears_keep_alives_gets_the_fallbacks_answer() {
         at(&fake, "silent", "openai/fake-headers-then-silence", ", stream_timeout: 1"),
         at(&fake, "well", "anthropic/fake-ok", ""),
     ];
-    let rest = "router_settings: {num_retries: 0, fallbacks: [{silent: [well]}]}\ntollway: {timeouts: {keep_alive: 200ms}}";
+    let rest = "router_settings: {num_retries: 0, disable_cooldowns: true, fallbacks: [{silent: [well]}]}\ntollway: {timeouts: {keep_alive: 200ms}}";
     let gateway = Gateway::start(&config(&models, rest)).await;
     for (dialect, surface) in surfaces("silent", "say: all is well", true).into_iter().take(2) {
         let begun = Instant::now();
@@ -184,8 +184,7 @@ async fn a_fault_after_the_first_content_is_an_error_event_and_costs_no_second_a
             models.push(at(&fake, &format!("{name}-{fault}"), &format!("{provider}/fake-{fault}"), ""));
         }
     }
-    let rest =
-        "router_settings: {num_retries: 2, default_fallbacks: [well]}\ntollway: {timeouts: {idle: 500ms}}";
+    let rest = "router_settings: {num_retries: 2, disable_cooldowns: true, default_fallbacks: [well]}\ntollway: {timeouts: {idle: 500ms}}";
     let gateway = Gateway::start(&config(&models, rest)).await;
     for name in ["gpt", "claude"] {
         for fault in LATE {
@@ -287,9 +286,9 @@ async fn a_kind_of_failure_has_fallbacks_of_its_own_and_the_group_is_not_tried_a
         for (dialect, surface) in surfaces(model, "hi", false) {
             let answer = gateway.post(&surface.path, &surface.body).await;
             assert_eq!(answer.expect(200).header("x-litellm-model-group"), winner, "{model} {dialect}");
-            // The second deployment rests after the first call met its rate limit.
+            // Both deployments rest after the first call met their rate limits: the next goes to the fallback at once.
             let tried = path(&gateway.receipt(&answer.headers).await).len();
-            assert!(tried == attempts || (model == "error-429" && tried == 2), "{model} {dialect}: {tried}");
+            assert!(tried == attempts || (model == "error-429" && tried == 1), "{model} {dialect}: {tried}");
         }
     }
 }
@@ -389,6 +388,30 @@ async fn the_last_target_is_tried_although_it_rests() {
             assert!(!fake.received().is_empty(), "{model}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_resting_group_is_passed_by_and_tried_when_nothing_else_answers() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "dead", "openai/fake-error-401+id-dead", ""),
+        at(&fake, "well", "openai/fake-ok+id-well", ""),
+    ];
+    let rest = "router_settings: {num_retries: 0, cooldown_time: 60, fallbacks: [{dead: [well]}]}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    for _ in 0..3 {
+        let answer = gateway.chat(&chat("dead", "hi")).await;
+        assert_eq!(answer.expect(200).header("x-litellm-attempted-fallbacks"), "1");
+    }
+    assert_eq!(asked(&fake), ["error-401+id-dead", "ok+id-well", "ok+id-well", "ok+id-well"]);
+    fake.reset();
+    fake.script_next(script("fake-error-500"));
+    let answer = gateway.chat(&chat("dead", "hi")).await;
+    // The fallback failed first, so its error is the call's.
+    answer.expect(500);
+    assert_eq!(asked(&fake), ["ok+id-well", "error-401+id-dead"]);
+    let receipt = gateway.receipt(&answer.headers).await;
+    assert!(reasons(&receipt).contains("rests, so well is asked first"), "{receipt}");
 }
 
 #[tokio::test]

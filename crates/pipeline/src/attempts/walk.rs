@@ -28,6 +28,8 @@ pub(super) struct Leg<'a> {
     pub(super) showing: Cow<'a, Showing>,
     /// The group that the caller asked for.
     pub(super) is_first: bool,
+    /// All of it rest, and another group was tried first.
+    pub(super) passed_by: bool,
     /// More than one deployment is in the group.
     pub(super) siblings: bool,
     /// Tokens of the prompt, where a plan needs them.
@@ -51,6 +53,7 @@ impl<'a> Leg<'a> {
             plan,
             showing: Cow::Borrowed(showing),
             is_first: true,
+            passed_by: false,
             siblings,
             input,
             call,
@@ -116,6 +119,11 @@ impl<'a> Walk<'a> {
         first.map_or_else(|| Error::internal("no group was tried"), |failure| failure.error)
     }
 
+    /// Other groups than the one asked for that were called.
+    pub(super) fn fallbacks(&self) -> usize {
+        self.snapshot.settings.recovery.max_fallbacks - self.left
+    }
+
     /// The leg after one that failed; `None` when there is none. Groups that are passed over say why in the receipt.
     pub(super) fn after(
         &mut self,
@@ -124,20 +132,43 @@ impl<'a> Walk<'a> {
         over: bool,
         ticket: &mut Ticket,
     ) -> Option<Leg<'a>> {
-        let routes = &self.snapshot.routes;
         let may_help = error.origin() != Origin::Caller || error.kind() == Kind::Unsupported;
-        let targets = self.targets(&leg.group, error.kind());
-        self.seen.push(routes.group_name(&leg.group).into());
+        let kind = error.kind();
         self.failures.push(GroupFailure { group: leg.group.clone(), error });
-        if over || !may_help || self.call.control.disable_fallbacks {
+        if over || !may_help {
             return None;
         }
-        for target in targets.iter().rev() {
-            self.queue.push_front(target);
+        self.queue(leg, kind);
+        self.next(ticket)
+    }
+
+    /// A leg to try instead of one whose deployments all rest.
+    pub(super) fn around(&mut self, leg: &Leg<'a>, ticket: &mut Ticket) -> Option<Leg<'a>> {
+        self.queue(leg, Kind::Upstream);
+        self.next(ticket)
+    }
+
+    /// Puts what a group falls back to before all else.
+    fn queue(&mut self, leg: &Leg<'a>, failure: Kind) {
+        let name = self.snapshot.routes.group_name(&leg.group);
+        if !self.has_seen(name) {
+            self.seen.push(name.into());
         }
+        if !self.call.control.disable_fallbacks {
+            for target in self.targets(&leg.group, failure).iter().rev() {
+                self.queue.push_front(target);
+            }
+        }
+    }
+
+    fn has_seen(&self, name: &str) -> bool {
+        self.seen.iter().any(|seen| seen.as_ref() == name)
+    }
+
+    fn next(&mut self, ticket: &mut Ticket) -> Option<Leg<'a>> {
         while let Some(target) = self.queue.pop_front() {
-            let name = routes.group_name(&target.group);
-            if self.seen.iter().any(|seen| seen.as_ref() == name) {
+            let name = self.snapshot.routes.group_name(&target.group);
+            if self.has_seen(name) {
                 continue;
             }
             self.seen.push(name.into());
@@ -178,6 +209,7 @@ impl<'a> Walk<'a> {
             plan,
             showing: Cow::Owned(shown),
             is_first: false,
+            passed_by: false,
             siblings: group.len() > 1,
             input,
             call,
