@@ -207,8 +207,13 @@ impl Run<'_> {
         // Empty until something fails.
         let mut tries: Vec<Try> = Vec::new();
         let (mut tried, mut preferred) = (0_u32, None);
+        let mut last: Option<Error> = None;
         loop {
-            let (index, flight) = self.admit(tier, &tries, preferred, leg).await?;
+            let (index, flight) = match self.admit(tier, &tries, preferred, leg).await {
+                Ok(admitted) => admitted,
+                // What failed says more than that nothing else has room.
+                Err(lost) => return Err(Lost { error: last.unwrap_or(lost.error), ..lost }),
+            };
             let Some(Candidate { deployment, .. }) = tier.get(index) else {
                 return Err(Lost { error: refusal(leg), why: "nothing could be tried", over: false });
             };
@@ -252,6 +257,7 @@ impl Run<'_> {
                 }
             }
             tried += 1;
+            last = Some(error);
         }
     }
 
@@ -299,12 +305,13 @@ impl Run<'_> {
             let terms = policy.terms(deployment, leg.siblings);
             Some(deployment.live(board).begin(&caps, terms, anyway, board_now()))
         };
-        let is_open = |index: &usize| tries.get(*index).is_none_or(|one| !one.closed);
+        // Beside the preferred one only those that have not failed: the others would need a pause.
+        let is_fresh = |index: &usize| tries.get(*index).is_none_or(|one| one.count == 0);
         let mut pause = BUSY_PAUSES.0;
         loop {
             let (mut busy, mut soonest, mut full) = (false, None::<(u64, usize)>, None::<u64>);
-            let others = (0..tier.len()).filter(|index| Some(*index) != preferred);
-            for index in preferred.into_iter().chain(others).filter(is_open) {
+            let others = (0..tier.len()).filter(|index| Some(*index) != preferred).filter(is_fresh);
+            for index in preferred.into_iter().chain(others) {
                 let resting =
                     |millis: u64| soonest.filter(|(least, _)| *least <= millis).or(Some((millis, index)));
                 match begin(index, leg.plan.last_resort) {

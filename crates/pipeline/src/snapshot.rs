@@ -380,17 +380,22 @@ impl Aliases for Config {
 pub(crate) mod tests {
     use super::*;
 
-    /// The first deployment of a configuration.
-    pub(crate) fn deployment_of(text: &str) -> Deployment {
+    /// What a configuration serves.
+    pub(crate) fn snapshot_of(text: &str) -> Snapshot {
         let config = tollway_config::from_str(text, &|_| None).config.unwrap();
-        let snapshot = Snapshot::build(Sources {
+        Snapshot::build(Sources {
             config: &config,
             from_environment: false,
             environment: Arc::new(|_: &str| None),
             catalog: Catalog::builtin(),
             demo: None,
             keyring: Keyring::default(),
-        });
+        })
+    }
+
+    /// The first deployment of a configuration.
+    pub(crate) fn deployment_of(text: &str) -> Deployment {
+        let snapshot = snapshot_of(text);
         (**snapshot.routes.deployments().next().unwrap()).clone()
     }
 }

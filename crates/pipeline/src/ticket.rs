@@ -105,6 +105,12 @@ impl Ticket {
         self.attempts().iter().any(|attempt| attempt.deployment == *deployment && attempt.group == *group)
     }
 
+    /// Who was not tried, so far.
+    #[cfg(test)]
+    pub(crate) fn skipped(&self) -> &[SkippedRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.skipped)
+    }
+
     fn attempts(&self) -> &[AttemptRecord] {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
     }

@@ -294,3 +294,6 @@ fn overridden(call: &Call, target: &Target, max_depth: usize) -> Result<Ask> {
     ask.headers = call.ask.headers.clone();
     Ok(ask)
 }
+
+#[cfg(test)]
+mod tests;
