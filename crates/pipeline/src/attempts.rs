@@ -88,13 +88,14 @@ pub(crate) async fn run(
     // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
     let mut resort = None;
     loop {
-        if leg.plan.last_resort && resort.is_none() && !leg.passed_by {
-            if let Some(next) = walk.around(&leg, run.ticket) {
-                run.pass_by(&leg, &next.group);
-                leg.passed_by = true;
-                resort = Some(std::mem::replace(&mut leg, next));
-                continue;
-            }
+        if leg.plan.last_resort
+            && resort.is_none()
+            && !leg.passed_by
+            && let Some(next) = walk.around(&leg, run.ticket)
+        {
+            run.pass_by(&leg, &next.group);
+            leg.passed_by = true;
+            resort = Some(std::mem::replace(&mut leg, next));
         }
         let lost = match run.leg(&leg, &walk).await {
             Ok((deployment, opened, max_retries)) => {
@@ -398,7 +399,7 @@ impl Run<'_> {
                 Ok(opened)
             }
             Err(error) => {
-                let rest = flight.failed(&error, waits.callers, board_now());
+                let rest = flight.failed(&error, waits.blameless, board_now());
                 record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
                 self.ticket.attempt(record, waited);
                 Err(error)

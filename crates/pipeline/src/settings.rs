@@ -85,7 +85,7 @@ pub struct CallLimits {
 }
 
 /// Zero means "for ever" in the file; a year is long enough.
-fn or_ever(duration: Duration) -> Duration {
+pub(crate) fn or_ever(duration: Duration) -> Duration {
     if duration.is_zero() { Duration::from_secs(365 * 24 * 3600) } else { duration }
 }
 

@@ -13,7 +13,7 @@ use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
 use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
 use crate::caller::{KeyHash, Keyring};
-use crate::settings::Settings;
+use crate::settings::{Settings, or_ever};
 
 /// Reads an environment variable, those of the configuration file first.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -158,8 +158,8 @@ impl Maker {
                 order: params.order.map(i64::from),
                 parallel: params.max_parallel_requests,
             },
-            stream_timeout: params.stream_timeout,
-            timeout: params.timeout,
+            stream_timeout: params.stream_timeout.map(or_ever),
+            timeout: params.timeout.map(or_ever),
             rest: params.cooldown_time,
             tags: params.tags.clone(),
             max_input_tokens: facts.max_input_tokens,

@@ -18,8 +18,9 @@ pub(super) struct Waits {
     pub(super) first_content: Instant,
     /// How long that is, for the message.
     patience: Duration,
-    /// The caller decided how long: when it runs out, the deployment is not to blame.
-    pub(super) callers: bool,
+    /// The caller decided how long, or the call's own time is nearly over: when it runs out, the deployment is not to
+    /// blame.
+    pub(super) blameless: bool,
 }
 
 impl Waits {
@@ -31,10 +32,11 @@ impl Waits {
         let patience = timeouts.first_byte.min(left);
         // A stream goes on after the deadline once it has begun.
         let total = if call.ask.stream { timeouts.total } else { timeouts.total.min(left) };
+        let blameless = callers || left < timeouts.first_byte.min(timeouts.total);
         let timeouts = Timeouts { first_byte: patience, total, ..timeouts };
         // Far deadlines cannot all be told as a moment.
         let first_content = now.checked_add(patience).unwrap_or(deadline);
-        Waits { timeouts, first_content, patience, callers }
+        Waits { timeouts, first_content, patience, blameless }
     }
 
     /// The provider sent headers and then nothing that says anything.
