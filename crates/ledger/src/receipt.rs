@@ -147,8 +147,13 @@ pub enum Outcome {
 /// A deployment that was not tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// Its id.
+    /// The group it was looked at in.
+    pub group: Arc<str>,
+    /// Its id; of a group that was passed over as a whole, the group's name.
     pub deployment: Arc<str>,
+    /// Its place in the plan, where it had one: 1 is the first to be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
     /// Why.
     pub reason: String,
 }
@@ -156,6 +161,8 @@ pub struct SkippedRecord {
 /// One try at one deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
+    /// The model group, as it was asked for; another than the call's is one it fell back to.
+    pub group: Arc<str>,
     /// The deployment's id.
     pub deployment: Arc<str>,
     /// The provider's id.
@@ -171,6 +178,9 @@ pub struct AttemptRecord {
     /// The failure; `None` when it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
+    /// How long the deployment rests because of the failure, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_ms: Option<u64>,
     /// What was done about the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,
