@@ -363,7 +363,8 @@ impl tower_service::Service<Uri> for Route {
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
-        self.io.connected().proxy(self.proxied).extra(self.drained.clone())
+        // What the socket itself would add, its addresses, nobody asks for.
+        Connected::new().proxy(self.proxied).extra(self.drained.clone())
     }
 }
 

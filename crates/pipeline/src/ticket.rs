@@ -92,6 +92,10 @@ impl Ticket {
     pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
         self.waited += waited;
         if let Some(receipt) = &mut self.receipt {
+            // Mostly it is the only one, and receipts are kept.
+            if receipt.attempts.is_empty() {
+                receipt.attempts.reserve_exact(1);
+            }
             receipt.attempts.push(record);
         }
     }
