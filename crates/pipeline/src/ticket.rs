@@ -205,6 +205,10 @@ impl Ticket {
         // A provider that answered an error does not bill it.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
+            // Mostly it is the only one, and receipts are kept.
+            if receipt.attempts.is_empty() {
+                receipt.attempts.reserve_exact(1);
+            }
             receipt.attempts.push(record);
         }
     }
