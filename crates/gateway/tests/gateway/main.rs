@@ -17,6 +17,7 @@ mod bounds;
 mod commands;
 mod configuration;
 mod failover;
+mod database;
 mod faults;
 mod guessing;
 mod hosts;
