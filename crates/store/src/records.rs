@@ -22,6 +22,8 @@ pub trait Record: Clone + Send + Sync + Serialize + for<'de> Deserialize<'de> + 
     const COLUMNS: &'static [&'static str];
     /// How many of the first columns are unique.
     const UNIQUE: usize;
+    /// Are changes told to other processes? Not where nobody remembers records: telling has its price.
+    const ANNOUNCED: bool = true;
 
     /// The primary key.
     fn id(&self) -> &str;
@@ -32,6 +34,20 @@ pub trait Record: Clone + Send + Sync + Serialize + for<'de> Deserialize<'de> + 
     /// Housekeeping.
     fn stamp_mut(&mut self) -> &mut Stamp;
 }
+
+/// The tables of all records.
+pub const TABLES: &[&str] = &[
+    Key::TABLE,
+    Team::TABLE,
+    Membership::TABLE,
+    User::TABLE,
+    Customer::TABLE,
+    Budget::TABLE,
+    Model::TABLE,
+    Grace::TABLE,
+    DeletedKey::TABLE,
+    StoredResponse::TABLE,
+];
 
 /// Who changed a record, and when.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,7 +117,7 @@ pub struct ModelBudget {
 }
 
 macro_rules! record {
-    ($(#[$doc:meta])* $name:ident in $table:literal by $id:ident, unique $unique:literal, columns [$($column:ident: $how:expr),*],
+    ($(#[$doc:meta])* $name:ident in $table:literal by $id:ident, $(announced $announced:literal,)? unique $unique:literal, columns [$($column:ident: $how:expr),*],
      { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -119,6 +135,7 @@ macro_rules! record {
             const TABLE: &'static str = $table;
             const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
             const UNIQUE: usize = $unique;
+            $(const ANNOUNCED: bool = $announced;)?
             fn id(&self) -> &str { &self.$id }
             fn columns(&self) -> Vec<Option<String>> {
                 vec![$({ let column: fn(&$name) -> Option<String> = $how; column(self) }),*]
@@ -340,7 +357,7 @@ record! {
 
 record! {
     /// A key that was deleted, for the history of its calls.
-    DeletedKey in "deleted_keys" by id, unique 0, columns [token: |gone| Some(gone.token.clone()), team_id: |gone| gone.team_id.clone(), user_id: |gone| gone.user_id.clone()], {
+    DeletedKey in "deleted_keys" by id, announced false, unique 0, columns [token: |gone| Some(gone.token.clone()), team_id: |gone| gone.team_id.clone(), user_id: |gone| gone.user_id.clone()], {
         /// [`Key::id`].
         id: String,
         /// [`Key::token`].
@@ -360,7 +377,7 @@ record! {
 
 record! {
     /// An answer of the Responses API, kept for `previous_response_id` and retrieval.
-    StoredResponse in "responses" by id, unique 0, columns [owner: |response| Some(response.owner.clone()), expires: |response| Some(format!("{:020}", response.expires))], {
+    StoredResponse in "responses" by id, announced false, unique 0, columns [owner: |response| Some(response.owner.clone()), expires: |response| Some(format!("{:020}", response.expires))], {
         /// The id handed out.
         id: String,
         /// [`Key::id`] of the key that made it, or `admin`: nobody else may see it.

@@ -123,7 +123,7 @@ pub trait Audit: Send + Sync {
     async fn verify(&self) -> StoreResult<Option<i64>>;
 }
 
-/// A record that changed.
+/// A record that changed, or, with an empty table, the news that any may have ([`Change::everything`]).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// Grows with every change in the store.
@@ -136,11 +136,24 @@ pub struct Change {
     pub tokens: Vec<String>,
 }
 
+impl Change {
+    /// Changes were missed: whatever is remembered of any record may be old.
+    pub fn everything(sequence: i64) -> Change {
+        Change { sequence, table: String::new(), id: String::new(), tokens: Vec::new() }
+    }
+
+    /// Does it say that changes were missed?
+    pub fn is_everything(&self) -> bool {
+        self.table.is_empty()
+    }
+}
+
 /// News of changes, those of other processes included: every insert, update and delete of a record leaves one.
 #[async_trait]
 pub trait Changes: Send + Sync {
     /// Waits until there is a change after `sequence`, or `patience` has passed, and returns all there are (bounded;
-    /// ask again). On PostgreSQL a notification wakes it, and it looks once a second behind that.
+    /// ask again). On PostgreSQL a notification wakes it, and it looks once a second behind that. Who is so far behind
+    /// that changes are gone already gets one [`Change::everything`] with the latest sequence.
     async fn after(&self, sequence: i64, patience: std::time::Duration) -> StoreResult<Vec<Change>>;
     /// The latest sequence.
     async fn latest(&self) -> StoreResult<i64>;

@@ -24,6 +24,7 @@ mod route;
 mod schema;
 mod script;
 mod serve;
+pub mod services;
 mod socket;
 mod tokens;
 
