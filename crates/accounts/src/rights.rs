@@ -237,7 +237,10 @@ impl Grant {
         if rights.contains(&self.right) {
             return Ok(());
         }
-        Err(Error::internal(format!("a route used the right `{}` for something else", self.right.rule().name)))
+        Err(Error::internal(format!(
+            "a route used the right `{}` for something else",
+            self.right.rule().name
+        )))
     }
 
     /// The right.
@@ -312,7 +315,8 @@ pub fn authorize(
     if let Some(key) = &principal.key
         && !key_permits(key, right, pattern, path)
     {
-        let message = format!("this key is not allowed to call {path}; it may call {}", allowed(key).join(", "));
+        let message =
+            format!("this key is not allowed to call {path}; it may call {}", allowed(key).join(", "));
         return Err(Error::new(Kind::Permission, message).with_provider(None, Some(ROUTE_NOT_ALLOWED.into())));
     }
     let scope = match reach(principal.role, right) {
@@ -365,12 +369,14 @@ fn actor(principal: &Principal) -> Actor {
 }
 
 fn denied(principal: &Principal, path: &str) -> Error {
-    let user = principal.key.as_ref().and_then(|key| key.user_id.as_deref()).map_or_else(String::new, |user| {
-        let shown: String = user.chars().take(2).collect();
-        format!(" (user {shown}***)")
-    });
+    let user =
+        principal.key.as_ref().and_then(|key| key.user_id.as_deref()).map_or_else(String::new, |user| {
+            let shown: String = user.chars().take(2).collect();
+            format!(" (user {shown}***)")
+        });
     let role = principal.role.name();
-    let message = format!("Authentication Error, {path} is not for the role `{role}`{user}; ask an administrator");
+    let message =
+        format!("Authentication Error, {path} is not for the role `{role}`{user}; ask an administrator");
     Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
 }
 
@@ -414,7 +420,8 @@ pub fn preset(key_type: Option<&str>) -> &'static [&'static str] {
 
 /// Is this a group's name that `allowed_routes` may hold?
 pub fn is_group(name: &str) -> bool {
-    TABLE.iter().any(|rule| rule.groups.contains(&name)) || matches!(name, "anthropic_routes" | "google_routes")
+    TABLE.iter().any(|rule| rule.groups.contains(&name))
+        || matches!(name, "anthropic_routes" | "google_routes")
 }
 
 fn in_group(group: &str, right: Right, pattern: &str) -> bool {

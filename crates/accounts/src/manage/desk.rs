@@ -1,14 +1,15 @@
-//! The one way to change a record: through a desk, which writes the audit log.
+//! The one way to change a record: through a desk, which writes the audit log in the same transaction.
 //!
 //! Services hold desks and no shelves, so a change that leaves no entry cannot be written down. An entry tells what
 //! changed and no secret: hashes of keys are cut short, and whatever looks like a credential is starred.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tollway_model::{Error, Kind, Result};
+use tollway_model::{Kind, Result};
 use tollway_store::records::{Millis, Record};
-use tollway_store::{Audit, AuditEntry, Page, Query, Shelf, StoreError};
+use tollway_store::{AuditEntry, Page, Query, Shelf, Store, Writer};
 
 use super::errors::stored;
 use crate::rights::Actor;
@@ -18,17 +19,15 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// Reads and changes the records of one table.
 pub(crate) struct Desk<R: Record> {
+    store: Store,
     shelf: Shelf<R>,
-    audit: Arc<dyn Audit>,
     clock: Clock,
+    record: PhantomData<R>,
 }
 
-/// How often an entry of the audit log is tried before the change is reported without one.
-const TRIES: u32 = 5;
-
 impl<R: Record> Desk<R> {
-    pub(crate) fn new(shelf: Shelf<R>, audit: Arc<dyn Audit>, clock: Clock) -> Desk<R> {
-        Desk { shelf, audit, clock }
+    pub(crate) fn new(store: &Store, clock: Clock) -> Desk<R> {
+        Desk { store: store.clone(), shelf: store.shelf(), clock, record: PhantomData }
     }
 
     pub(crate) async fn get(&self, id: &str) -> Result<Option<R>> {
@@ -66,34 +65,62 @@ impl<R: Record> Desk<R> {
         stamp.updated_at = stamp.created_at;
         stamp.created_by = Some(actor.id.clone());
         stamp.updated_by = stamp.created_by.clone();
-        let record = self.shelf.insert(record).await.map_err(stored)?;
-        self.enter(actor, "created", None, Some(&record)).await?;
-        Ok(record)
+        let entry = self.entry(actor, "created", None, Some(&record));
+        self.commit(entry, |writer| {
+            let record = record.clone();
+            async move { writer.insert(record).await }
+        })
+        .await
     }
 
     /// Replaces `before` by `after`, which was made from it. What did not change is not written.
     pub(crate) async fn change(&self, actor: &Actor, action: &str, before: &R, mut after: R) -> Result<R> {
-        if differences(before, &after).0.is_empty() && differences(&after, before).0.is_empty() {
+        let (was, is) = (fields(before), fields(&after));
+        if was == is {
             return Ok(after);
         }
         let stamp = after.stamp_mut();
         stamp.updated_at = (self.clock)();
         stamp.updated_by = Some(actor.id.clone());
-        let after = self.shelf.update(after).await.map_err(stored)?;
-        self.enter(actor, action, Some(before), Some(&after)).await?;
-        Ok(after)
+        let entry = self.entry(actor, action, Some(before), Some(&after));
+        self.commit(entry, |writer| {
+            let after = after.clone();
+            async move { writer.update(after).await }
+        })
+        .await
     }
 
-    /// Takes records away.
-    pub(crate) async fn remove(&self, actor: &Actor, ids: &[&str]) -> Result<Vec<R>> {
-        let removed = self.shelf.delete(ids).await.map_err(stored)?;
-        for record in &removed {
-            self.enter(actor, "deleted", Some(record), None).await?;
-        }
-        Ok(removed)
+    /// Takes a record away; `None` when it is gone already.
+    pub(crate) async fn remove(&self, actor: &Actor, record: &R) -> Result<()> {
+        let id = record.id().to_owned();
+        let entry = self.entry(actor, "deleted", Some(record), None);
+        self.commit(entry, |writer| {
+            let id = id.clone();
+            async move { writer.delete::<R>(&[&id]).await }
+        })
+        .await
+        .map(drop)
     }
 
-    async fn enter(&self, actor: &Actor, action: &str, before: Option<&R>, after: Option<&R>) -> Result<()> {
+    /// Makes a change and its entry in the audit log, both or neither.
+    async fn commit<T, F, W>(&self, entry: AuditEntry, work: F) -> Result<T>
+    where
+        T: Send,
+        F: Fn(Writer) -> W + Send + Sync,
+        W: Future<Output = tollway_store::StoreResult<T>> + Send,
+    {
+        let both = self.store.write(|writer| {
+            let (work, entry) = (work(writer.clone()), entry.clone());
+            async move {
+                let done = work.await?;
+                writer.audit(entry).await?;
+                Ok(done)
+            }
+        });
+        both.await.map_err(stored)
+    }
+
+    fn entry(&self, actor: &Actor, action: &str, before: Option<&R>, after: Option<&R>) -> AuditEntry {
         let id = before.or(after).map(|record| record.id().to_owned()).unwrap_or_default();
         let (was, is) = match (before, after) {
             (Some(before), Some(after)) => {
@@ -102,7 +129,7 @@ impl<R: Record> Desk<R> {
             }
             (before, after) => (before.map(whole), after.map(whole)),
         };
-        let entry = AuditEntry {
+        AuditEntry {
             at: (self.clock)(),
             actor: actor.id.clone(),
             actor_key: actor.key.clone(),
@@ -113,25 +140,8 @@ impl<R: Record> Desk<R> {
             before: was.map(|map| Value::Object(map).to_string()),
             after: is.map(|map| Value::Object(map).to_string()),
             ..AuditEntry::default()
-        };
-        for _ in 0..TRIES {
-            match self.audit.append(entry.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(StoreError::Conflict { .. } | StoreError::Unavailable(_)) => {}
-                Err(other) => return Err(unrecorded(&entry, &other)),
-            }
         }
-        Err(unrecorded(&entry, &StoreError::Unavailable("the audit log".to_owned())))
     }
-}
-
-/// The change is made, and cannot be taken back without another entry: whoever asked is told, and the log keeps it.
-fn unrecorded(entry: &AuditEntry, error: &StoreError) -> Error {
-    tracing::error!(
-        table = entry.table, id = entry.id, action = entry.action, actor = entry.actor, %error,
-        "a change was made that the audit log could not take"
-    );
-    Error::new(Kind::Unavailable, "the change was made, and the audit log could not be written; see the log")
 }
 
 /// Runs `work` again while someone else changes the same record: edits of different fields both count.
@@ -183,8 +193,11 @@ fn is_empty(value: &Value) -> bool {
 /// What it was and what it became, of the fields that differ.
 fn differences<R: Record>(before: &R, after: &R) -> (Map<String, Value>, Map<String, Value>) {
     let (mut was, mut is) = (fields(before), fields(after));
-    let same: Vec<String> =
-        was.iter().filter(|(name, value)| is.get(*name) == Some(value)).map(|(name, _)| name.clone()).collect();
+    let same: Vec<String> = was
+        .iter()
+        .filter(|(name, value)| is.get(*name) == Some(value))
+        .map(|(name, _)| name.clone())
+        .collect();
     for name in &same {
         was.shift_remove(name);
         is.shift_remove(name);
@@ -224,7 +237,8 @@ fn star_within(value: &mut Value) {
 /// Names under which credentials are kept. Counts of tokens and names of keys are none.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let tells = ["api_key", "apikey", "secret", "password", "credential", "authorization", "private", "access_key"];
+    let tells =
+        ["api_key", "apikey", "secret", "password", "credential", "authorization", "private", "access_key"];
     let ends = ["_key", "_token", "-key", "-token"];
     tells.iter().any(|word| name.contains(word))
         || ends.iter().any(|end| name.ends_with(end))

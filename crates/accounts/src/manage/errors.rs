@@ -35,8 +35,7 @@ pub(crate) fn stored(error: StoreError) -> Error {
             let what = table.trim_end_matches('s');
             bad(&column, format!("another {what} has this `{column}`"))
         }
-        StoreError::Broken(reason) => {
-            Error::internal("the database answered something that cannot be read").with_context("database", reason)
-        }
+        StoreError::Broken(reason) => Error::internal("the database answered something that cannot be read")
+            .with_context("database", reason),
     }
 }

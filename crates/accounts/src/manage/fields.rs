@@ -209,7 +209,11 @@ impl<'de> Deserialize<'de> for Count {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get();
         let whole = match text.split_once('.') {
-            Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0') => whole,
+            Some((whole, fraction))
+                if !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0') =>
+            {
+                whole
+            }
             _ => text,
         };
         // Numbers beyond 2^63 do not survive every database.

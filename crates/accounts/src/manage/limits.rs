@@ -76,7 +76,9 @@ pub struct ModelBudgetFields {
 pub struct ModelMoney(ModelBudgetFields);
 
 impl<'de> Deserialize<'de> for ModelMoney {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<ModelMoney, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<ModelMoney, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         let read = if raw.get().starts_with('{') {
             serde_json::from_str(raw.get())
@@ -132,7 +134,8 @@ impl LimitFields {
         if self.model_max_budget.is_present() {
             let given = self.model_max_budget.get().cloned().unwrap_or_default();
             check_models("model_max_budget", given.keys())?;
-            let budgets = given.into_iter().map(|(model, ModelMoney(budget))| Ok((model, model_budget(budget)?)));
+            let budgets =
+                given.into_iter().map(|(model, ModelMoney(budget))| Ok((model, model_budget(budget)?)));
             limits.model_max_budget = budgets.collect::<Result<_>>()?;
         }
         Ok(())
@@ -153,8 +156,10 @@ impl LimitFields {
                 let message = format!("`budget_limits` has the window `{}` twice", window.budget_duration);
                 return Err(bad("budget_limits", message));
             }
-            windows
-                .push(BudgetLimit { budget_duration: window.budget_duration, max_budget: window.max_budget.0 });
+            windows.push(BudgetLimit {
+                budget_duration: window.budget_duration,
+                max_budget: window.max_budget.0,
+            });
         }
         if !windows.is_empty() {
             limits.budget_started_at.get_or_insert(now);

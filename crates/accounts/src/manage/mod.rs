@@ -28,17 +28,21 @@ use tollway_model::{Money, Result};
 use tollway_store::records::{
     Budget, Customer, DeletedKey, Grace, Key, Limits, Membership, Millis, Model, Team, User,
 };
-use tollway_store::{Audit, Query, Shelf};
+use tollway_store::{Audit, Query, Sealer, Store};
 
 pub use budgets::{BudgetIds, BudgetRequest, DeleteBudget};
-pub use customers::{CustomerIds, CustomerRequest, NewCustomer};
+pub use customers::{CustomerFields, CustomerIds, CustomerRequest, NewCustomer};
 pub use desk::Clock;
-pub use keys::{BulkKeys, DeleteKeys, GenerateKey, KeyNames, OneKey, RegenerateKey, UpdateKey};
-pub use models::{ModelId, ModelRequest, NewModel};
+pub use keys::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, RegenerateKey, UpdateKey};
+pub use limits::{LimitFields, ModelBudgetFields, ModelMoney, WindowBudget};
+pub use models::{ModelId, ModelRequest, NewModel, OpenModel};
 pub use params::Params;
 pub use secret::{generate as generate_key, hash as hash_key, is_mistyped};
-pub use teams::{AddMembers, NewTeam, OneTeam, RemoveMember, TeamIds, TeamModels, TeamRequest, UpdateMember};
-pub use users::{NewUser, UserIds, UserRequest};
+pub use teams::{
+    AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,
+    UpdateMember,
+};
+pub use users::{Joining, NewUser, UserFields, UserIds, UserRequest};
 
 use crate::principal::{Principal, Role};
 use crate::rights::{self, Grant, Right};
@@ -73,30 +77,6 @@ pub struct Figures {
     pub by_model: BTreeMap<String, Money>,
 }
 
-/// Seals the secrets of stored models.
-pub trait Seal: Send + Sync {
-    /// Seals `text`; `place` is bound to it, so that it opens nowhere else.
-    fn seal(&self, place: &str, text: &str) -> Result<String>;
-    /// Opens what [`Seal::seal`] made for the same place.
-    fn open(&self, place: &str, sealed: &str) -> Result<String>;
-}
-
-/// The tables that management changes.
-#[derive(Clone)]
-#[expect(missing_docs, reason = "each is the table of its record")]
-pub struct Shelves {
-    pub keys: Shelf<Key>,
-    pub teams: Shelf<Team>,
-    pub memberships: Shelf<Membership>,
-    pub users: Shelf<User>,
-    pub customers: Shelf<Customer>,
-    pub budgets: Shelf<Budget>,
-    pub models: Shelf<Model>,
-    pub graces: Shelf<Grace>,
-    pub deleted_keys: Shelf<DeletedKey>,
-    pub audit: Arc<dyn Audit>,
-}
-
 /// The management of accounts and models.
 pub struct Management {
     keys: Desk<Key>,
@@ -110,7 +90,7 @@ pub struct Management {
     deleted_keys: Desk<DeletedKey>,
     audit: Arc<dyn Audit>,
     spend: Arc<dyn Spend>,
-    seal: Arc<dyn Seal>,
+    sealer: Arc<Sealer>,
     clock: Clock,
 }
 
@@ -121,27 +101,21 @@ impl std::fmt::Debug for Management {
 }
 
 impl Management {
-    /// Manages what is on `shelves`.
-    pub fn new(shelves: Shelves, spend: Arc<dyn Spend>, seal: Arc<dyn Seal>, clock: Clock) -> Management {
-        let audit = shelves.audit;
-        macro_rules! desk {
-            ($shelf:ident) => {
-                Desk::new(shelves.$shelf, audit.clone(), clock.clone())
-            };
-        }
+    /// Manages what is in `store`; secrets of models are sealed with `sealer`.
+    pub fn new(store: &Store, sealer: Arc<Sealer>, spend: Arc<dyn Spend>, clock: Clock) -> Management {
         Management {
-            keys: desk!(keys),
-            teams: desk!(teams),
-            memberships: desk!(memberships),
-            users: desk!(users),
-            customers: desk!(customers),
-            budgets: desk!(budgets),
-            models: desk!(models),
-            graces: desk!(graces),
-            deleted_keys: desk!(deleted_keys),
-            audit,
+            keys: Desk::new(store, clock.clone()),
+            teams: Desk::new(store, clock.clone()),
+            memberships: Desk::new(store, clock.clone()),
+            users: Desk::new(store, clock.clone()),
+            customers: Desk::new(store, clock.clone()),
+            budgets: Desk::new(store, clock.clone()),
+            models: Desk::new(store, clock.clone()),
+            graces: Desk::new(store, clock.clone()),
+            deleted_keys: Desk::new(store, clock.clone()),
+            audit: store.audit(),
             spend,
-            seal,
+            sealer,
             clock,
         }
     }

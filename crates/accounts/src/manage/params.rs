@@ -63,8 +63,12 @@ impl Params {
     pub(crate) fn flag(&self, name: &str) -> Result<bool> {
         match self.text(name)? {
             None => Ok(false),
-            Some(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on") => Ok(true),
-            Some(text) if matches!(text.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off") => Ok(false),
+            Some(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on") => {
+                Ok(true)
+            }
+            Some(text) if matches!(text.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off") => {
+                Ok(false)
+            }
             Some(_) => Err(bad(name, format!("the parameter `{name}` is `true` or `false`"))),
         }
     }
@@ -74,7 +78,9 @@ impl Params {
             None => Ok(usual),
             Some(text) => text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
                 let message = format!("the parameter `{name}` is a whole number from 1 to {most}");
-                Error::invalid_at(name, message).with_status(422).with_provider(None, Some("bad_request_error".into()))
+                Error::invalid_at(name, message)
+                    .with_status(422)
+                    .with_provider(None, Some("bad_request_error".into()))
             }),
         }
     }

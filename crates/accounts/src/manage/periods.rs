@@ -29,7 +29,10 @@ const LONGEST: i64 = 10 * 366 * 24 * 3_600_000;
 pub(crate) fn parse(field: &str, text: &str) -> Result<Period> {
     let wrong = || {
         let shown: String = text.chars().take(40).collect();
-        bad(field, format!("`{field}`: `{shown}` is not a duration; write `30s`, `15m`, `24h`, `7d`, `2w` or `1mo`"))
+        bad(
+            field,
+            format!("`{field}`: `{shown}` is not a duration; write `30s`, `15m`, `24h`, `7d`, `2w` or `1mo`"),
+        )
     };
     match text {
         "daily" => return Ok(Period::Day),
@@ -83,7 +86,8 @@ impl Period {
             }
             _ => (today, 1.day()),
         };
-        let millis = |date: jiff::civil::Date| Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
+        let millis =
+            |date: jiff::civil::Date| Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
         Some((millis(first)?, millis(first.checked_add(span).ok()?)?))
     }
 
@@ -114,7 +118,8 @@ pub(crate) fn iso(at: Option<Millis>) -> Value {
 pub(crate) fn read_time(field: &str, text: &str) -> Result<Millis> {
     let text = text.trim();
     let with_zone = text.parse::<Timestamp>().ok();
-    let without = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
+    let without =
+        || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
     with_zone.or_else(without).map(Timestamp::as_millisecond).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
         bad(field, format!("`{field}`: `{shown}` is not a time; write `2026-12-31T23:59:59Z`"))
@@ -128,7 +133,8 @@ mod tests {
     const NOW: Millis = 1_795_170_600_000; // 2026-11-20T10:30:00Z, a Friday
 
     fn check(text: &str, expected: Option<(&str, &str)>) {
-        let window = parse("budget_duration", text).ok().map(|period| period.window(NOW, Some(NOW - 3_600_000)));
+        let window =
+            parse("budget_duration", text).ok().map(|period| period.window(NOW, Some(NOW - 3_600_000)));
         let shown = window.map(|(begins, ends)| (iso(Some(begins)), iso(Some(ends))));
         let expected = expected.map(|(begins, ends)| (json!(begins), json!(ends)));
         assert_eq!(shown, expected, "{text}");
@@ -143,7 +149,9 @@ mod tests {
         check("weekly", Some(("2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z")));
         check("1mo", Some(("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z")));
         check("3mo", Some(("2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z")));
-        for wrong in ["", "s", "-1", "0d", "1y", "1.5h", "d1", "99999999999999999999s", "4000d", "'; DROP", "1 d"] {
+        for wrong in
+            ["", "s", "-1", "0d", "1y", "1.5h", "d1", "99999999999999999999s", "4000d", "'; DROP", "1 d"]
+        {
             check(wrong, None);
         }
     }

@@ -72,8 +72,20 @@ impl Management {
     pub async fn key_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::KeyList])?;
         params.allow(&[
-            "page", "size", "user_id", "team_id", "key_hash", "key_alias", "search", "substring_matching",
-            "return_full_object", "include_team_keys", "sort_by", "sort_order", "status", "expand",
+            "page",
+            "size",
+            "user_id",
+            "team_id",
+            "key_hash",
+            "key_alias",
+            "search",
+            "substring_matching",
+            "return_full_object",
+            "include_team_keys",
+            "sort_by",
+            "sort_order",
+            "status",
+            "expand",
         ])?;
         let paging = params.paging("size", 10, 100)?;
         match params.text("status")? {

@@ -9,8 +9,8 @@ use tollway_model::{Error, Kind, Result, Secret};
 use tollway_store::Query;
 use tollway_store::records::{DeletedKey, Grace, Key, Team, User};
 
-pub(crate) use request::{KeyFields, REFUSED, check_aliases, put_free, put_name, put_names};
-pub use request::{BulkKeys, DeleteKeys, GenerateKey, KeyNames, OneKey, RegenerateKey, UpdateKey};
+pub use request::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, RegenerateKey, UpdateKey};
+pub(crate) use request::{check_aliases, put_free, put_name, put_names};
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
@@ -83,7 +83,9 @@ impl Management {
         if grant.right() != Right::KeyServiceAccount && !fields.user_id.is_present() {
             key.user_id = match grant.scope() {
                 Scope::Own(own) => own.user.clone(),
-                Scope::All if key.team_id.is_none() && grant.actor().is_user => Some(grant.actor().id.clone()),
+                Scope::All if key.team_id.is_none() && grant.actor().is_user => {
+                    Some(grant.actor().id.clone())
+                }
                 Scope::All => None,
             };
         }
@@ -93,6 +95,13 @@ impl Management {
         self.ensure_user(grant, &key).await?;
         let key = self.keys.create(grant.actor(), key).await?;
         Ok((key, secret))
+    }
+
+    /// Would a key with these fields be made?
+    pub(crate) async fn check_key(&self, fields: &KeyFields) -> Result<()> {
+        let mut key = Key::default();
+        fields.apply(&mut key, self.now())?;
+        self.check_references(None, &key).await
     }
 
     /// A key that the caller chose: nobody else's, now or before.
@@ -107,7 +116,10 @@ impl Management {
             return Err(bad(field, message));
         }
         if secret::is_mistyped(text) {
-            return Err(bad(field, format!("`{field}`: keys that begin with `sk-tw-` are made by the gateway")));
+            return Err(bad(
+                field,
+                format!("`{field}`: keys that begin with `sk-tw-` are made by the gateway"),
+            ));
         }
         let token = secret::hash(text);
         if self.keys.find("token", &token).await?.is_some() || self.graces.get(&token).await?.is_some() {
@@ -235,10 +247,8 @@ impl Management {
 
     async fn end_graces(&self, grant: &Grant, key_id: &str) -> Result<()> {
         let query = Query { equal: vec![("key_id", Some(key_id.to_owned()))], ..Query::default() };
-        let graces = self.graces.all(query).await?;
-        let ids: Vec<&str> = graces.iter().map(|grace| grace.token.as_str()).collect();
-        if !ids.is_empty() {
-            self.graces.remove(grant.actor(), &ids).await?;
+        for grace in self.graces.all(query).await? {
+            self.graces.remove(grant.actor(), &grace).await?;
         }
         Ok(())
     }
@@ -291,7 +301,7 @@ impl Management {
                 self.deleted_keys.create(grant.actor(), gone).await?;
             }
             self.end_graces(grant, &key.id).await?;
-            self.keys.remove(grant.actor(), &[&key.id]).await?;
+            self.keys.remove(grant.actor(), &key).await?;
         }
         Ok(())
     }
@@ -348,7 +358,11 @@ impl Management {
             (None, Some(team)) => own.admin_of.contains(team) || grant.right() == Right::KeyServiceAccount,
             _ => false,
         };
-        if allowed { Ok(()) } else { Err(forbidden("user_id", "you may make and give keys only to yourself")) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(forbidden("user_id", "you may make and give keys only to yourself"))
+        }
     }
 
     async fn is_member(&self, team: &str, user: &str) -> Result<bool> {
@@ -380,7 +394,10 @@ impl Management {
         if let Some(alias) = changed(before.and_then(|key| key.key_alias.as_ref()), after.key_alias.as_ref())
             && self.keys.find("key_alias", alias).await?.is_some_and(|other| other.id != after.id)
         {
-            return Err(bad("key_alias", format!("another key is called `{alias}`; names of keys are unique")));
+            return Err(bad(
+                "key_alias",
+                format!("another key is called `{alias}`; names of keys are unique"),
+            ));
         }
         Ok(())
     }
@@ -408,7 +425,8 @@ impl Management {
             }
             let is_own_making = before.stamp.created_by.as_deref() == Some(grant.actor().id.as_str());
             if !is_own_making && !is_admin && !same_bounds(before, after) {
-                let message = "limits, models and routes of this key were set by someone else; ask an administrator";
+                let message =
+                    "limits, models and routes of this key were set by someone else; ask an administrator";
                 return Err(forbidden("key", message));
             }
             if before.temp_budget_increase != after.temp_budget_increase && !is_admin {

@@ -15,7 +15,7 @@ use crate::manage::periods;
 use crate::rights;
 
 /// LiteLLM's fields of keys that have no effect here.
-pub(crate) const REFUSED: &[(&str, &str)] = &[
+const REFUSED: &[(&str, &str)] = &[
     ("spend", "is what the ledger says; it cannot be set"),
     ("token", "is the hash of the key; it cannot be set"),
     ("expires", "follows from `duration`"),
@@ -221,8 +221,9 @@ impl KeyFields {
                 .iter()
                 .find(|route| !route.starts_with('/') && route.as_str() != "*" && !rights::is_group(route))
             {
-                let message =
-                    format!("`allowed_routes`: `{wrong}` is neither a path nor a group such as `llm_api_routes`");
+                let message = format!(
+                    "`allowed_routes`: `{wrong}` is neither a path nor a group such as `llm_api_routes`"
+                );
                 return Err(bad("allowed_routes", message));
             }
             key.allowed_routes = routes;

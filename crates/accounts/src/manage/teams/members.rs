@@ -12,7 +12,7 @@ use crate::manage::desk::patiently;
 use crate::manage::errors::{bad, not_found};
 use crate::manage::fields::{Field, MAX_ITEMS, Request as _, check_name};
 use crate::manage::limits::{LimitFields, dollars};
-use crate::manage::{Management, limits, secret, users};
+use crate::manage::{Figures, Management, limits, secret, users};
 use crate::rights::{Grant, Right};
 
 impl Management {
@@ -20,7 +20,8 @@ impl Management {
     pub async fn member_add(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
         grant.demand(&[Right::TeamMembers])?;
         let request = AddMembers::parse(body)?;
-        let team = self.team_within(grant, request.team_id.get().map(String::as_str).unwrap_or_default()).await?;
+        let team =
+            self.team_within(grant, request.team_id.get().map(String::as_str).unwrap_or_default()).await?;
         let members = request.member.get().cloned().map(super::OneOrMany::into_vec).unwrap_or_default();
         if members.is_empty() || members.len() > MAX_ITEMS {
             return Err(bad("member", format!("`member` names 1 to {MAX_ITEMS} users")));
@@ -38,7 +39,12 @@ impl Management {
         let (mut added_users, mut added) = (Vec::new(), Vec::new());
         for member in &members {
             let (user, membership) = self.add_member(grant, &team, member, &own).await?;
-            added_users.push(users::show(&user, &Default::default(), self.now()));
+            // A team's admin may add anyone, and learns nothing of them by it.
+            added_users.push(if grant.is_all() {
+                Value::Object(users::show(&user, &Figures::default(), self.now()))
+            } else {
+                json!({ "user_id": user.user_id, "user_email": member.user_email })
+            });
             added.push(self.show_membership(&membership).await);
         }
         let mut shown = self.show_team(&team).await?;
@@ -48,7 +54,7 @@ impl Management {
     }
 
     /// Adds one member.
-    pub(super) async fn add_member(
+    pub(crate) async fn add_member(
         &self,
         grant: &Grant,
         team: &Team,
@@ -66,7 +72,7 @@ impl Management {
             id,
             team_id: team.team_id.clone(),
             user_id: user.user_id.clone(),
-            user_email: member.user_email.clone().or_else(|| user.user_email.clone()),
+            user_email: member.user_email.clone(),
             role: member.role.clone(),
             limits: limits.clone(),
             ..Membership::default()
@@ -95,10 +101,14 @@ impl Management {
 
     /// The only user with this address. Of several, none is meant.
     async fn user_by_email(&self, email: &str) -> Result<Option<User>> {
-        let query = Query { equal: vec![("user_email", Some(email.to_owned()))], limit: 2, ..Query::default() };
+        let query =
+            Query { equal: vec![("user_email", Some(email.to_owned()))], limit: 2, ..Query::default() };
         let mut page = self.users.list(&query).await?;
         if page.records.len() > 1 {
-            return Err(bad("user_email", format!("several users have the address `{email}`; name one by `user_id`")));
+            return Err(bad(
+                "user_email",
+                format!("several users have the address `{email}`; name one by `user_id`"),
+            ));
         }
         Ok(page.records.pop())
     }
@@ -153,7 +163,7 @@ impl Management {
         };
         // Keys first: whoever is out of the team must not call with them.
         self.delete_keys(grant, self.keys.all(query).await?).await?;
-        self.memberships.remove(grant.actor(), &[&membership.id]).await?;
+        self.memberships.remove(grant.actor(), &membership).await?;
         Ok(Value::Object(self.show_team(&team).await?))
     }
 
@@ -169,12 +179,14 @@ impl Management {
         let mut found = members.into_iter().filter(wanted);
         match (found.next(), found.next()) {
             (Some(member), None) => Ok(member),
-            (Some(_), Some(_)) => Err(bad("user_email", "several members have this address; name one by `user_id`")),
+            (Some(_), Some(_)) => {
+                Err(bad("user_email", "several members have this address; name one by `user_id`"))
+            }
             (None, _) => Err(not_found("user_id", "this user is not in the team")),
         }
     }
 
-    pub(super) async fn members_of(&self, team: &str) -> Result<Vec<Membership>> {
+    pub(crate) async fn members_of(&self, team: &str) -> Result<Vec<Membership>> {
         self.memberships
             .all(Query { equal: vec![("team_id", Some(team.to_owned()))], ..Query::default() })
             .await

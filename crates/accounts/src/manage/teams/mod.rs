@@ -10,7 +10,8 @@ use tollway_store::Query;
 use tollway_store::records::{Budget, Limits, Team};
 
 pub use request::{
-    AddMembers, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest, UpdateMember,
+    AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,
+    UpdateMember,
 };
 
 use super::desk::patiently;
@@ -20,7 +21,8 @@ use super::limits::dollars;
 use super::periods::iso;
 use super::{Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
-use request::{ADMINS_MAY, Member, PERMISSIONS, check_team_id};
+
+use request::{ADMINS_MAY, PERMISSIONS, check_team_id};
 
 fn unknown_team(id: &str) -> Error {
     let shown: String = id.chars().take(80).collect();
@@ -42,11 +44,18 @@ impl Management {
         }
         let mut members = request.members_with_roles.get().cloned().unwrap_or_default();
         if members.len() > MAX_ITEMS {
-            return Err(bad("members_with_roles", format!("a team is made with at most {MAX_ITEMS} members")));
+            return Err(bad(
+                "members_with_roles",
+                format!("a team is made with at most {MAX_ITEMS} members"),
+            ));
         }
         let creator = grant.actor();
         if creator.is_user && !members.iter().any(|member| member.user_id.as_ref() == Some(&creator.id)) {
-            members.push(Member { user_id: Some(creator.id.clone()), user_email: None, role: "admin".into() });
+            members.push(Member {
+                user_id: Some(creator.id.clone()),
+                user_email: None,
+                role: "admin".into(),
+            });
         }
         let mut team = Team {
             team_id,
@@ -72,8 +81,10 @@ impl Management {
         if !grant.is_all() {
             let given = TeamFields::names().into_iter().filter(|name| request.fields.has(name));
             if let Some(name) = given.into_iter().find(|name| !ADMINS_MAY.contains(name)) {
-                let message =
-                    format!("`{name}` is for the gateway's administrators; a team's admin changes {}", ADMINS_MAY.join(", "));
+                let message = format!(
+                    "`{name}` is for the gateway's administrators; a team's admin changes {}",
+                    ADMINS_MAY.join(", ")
+                );
                 return Err(forbidden(name, message));
             }
         }
@@ -220,15 +231,17 @@ impl Management {
         for id in &ids {
             let of_team = Query { equal: vec![("team_id", Some(id.clone()))], ..Query::default() };
             self.delete_keys(grant, self.keys.all(of_team).await?).await?;
-            let members = self.members_of(id).await?;
-            let members: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
-            if !members.is_empty() {
-                self.memberships.remove(grant.actor(), &members).await?;
+            for member in self.members_of(id).await? {
+                self.memberships.remove(grant.actor(), &member).await?;
             }
-            for team in self.teams.remove(grant.actor(), &[id]).await? {
-                if let Some(budget) = &team.team_member_budget_id {
-                    self.budgets.remove(grant.actor(), &[budget]).await?;
-                }
+            let team = self.team_within(grant, id).await?;
+            self.teams.remove(grant.actor(), &team).await?;
+            let budget = match &team.team_member_budget_id {
+                Some(budget) => self.budgets.get(budget).await?,
+                None => None,
+            };
+            if let Some(budget) = budget {
+                self.budgets.remove(grant.actor(), &budget).await?;
             }
         }
         Ok(json!({ "deleted_teams": ids }))

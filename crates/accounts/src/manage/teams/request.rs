@@ -204,8 +204,14 @@ request! {
 
 /// What the admin of a team may change of it; the rest binds it and is for the gateway's administrators.
 pub(super) const ADMINS_MAY: &[&str] = &[
-    "team_alias", "metadata", "tags", "team_member_permissions", "team_member_budget",
-    "team_member_budget_duration", "team_member_rpm_limit", "team_member_tpm_limit",
+    "team_alias",
+    "metadata",
+    "tags",
+    "team_member_permissions",
+    "team_member_budget",
+    "team_member_budget_duration",
+    "team_member_rpm_limit",
+    "team_member_tpm_limit",
 ];
 
 impl TeamFields {
@@ -222,7 +228,8 @@ impl TeamFields {
         if let Some(permissions) = self.team_member_permissions.get()
             && let Some(wrong) = permissions.iter().find(|one| !is_permission(one))
         {
-            let message = format!("`team_member_permissions`: `{wrong}` is none of {}", PERMISSIONS.join(", "));
+            let message =
+                format!("`team_member_permissions`: `{wrong}` is none of {}", PERMISSIONS.join(", "));
             return Err(bad("team_member_permissions", message));
         }
         self.team_member_permissions.fill(&mut team.team_member_permissions);
@@ -252,8 +259,14 @@ impl TeamFields {
 
 /// What members may be permitted.
 pub(super) const PERMISSIONS: &[&str] = &[
-    "/key/generate", "/key/service-account/generate", "/key/update", "/key/delete", "/key/info", "/key/list",
-    "/key/block", "/key/regenerate",
+    "/key/generate",
+    "/key/service-account/generate",
+    "/key/update",
+    "/key/delete",
+    "/key/info",
+    "/key/list",
+    "/key/block",
+    "/key/regenerate",
 ];
 
 fn is_permission(name: &str) -> bool {
