@@ -182,8 +182,8 @@ rights! {
     Spend "spend" [All All Own Own Own Own] Admin, ["management_routes" "spend_tracking_routes"];
     /// Spend of everyone.
     GlobalSpend "global_spend" [All All No No No No] Nothing, ["management_routes" "global_spend_tracking_routes"];
-    /// Receipts of one's own calls.
-    Receipts "receipts" [All All Own Own Own Own] Admin, ["management_routes" "spend_tracking_routes"];
+    /// Receipts of everyone's calls.
+    Receipts "receipts" [All All No No No No] Nothing, ["management_routes" "spend_tracking_routes"];
     /// The audit log.
     Audit "audit" [All All No No No No] Nothing, ["management_routes"];
     /// Read the configuration again.
@@ -312,6 +312,17 @@ pub fn authorize(
     pattern: &str,
     path: &str,
 ) -> Result<Grant> {
+    permits(principal, right, pattern, path)?;
+    let scope = match reach(principal.role, right) {
+        Reach::No => return Err(denied(principal, path)),
+        Reach::All => Scope::All,
+        Reach::Own => Scope::Own(own(principal, memberships)),
+    };
+    Ok(Grant { right, scope, actor: actor(principal) })
+}
+
+/// May `principal` use `right` at all? For calls, which need no grant: what they reach is decided by model and limits.
+pub fn permits(principal: &Principal, right: Right, pattern: &str, path: &str) -> Result<()> {
     if let Some(key) = &principal.key
         && !key_permits(key, right, pattern, path)
     {
@@ -319,12 +330,10 @@ pub fn authorize(
             format!("this key is not allowed to call {path}; it may call {}", allowed(key).join(", "));
         return Err(Error::new(Kind::Permission, message).with_provider(None, Some(ROUTE_NOT_ALLOWED.into())));
     }
-    let scope = match reach(principal.role, right) {
-        Reach::No => return Err(denied(principal, path)),
-        Reach::All => Scope::All,
-        Reach::Own => Scope::Own(own(principal, memberships)),
-    };
-    Ok(Grant { right, scope, actor: actor(principal) })
+    match reach(principal.role, right) {
+        Reach::No => Err(denied(principal, path)),
+        Reach::Own | Reach::All => Ok(()),
+    }
 }
 
 /// How far `role` reaches with `right`.

@@ -5,6 +5,7 @@ use tollway_model::Result;
 use tollway_store::AuditEntry;
 
 use super::errors::stored;
+use super::params::names;
 use super::periods::iso;
 use super::{Management, Params};
 use crate::rights::{Grant, Right};
@@ -13,7 +14,7 @@ impl Management {
     /// `GET /audit`: entries, newest first, of `table_name` and `object_id` where given.
     pub async fn audit_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::Audit])?;
-        params.allow(&["page", "page_size", "table_name", "object_id"])?;
+        params.allow(names::AUDIT)?;
         let paging = params.paging("page_size", 50, 1000)?;
         let (table, id) = (params.text("table_name")?, params.text("object_id")?);
         let offset = (paging.page - 1).saturating_mul(paging.size);

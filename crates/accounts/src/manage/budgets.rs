@@ -10,6 +10,7 @@ use super::errors::{bad, not_found};
 use super::fields::{NOT_BUILT, Request as _, check_name, request};
 use super::keys::put_names;
 use super::limits::LimitFields;
+use super::params::names;
 use super::periods::iso;
 use super::{Management, Params, limits, secret};
 use crate::rights::{Grant, Right};
@@ -101,7 +102,7 @@ impl Management {
     /// `GET /budget/list`
     pub async fn budget_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::BudgetRead])?;
-        params.allow(&[])?;
+        params.allow(names::BUDGET_LIST)?;
         let budgets = self.budgets.all(Query::default()).await?;
         let now = self.now();
         Ok(json!(budgets.iter().map(|budget| show(budget, now)).collect::<Vec<_>>()))

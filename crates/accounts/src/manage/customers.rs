@@ -11,6 +11,7 @@ use super::errors::{bad, not_found};
 use super::fields::{NOT_BUILT, Request as _, check_name, request};
 use super::keys::{put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
+use super::params::names;
 use super::periods::iso;
 use super::{Management, Params, budgets, limits};
 use crate::rights::{Grant, Right};
@@ -126,7 +127,7 @@ impl Management {
     /// `GET /customer/info`
     pub async fn customer_info(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::CustomerRead])?;
-        params.allow(&["end_user_id"])?;
+        params.allow(names::CUSTOMER_INFO)?;
         let id = params.text("end_user_id")?;
         let id = id.ok_or_else(|| bad("end_user_id", "name a customer: `/customer/info?end_user_id=…`"))?;
         self.show_customer(&self.customer(id).await?).await
@@ -135,7 +136,7 @@ impl Management {
     /// `GET /customer/list`: every customer, or a page with `page` and `page_size`.
     pub async fn customer_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::CustomerRead])?;
-        params.allow(&["page", "page_size"])?;
+        params.allow(names::CUSTOMER_LIST)?;
         let customers = if params.text("page")?.is_some() || params.text("page_size")?.is_some() {
             let mut query = Query::default();
             params.paging("page_size", 100, 1000)?.cut(&mut query);

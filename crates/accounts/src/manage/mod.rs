@@ -36,7 +36,7 @@ pub use desk::Clock;
 pub use keys::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, RegenerateKey, UpdateKey};
 pub use limits::{LimitFields, ModelBudgetFields, ModelMoney, WindowBudget};
 pub use models::{ModelId, ModelRequest, NewModel, OpenModel};
-pub use params::Params;
+pub use params::{Paging, Params, names};
 pub use secret::{generate as generate_key, hash as hash_key, is_mistyped};
 pub use teams::{
     AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,

@@ -8,17 +8,73 @@ use tollway_store::Query;
 
 use super::errors::bad;
 
+/// The parameters that each list and look-up knows.
+pub mod names {
+    /// Of the route of this name.
+    pub const KEY_INFO: &[&str] = &["key"];
+    /// Of the route of this name.
+    pub const KEY_LIST: &[&str] = &[
+        "page",
+        "size",
+        "user_id",
+        "team_id",
+        "key_hash",
+        "key_alias",
+        "search",
+        "substring_matching",
+        "return_full_object",
+        "include_team_keys",
+        "sort_by",
+        "sort_order",
+        "status",
+        "expand",
+    ];
+    /// Of the route of this name.
+    pub const KEY_ALIASES: &[&str] = &["page", "size", "search", "team_id"];
+    /// Of the route of this name.
+    pub const TEAM_INFO: &[&str] = &["team_id", "key_limit"];
+    /// Of the route of this name.
+    pub const TEAM_LIST: &[&str] = &["user_id"];
+    /// Of the route of this name.
+    pub const TEAM_PAGES: &[&str] =
+        &["user_id", "team_id", "team_alias", "page", "page_size", "sort_by", "sort_order"];
+    /// Of the route of this name.
+    pub const TEAM_PERMISSIONS: &[&str] = &["team_id"];
+    /// Of the route of this name.
+    pub const USER_INFO: &[&str] = &["user_id"];
+    /// Of the route of this name.
+    pub const USER_LIST: &[&str] = &[
+        "user_ids",
+        "sso_user_ids",
+        "user_email",
+        "search",
+        "team",
+        "page",
+        "page_size",
+        "sort_by",
+        "sort_order",
+    ];
+    /// Of the route of this name.
+    pub const CUSTOMER_INFO: &[&str] = &["end_user_id"];
+    /// Of the route of this name.
+    pub const CUSTOMER_LIST: &[&str] = &["page", "page_size"];
+    /// Of the route of this name.
+    pub const BUDGET_LIST: &[&str] = &[];
+    /// Of the route of this name.
+    pub const AUDIT: &[&str] = &["page", "page_size", "table_name", "object_id"];
+}
+
 /// The parameters after `?`, decoded.
 #[derive(Debug, Clone, Default)]
 pub struct Params(BTreeMap<String, Vec<String>>);
 
 /// A page that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Paging {
+pub struct Paging {
     /// From 1.
-    pub(crate) page: u64,
+    pub page: u64,
     /// Entries of a page.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Params {
@@ -32,7 +88,7 @@ impl Params {
     }
 
     /// Refuses names that the route does not know. `key` may be there always: it is how some clients present their key.
-    pub(crate) fn allow(&self, names: &[&str]) -> Result<()> {
+    pub fn allow(&self, names: &[&str]) -> Result<()> {
         match self.0.keys().find(|name| !names.contains(&name.as_str()) && *name != "key") {
             None => Ok(()),
             Some(name) => {
@@ -45,7 +101,7 @@ impl Params {
     }
 
     /// The value of a parameter; an empty one is none.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>> {
+    pub fn text(&self, name: &str) -> Result<Option<&str>> {
         match self.0.get(name).map(Vec::as_slice) {
             None => Ok(None),
             Some([one]) => Ok(Some(one.as_str()).filter(|text| !text.is_empty())),
@@ -54,13 +110,13 @@ impl Params {
     }
 
     /// Values of a parameter that may come several times, or be separated by commas.
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+    pub fn list(&self, name: &str) -> Vec<String> {
         let values = self.0.get(name).into_iter().flatten();
         values.flat_map(|value| value.split(',')).filter(|text| !text.is_empty()).map(str::to_owned).collect()
     }
 
     /// A yes or no.
-    pub(crate) fn flag(&self, name: &str) -> Result<bool> {
+    pub fn flag(&self, name: &str) -> Result<bool> {
         match self.text(name)? {
             None => Ok(false),
             Some(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on") => {
@@ -86,7 +142,7 @@ impl Params {
     }
 
     /// `page` and the size of a page, at most `most`.
-    pub(crate) fn paging(&self, size: &str, usual: u64, most: u64) -> Result<Paging> {
+    pub fn paging(&self, size: &str, usual: u64, most: u64) -> Result<Paging> {
         Ok(Paging { page: self.number("page", 1, 1_000_000_000)?, size: self.number(size, usual, most)? })
     }
 
@@ -116,7 +172,7 @@ impl Paging {
     }
 
     /// How many pages `total` entries are.
-    pub(crate) fn pages(self, total: u64) -> u64 {
+    pub fn pages(self, total: u64) -> u64 {
         total.div_ceil(self.size)
     }
 }

@@ -13,6 +13,7 @@ use super::errors::{bad, forbidden, not_found};
 use super::fields::{Field, Item, MAX_ITEMS, NOT_BUILT, Request as _, check_name, request};
 use super::keys::{KeyFields, put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
+use super::params::names;
 use super::periods::iso;
 use super::teams::Member;
 use super::{Figures, Management, Params, limits, secret};
@@ -261,7 +262,7 @@ impl Management {
     /// `GET /user/info`: a user with its keys and teams; without `user_id`, oneself.
     pub async fn user_info(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::UserInfo])?;
-        params.allow(&["user_id"])?;
+        params.allow(names::USER_INFO)?;
         let id = match (params.text("user_id")?, grant.scope()) {
             (Some(id), _) => id.to_owned(),
             (None, Scope::Own(own)) => own.user.clone().ok_or_else(|| unknown_user(""))?,
@@ -289,7 +290,7 @@ impl Management {
     /// `GET /v2/user/info`: a user alone.
     pub async fn user_info_alone(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::UserInfo])?;
-        params.allow(&["user_id"])?;
+        params.allow(names::USER_INFO)?;
         let id = match (params.text("user_id")?, grant.scope()) {
             (Some(id), _) => id.to_owned(),
             (None, Scope::Own(own)) => own.user.clone().unwrap_or_default(),
@@ -302,17 +303,7 @@ impl Management {
     /// `GET /user/list`: users in pages.
     pub async fn user_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::UserList])?;
-        params.allow(&[
-            "user_ids",
-            "sso_user_ids",
-            "user_email",
-            "search",
-            "team",
-            "page",
-            "page_size",
-            "sort_by",
-            "sort_order",
-        ])?;
+        params.allow(names::USER_LIST)?;
         let paging = params.paging("page_size", 25, 100)?;
         let mut query = Query::default();
         let sorts = [("created_at", "created_at"), ("user_id", "id"), ("user_email", "user_email")];

@@ -10,7 +10,7 @@ use tollway_store::records::{DeletedKey, Key};
 use super::{KeyNames, unknown_key};
 use crate::manage::errors::bad;
 use crate::manage::fields::Request as _;
-use crate::manage::params::Paging;
+use crate::manage::params::{Paging, names};
 use crate::manage::{Management, Params, secret};
 use crate::rights::{Grant, Right, Scope};
 
@@ -30,7 +30,7 @@ impl Management {
     /// `GET /key/info`: a key, or without `?key=` the one that asks.
     pub async fn key_info(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::KeyInfo])?;
-        params.allow(&["key"])?;
+        params.allow(names::KEY_INFO)?;
         let key = match (params.text("key")?, grant.scope()) {
             (Some(asked), _) => self.key_within(grant, &secret::token_of(asked)).await?,
             (None, Scope::Own(own)) => match &own.key {
@@ -71,22 +71,7 @@ impl Management {
     /// `GET /key/list`: hashes, or whole objects with `return_full_object`.
     pub async fn key_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::KeyList])?;
-        params.allow(&[
-            "page",
-            "size",
-            "user_id",
-            "team_id",
-            "key_hash",
-            "key_alias",
-            "search",
-            "substring_matching",
-            "return_full_object",
-            "include_team_keys",
-            "sort_by",
-            "sort_order",
-            "status",
-            "expand",
-        ])?;
+        params.allow(names::KEY_LIST)?;
         let paging = params.paging("size", 10, 100)?;
         match params.text("status")? {
             None => {}
@@ -107,7 +92,7 @@ impl Management {
     /// `GET /key/aliases`: the names of keys.
     pub async fn key_aliases(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::KeyList])?;
-        params.allow(&["page", "size", "search", "team_id"])?;
+        params.allow(names::KEY_ALIASES)?;
         let paging = params.paging("size", 50, 100)?;
         let (keys, total) = self.found(grant, params, paging).await?;
         let names: Vec<&String> = keys.iter().filter_map(|key| key.key_alias.as_ref()).collect();

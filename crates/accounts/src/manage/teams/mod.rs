@@ -18,6 +18,7 @@ use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
 use super::fields::{MAX_ITEMS, OneOrMany, Request as _, check_names};
 use super::limits::dollars;
+use super::params::names;
 use super::periods::iso;
 use super::{Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
@@ -121,7 +122,7 @@ impl Management {
     /// `GET /team/info`: a team with its members and keys.
     pub async fn team_info(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::TeamInfo])?;
-        params.allow(&["team_id", "key_limit"])?;
+        params.allow(names::TEAM_INFO)?;
         let id = match (params.text("team_id")?, grant.scope()) {
             (Some(id), _) => id.to_owned(),
             (None, Scope::Own(own)) if own.member_of.len() == 1 => {
@@ -156,7 +157,7 @@ impl Management {
     /// `GET /team/list`: the caller's teams; every one for administrators.
     pub async fn team_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::TeamList])?;
-        params.allow(&["user_id"])?;
+        params.allow(names::TEAM_LIST)?;
         let mut query = Query::default();
         if !self.narrow(grant, params.text("user_id")?, &mut query).await? {
             return Ok(json!([]));
@@ -171,7 +172,7 @@ impl Management {
     /// `GET /v2/team/list`: the same, in pages.
     pub async fn team_pages(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::TeamList])?;
-        params.allow(&["user_id", "team_id", "team_alias", "page", "page_size", "sort_by", "sort_order"])?;
+        params.allow(names::TEAM_PAGES)?;
         let paging = params.paging("page_size", 10, 100)?;
         let mut query = Query::default();
         let sorts = [("created_at", "created_at"), ("team_alias", "team_alias"), ("team_id", "id")];
@@ -285,7 +286,7 @@ impl Management {
     /// `GET /team/permissions_list`: what plain members may do with the team's keys.
     pub async fn team_permissions(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::TeamInfo])?;
-        params.allow(&["team_id"])?;
+        params.allow(names::TEAM_PERMISSIONS)?;
         let team = self.team_within(grant, params.text("team_id")?.unwrap_or_default()).await?;
         Ok(json!({
             "team_id": team.team_id, "team_member_permissions": team.team_member_permissions,
