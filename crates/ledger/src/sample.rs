@@ -100,7 +100,11 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
     let master = key == 0;
     let team = key % 7;
     Who {
-        token: format!("{:064x}", u128::from(key) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1).into(),
+        token: format!(
+            "{:064x}",
+            u128::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) + 1
+        )
+        .into(),
         key: (!master).then(|| format!("key-{key}").into()),
         key_alias: (key % 3 == 0 && !master).then(|| format!("alias {key}").into()),
         user: (key % 5 != 0).then(|| format!("user-{}", key % 11).into()),
