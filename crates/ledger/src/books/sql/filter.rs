@@ -18,10 +18,10 @@ impl Conditions {
         Conditions { texts: Vec::new(), values }
     }
 
-    /// `@` in the text becomes the parameter.
+    /// `{}` in the text becomes the parameter.
     pub(super) fn add(&mut self, text: &str, value: impl Into<Value>) {
         self.values.push(value.into());
-        self.texts.push(text.replace('@', &format!("${}", self.values.len())));
+        self.texts.push(text.replace("{}", &format!("${}", self.values.len())));
     }
 
     pub(super) fn plain(&mut self, text: &str) {
@@ -45,10 +45,10 @@ impl Conditions {
 
     pub(super) fn range(&mut self, range: Range) {
         if let Some(from) = range.from {
-            self.add("at >= @", from);
+            self.add("at >= {}", from);
         }
         if let Some(until) = range.until {
-            self.add("at < @", until);
+            self.add("at < {}", until);
         }
     }
 
@@ -63,18 +63,18 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
     let mut found = Conditions::default();
     found.range(filter.range);
     for (text, value) in [
-        ("token = @", &filter.token),
-        ("key_id = @", &filter.key),
-        ("user_id = @", &filter.user),
-        ("team_id = @", &filter.team),
-        ("organization_id = @", &filter.organization),
-        ("customer_id = @", &filter.customer),
-        ("model = @", &filter.model),
-        ("model_group = @", &filter.model_group),
-        ("provider = @", &filter.provider),
-        ("deployment = @", &filter.deployment),
-        ("session_id = @", &filter.session),
-        ("(id = @ OR call_id = @)", &filter.call),
+        ("token = {}", &filter.token),
+        ("key_id = {}", &filter.key),
+        ("user_id = {}", &filter.user),
+        ("team_id = {}", &filter.team),
+        ("organization_id = {}", &filter.organization),
+        ("customer_id = {}", &filter.customer),
+        ("model = {}", &filter.model),
+        ("model_group = {}", &filter.model_group),
+        ("provider = {}", &filter.provider),
+        ("deployment = {}", &filter.deployment),
+        ("session_id = {}", &filter.session),
+        ("(id = {} OR call_id = {})", &filter.call),
         (has_tag(dialect), &filter.tag),
     ] {
         found.maybe(text, value.as_deref());
@@ -86,16 +86,16 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
         None => {}
     }
     if let Some(min) = filter.min {
-        found.add("COALESCE(nanos, 0) >= @", min.nanos());
+        found.add("COALESCE(nanos, 0) >= {}", min.nanos());
     }
     if let Some(max) = filter.max {
-        found.add("COALESCE(nanos, 0) <= @", max.nanos());
+        found.add("COALESCE(nanos, 0) <= {}", max.nanos());
     }
     if let Some(place) = after {
         // The first is what the index understands.
-        found.add("at <= @", place.at);
+        found.add("at <= {}", place.at);
         let at = found.values.len();
-        found.add(&format!("(at < ${at} OR id < @)"), place.id.as_str());
+        found.add(&format!("(at < ${at} OR id < {{}})"), place.id.as_str());
     }
     found
 }
@@ -103,9 +103,11 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
 fn has_tag(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => {
-            "tags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(receipts.tags) AS tag WHERE tag.value = @)"
+            "tags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(receipts.tags) AS tag WHERE tag.value = {})"
         }
-        Dialect::Postgres => "tags IS NOT NULL AND CAST(tags AS JSONB) @> jsonb_build_array(CAST(@ AS TEXT))",
+        Dialect::Postgres => {
+            "tags IS NOT NULL AND CAST(tags AS JSONB) @> jsonb_build_array(CAST({} AS TEXT))"
+        }
     }
 }
 
@@ -113,9 +115,9 @@ fn has_tag(dialect: Dialect) -> &'static str {
 pub(super) fn days(filter: &DayFilter) -> Conditions {
     let (of, ids) = filter.of.name_and_ids();
     let mut found = Conditions::default();
-    found.add("of_kind = @", of);
-    found.add("day >= @", filter.days.0);
-    found.add("day <= @", filter.days.1);
+    found.add("of_kind = {}", of);
+    found.add("day >= {}", filter.days.0);
+    found.add("day <= {}", filter.days.1);
     for (column, list) in [
         ("of_id", ids),
         ("key_id", &filter.keys),

@@ -143,21 +143,21 @@ impl Parts {
         let of_id = |column: &'static str| id.clone().map(|id| (column, id.into()));
         let (from, expression) = filter::scope_of(dialect, kind);
         let mut hours = vec![
-            ("scope = @", name.into()),
-            ("hour >= @", self.hours.0.into()),
-            ("hour < @", self.hours.1.into()),
+            ("scope = {}", name.into()),
+            ("hour >= {}", self.hours.0.into()),
+            ("hour < {}", self.hours.1.into()),
         ];
-        hours.extend(of_id("id = @"));
+        hours.extend(of_id("id = {}"));
         let hours = conditions(hours);
         let mut text = format!("SELECT id, nanos, calls, unknown FROM spend{hours}");
         for (begin, end) in &self.rest {
-            let is_id = format!("{expression} = @");
-            let mut receipts = vec![("at >= @", (*begin).into()), ("at < @", (*end).into())];
+            let is_id = format!("{expression} = {{}}");
+            let mut receipts = vec![("at >= {}", (*begin).into()), ("at < {}", (*end).into())];
             receipts.extend(id.clone().map(|id| (is_id.as_str(), id.into())));
             let receipts = conditions(receipts);
             let mut adjustments =
-                vec![("scope = @", name.into()), ("at >= @", (*begin).into()), ("at < @", (*end).into())];
-            adjustments.extend(of_id("scope_id = @"));
+                vec![("scope = {}", name.into()), ("at >= {}", (*begin).into()), ("at < {}", (*end).into())];
+            adjustments.extend(of_id("scope_id = {}"));
             let adjustments = conditions(adjustments);
             text.push_str(&format!(
                 " UNION ALL SELECT {expression}, COALESCE(nanos, 0), 1, unknown FROM {from}{receipts} AND {expression} IS NOT NULL \
