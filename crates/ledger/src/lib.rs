@@ -7,6 +7,7 @@
 pub mod books;
 mod journal;
 mod ledger;
+pub mod litellm;
 mod opening;
 mod options;
 mod receipt;

@@ -271,7 +271,7 @@ fn a_full_journal_keeps_receipts_in_memory_and_writes_them_when_there_is_room() 
 #[test]
 fn calls_go_on_over_a_full_journal_when_told_so() {
     let directory = tempfile::tempdir().unwrap();
-    let (ledger, _) = open(&directory, Options { total_bytes: 100, on_full: OnFull::Serve, ..options() });
+    let (ledger, _) = open(&directory, Options { total_bytes: 10, on_full: OnFull::Serve, ..options() });
     ledger.settled(&sample::receipt(1));
     assert!(ledger.is_full() && !ledger.refuses());
 }
