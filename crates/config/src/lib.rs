@@ -45,5 +45,8 @@ pub use model_list::{Credential, Deployment, LitellmParams, Mode, ModelInfo};
 pub use reference::{json_schema, reference_markdown};
 pub use router::{Alias, RouterSettings, Strategy};
 pub use source::Place;
-pub use tollway::{CallLimits, Limits, Log, LogFormat, Receipts, Timeouts, Tollway};
+pub use tollway::{
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Timeouts, Tollway,
+    WhenFull,
+};
 pub use values::{ByteSize, Decimal};

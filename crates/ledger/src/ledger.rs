@@ -39,6 +39,10 @@ pub(crate) struct Progress {
     /// Stretches of the journal that could not be read.
     damaged: AtomicU64,
     error: Mutex<Option<String>>,
+    /// Receipts that were ever taken, those of earlier processes included.
+    taken: AtomicU64,
+    /// Someone waits for the shipper.
+    hurry: tokio::sync::Notify,
 }
 
 /// Why a journal cannot be opened.
@@ -121,6 +125,7 @@ impl Ledger {
         Flusher::start(&journal).map_err(failed)?;
         let progress = Progress::default();
         progress.waiting.store(recovered.unshipped, Ordering::Relaxed);
+        progress.taken.store(recovered.unshipped, Ordering::Relaxed);
         progress.damaged.store(recovered.damaged, Ordering::Relaxed);
         let shared = Shared { journal, options, adopted: Mutex::new(adopted), progress };
         let ledger = Ledger { shared: Arc::new(shared) };
@@ -174,6 +179,17 @@ impl Ledger {
         self.shared.progress.shipped.load(Ordering::Acquire)
     }
 
+    /// Waits until everything that was settled before this moment is in the store, by this or an earlier process. Waits
+    /// for ever while the store takes nothing: bound it.
+    pub async fn caught_up(&self) {
+        let progress = &self.shared.progress;
+        let target = progress.taken.load(Ordering::Acquire);
+        while progress.taken.load(Ordering::Acquire) - progress.waiting.load(Ordering::Acquire) < target {
+            progress.hurry.notify_one();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
     /// The journal takes no receipts: the disk is full, or too much waits for the store.
     pub fn is_full(&self) -> bool {
         self.shared.journal.is_stuck()
@@ -224,6 +240,7 @@ impl Drop for Shared {
 
 impl Progress {
     fn added(&self, at: i64) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
         if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
             self.oldest_at.store(at, Ordering::Relaxed);
         }
@@ -244,6 +261,11 @@ impl Progress {
 
     pub(crate) fn reached(&self, sequence: u64) {
         self.shipped.store(sequence, Ordering::Release);
+    }
+
+    /// Returns when someone waits for the shipper.
+    pub(crate) async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// The store took nothing.

@@ -57,6 +57,7 @@ impl<'a> Opening<'a> {
             surface: self.surface,
             operation: self.operation,
             model: self.model.into_owned(),
+            group: None,
             stream: self.stream,
             who: self.who.into_owned(),
             outcome: Outcome::Interrupted,

@@ -25,6 +25,9 @@ pub struct Receipt {
     pub operation: Operation,
     /// The model as the caller named it.
     pub model: String,
+    /// The model group it was routed to, where the caller's name for it was an alias of its key or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Answered as a stream.
     pub stream: bool,
     /// Who called, and for whom.
@@ -292,11 +295,14 @@ struct Ring {
 impl Receipts {
     /// Keeps the latest `capacity` receipts.
     pub fn new(capacity: usize) -> Receipts {
-        Receipts { capacity: capacity.max(1), ring: Mutex::default() }
+        Receipts { capacity, ring: Mutex::default() }
     }
 
     /// Adds a receipt; the oldest goes when the ring is full.
     pub fn record(&self, receipt: Receipt) {
+        if self.capacity == 0 {
+            return;
+        }
         let receipt = Arc::new(receipt);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.order.len() >= self.capacity

@@ -45,6 +45,7 @@ pub fn receipt(number: u64) -> Receipt {
         surface: if random(13) % 3 == 0 { Dialect::Anthropic } else { Dialect::OpenaiChat },
         operation: Operation::Chat,
         model: format!("group-{model}"),
+        group: (random(30) % 9 == 0).then(|| "group".to_owned()),
         stream: random(14) % 2 == 0,
         who: who(&random),
         outcome,

@@ -112,7 +112,13 @@ impl Shipper {
             match (ended, stopping) {
                 (true, true) if !moved => return,
                 // Batches grow while it waits, and cost less a receipt.
-                (true, false) => self.sleep(pause).await,
+                (true, false) => {
+                    let ledger = self.ledger.clone();
+                    tokio::select! {
+                        () = self.sleep(pause) => {}
+                        () = ledger.shared().progress.hurried() => {}
+                    }
+                }
                 _ => {}
             }
         }
@@ -268,7 +274,7 @@ impl Shipper {
         }
     }
 
-    /// Waits, or until `stop` changes.
+    /// Waits; less long when `stop` changes.
     async fn sleep(&mut self, pause: Duration) {
         let changed = async {
             // Without anyone who could say stop, only time passes.

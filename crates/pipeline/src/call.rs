@@ -10,6 +10,7 @@ use tollway_model::{Dialect, Error, Kind, Notices, Operation, Result};
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
 
+use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::settings::CallLimits;
 
@@ -28,6 +29,8 @@ pub struct Call {
     pub ask: Ask,
     /// What the client asks of the gateway itself.
     pub control: Control,
+    /// For whom it is made.
+    pub attribution: Attribution,
     /// Show usage in the stream.
     pub include_usage: bool,
     /// What reading the request already changed.
@@ -135,6 +138,7 @@ impl Call {
         let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
         check_size(&envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
+        let attribution = Attribution::read(surface.dialect, headers, &envelope);
         let model = match surface.model {
             Some(model) => model,
             None => read_model(&envelope)?,
@@ -154,6 +158,7 @@ impl Call {
             at: unix_millis(),
             ask,
             control,
+            attribution,
             include_usage,
             notices,
         })

@@ -12,10 +12,11 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Deployment, Plan, plan};
 use tollway_wire::{Framing, codec};
 
+use crate::admission::{self, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Dice, Won};
 use crate::call::Call;
-use crate::caller::{Caller, Role};
+use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
@@ -30,6 +31,7 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) transport: Transport,
     receipts: Arc<Receipts>,
+    services: Arc<Services>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -45,11 +47,17 @@ impl Drop for Place {
 
 impl Gateway {
     /// A gateway that serves `snapshot`.
-    pub fn new(snapshot: Snapshot, transport: Transport, receipts: usize) -> Arc<Gateway> {
+    pub fn new(
+        snapshot: Snapshot,
+        transport: Transport,
+        receipts: usize,
+        services: Services,
+    ) -> Arc<Gateway> {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
             receipts: Arc::new(Receipts::new(receipts)),
+            services: Arc::new(services),
             in_flight: Arc::default(),
         })
     }
@@ -69,30 +77,69 @@ impl Gateway {
         &self.receipts
     }
 
+    /// What knows callers, limits and books.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Who presents this key? An error is [`Kind::Authentication`], or [`Kind::Unavailable`] while nobody can tell.
+    pub async fn identify(&self, snapshot: &Snapshot, presented: &Presented) -> Result<Caller> {
+        if let Some(master) = snapshot.keyring.master(presented) {
+            return Ok(master.clone());
+        }
+        let Some(directory) = self.services.directory.as_ref().filter(|_| presented.is_virtual) else {
+            return Err(presented.refusal());
+        };
+        let identity = directory.identify(presented.hash).await?;
+        Ok(Caller { identity, key: presented.hash.id() })
+    }
+
     /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
     pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
-        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone(), place);
+        let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         let showing = showing(&call);
         if full {
-            return refuse(&too_many(&snapshot.settings), &call, &caller, ticket);
+            return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let deployments = match self.plan(&snapshot, &call) {
+        let plan = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(plan) => plan,
-            Err(error) => return refuse(&error, &call, &caller, ticket),
+            Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
-        if let Some(local) = count_locally(&call, &deployments) {
+        if let Some(local) = count_locally(&call, &plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
         if !call.ask.stream {
-            let won =
-                attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
+            let won = attempts::run(self, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        self.stream(snapshot, caller, call, deployments, ticket, showing).await
+        self.stream(snapshot, caller, call, plan, ticket, showing).await
+    }
+
+    /// May they, now, and who serves it? The hold is the ticket's from here on.
+    async fn admit(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        call: &Call,
+        ticket: &mut Ticket,
+    ) -> std::result::Result<Plan, Refusal> {
+        let services = &*self.services;
+        if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
+            return Err(books_full().into());
+        }
+        let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
+        ticket.routed(&model);
+        let plan = self.plan(snapshot, call, &model)?;
+        let size = *ticket.size();
+        let customer = customer.as_deref();
+        let hold =
+            admission::reserve(services, snapshot, caller, customer, &model, call, &plan, &size).await?;
+        ticket.admitted(hold);
+        Ok(plan)
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -103,8 +150,7 @@ impl Gateway {
     }
 
     /// Which deployments, in which order? Pure but for the dice.
-    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Plan> {
-        let model = call.ask.model.as_str();
+    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str) -> Result<Plan> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         let mut dice = Dice::seeded(&call.id);
         let plan = plan(&group, &mut || dice.roll());
@@ -160,7 +206,7 @@ impl Gateway {
     fn counted(&self, tokens: Result<u64>, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
         let tokens = match tokens {
             Ok(tokens) => tokens,
-            Err(error) => return refuse(&error, call, caller, ticket),
+            Err(error) => return refuse(error.into(), call, caller, ticket),
         };
         ticket.answered(crate::ticket::Settlement::default());
         let mut out = HeaderMap::with_capacity(8);
@@ -190,6 +236,13 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
                 .await;
         counted.map(|count| count.tokens).map_err(|_| Error::internal("token counting failed"))
     })
+}
+
+/// Money must not be lost: what cannot be booked is not spent.
+fn books_full() -> Error {
+    let message = "the journal of calls is full because the database has been away for long; try again later";
+    Error::new(Kind::Unavailable, message)
+        .with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(30))))
 }
 
 fn too_many(settings: &Settings) -> Error {
@@ -231,15 +284,17 @@ fn reply(
 ) -> Reply {
     let won = match won {
         Ok(won) => won,
-        Err(error) => return refuse(&error, call, caller, ticket),
+        Err(error) => return refuse(error.into(), call, caller, ticket),
     };
     ticket.first_byte();
     let mut out = HeaderMap::with_capacity(24);
     common_headers(&mut out, call);
     deployment_headers(&mut out, &won.deployment, caller, &ticket);
+    let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             json_headers(&mut out);
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
@@ -253,6 +308,7 @@ fn reply(
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
             timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
@@ -262,14 +318,16 @@ fn reply(
     }
 }
 
-fn refuse(error: &Error, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
-    ticket.failed(error, error.status());
-    let mut reply = render_error(error, call.ask.surface);
+fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+    let Refusal { error, headers } = refusal;
+    ticket.failed(&error, error.status());
+    let mut reply = render_error(&error, call.ask.surface);
+    reply.headers.extend(headers);
     if let Some(provider) = ticket.refusal() {
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
-    if caller.role == Role::Admin && ticket.retries() > 0 {
+    if caller.is_admin() && ticket.retries() > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
     }
     reply
@@ -313,7 +371,7 @@ fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Cal
         set(out, headers::RETRIES, HeaderValue::from(ticket.retries()));
     }
     // Where a deployment is, is the operator's business only.
-    if caller.role == Role::Admin
+    if caller.is_admin()
         && let Some(endpoint) = deployment.endpoint()
     {
         set(out, headers::MODEL_API_BASE, endpoint.base());

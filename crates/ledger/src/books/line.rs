@@ -72,7 +72,7 @@ impl<'a> Line<'a> {
             organization: some(&who.organization),
             customer: some(&who.customer),
             model: last.map(|attempt| attempt.model.as_ref().into()),
-            model_group: receipt.model.as_str().into(),
+            model_group: receipt.group.as_deref().unwrap_or(&receipt.model).into(),
             provider: last.map(|attempt| attempt.provider.as_ref().into()),
             deployment: last.map(|attempt| attempt.deployment.as_ref().into()),
             surface: receipt.surface.name().into(),
@@ -133,6 +133,9 @@ pub(crate) struct Detail<'a> {
     error: Option<Cow<'a, ErrorRecord>>,
     #[serde(rename = "ov")]
     overhead_us: u64,
+    /// The caller's name for the model, where it was another than the group's.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "mo")]
+    asked: Option<Cow<'a, str>>,
     /// The cost record said so itself.
     #[serde(skip_serializing_if = "std::ops::Not::not", rename = "es")]
     estimated: bool,
@@ -242,6 +245,7 @@ impl<'a> Detail<'a> {
             lines: Cow::Borrowed(&receipt.cost.lines),
             error: receipt.error.as_ref().map(Cow::Borrowed),
             overhead_us: receipt.timing.overhead_us,
+            asked: receipt.group.as_ref().map(|_| Cow::Borrowed(receipt.model.as_str())),
             estimated: receipt.cost.estimated,
         }
     }
@@ -264,7 +268,8 @@ pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
         at: line.at,
         surface: Dialect::from_name(&line.surface).unwrap_or(Dialect::OpenaiChat),
         operation: operation(&line.operation),
-        model: line.model_group.into_owned(),
+        group: detail.asked.as_ref().map(|_| line.model_group.as_ref().to_owned()),
+        model: detail.asked.unwrap_or(line.model_group).into_owned(),
         stream: line.stream,
         who: Who {
             token: Arc::from(line.token.as_ref()),

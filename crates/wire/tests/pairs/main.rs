@@ -7,6 +7,7 @@
 mod answers;
 mod errors;
 mod requests;
+mod responses;
 mod sessions;
 mod signatures;
 mod streams;
