@@ -78,6 +78,7 @@ struct Text {
     count: u32,
     /// The inside of a list.
     logprobs: Vec<u8>,
+    signature: Option<Signature>,
 }
 
 #[derive(Default)]
@@ -314,6 +315,7 @@ impl Encoder {
                 }
                 None => self.lost.push("a source without a URL has no place in the Responses API"),
             },
+            (Open::Text(said), Delta::Signature(new)) => said.signature = Some(new.clone()),
             (Open::Refusal(text), Delta::Text(more)) => {
                 text.push_str(more);
                 self.content_frame("response.refusal.delta", bytes, |map| map.str("delta", more));
@@ -396,12 +398,15 @@ impl Encoder {
     fn close(&mut self, bytes: &mut Vec<u8>) {
         let Some((_, open)) = self.current.take() else { return };
         match open {
-            Open::Text(Text { text, annotations, logprobs, .. }) => {
+            Open::Text(Text { text, annotations, logprobs, signature, .. }) => {
                 self.content_frame("response.output_text.done", bytes, |map| {
                     map.str("text", &text);
                     raw_list("logprobs", &logprobs, map);
                 });
                 self.end_content(&written(|map| output_text(&text, &annotations, &logprobs, map)), bytes);
+                if let Some(signature) = signature {
+                    self.sign_text(&signature, bytes);
+                }
             }
             Open::Refusal(text) => {
                 self.content_frame("response.refusal.done", bytes, |map| map.str("refusal", &text));
@@ -422,6 +427,15 @@ impl Encoder {
             add(&mut message.parts, part);
             message.count += 1;
         }
+    }
+
+    /// Messages have no place for state: an item of nothing else follows the text, and comes back with it.
+    fn sign_text(&mut self, signature: &Signature, bytes: &mut Vec<u8>) {
+        self.end_message(None, bytes);
+        let (id, place) = self.place("rs");
+        self.add_item(place, &reasoning(&id, "", None), bytes);
+        let item = reasoning(&id, "", Some(&state::write_text(signature)));
+        self.end_item(place, &item, bytes);
     }
 
     fn end_thought(&mut self, mut thought: Thought, bytes: &mut Vec<u8>) {
