@@ -235,9 +235,7 @@ impl StreamEncoder for Encoder {
             | Event::PartEnd { choice: 1.., .. }
             | Event::Logprobs { choice: 1.., .. }
             | Event::Finish { choice: 1.., .. } => {
-                if self.lost.last() != Some(&MORE_ANSWERS) {
-                    self.lost.push(MORE_ANSWERS);
-                }
+                self.lose("further answers are left out: a response is one");
             }
             Event::PartStart { part, kind, .. } => {
                 if self.current.is_none() {
@@ -284,9 +282,14 @@ impl StreamEncoder for Encoder {
     }
 }
 
-const MORE_ANSWERS: &str = "further answers are left out: a response is one";
-
 impl Encoder {
+    /// This dialect has no place for something.
+    fn lose(&mut self, what: &'static str) {
+        if !self.lost.contains(&what) {
+            self.lost.push(what);
+        }
+    }
+
     fn keep_logprobs(&mut self, logprobs: &RawJson) {
         let mut content = logprobs.to_value();
         let Some(serde_json::Value::Array(tokens)) = content.get_mut("content").map(serde_json::Value::take)

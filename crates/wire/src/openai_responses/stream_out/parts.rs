@@ -49,15 +49,16 @@ impl Encoder {
                 self.end_item(place, json.get().as_bytes(), bytes);
                 Open::Lost
             }
-            PartKind::Audio => self.lose("sound has no place in the output: left out"),
-            PartKind::Native { .. } => self.lose("a block of another dialect is left out"),
+            PartKind::Audio => {
+                self.lose("sound has no place in the output: left out");
+                Open::Lost
+            }
+            PartKind::Native { .. } => {
+                self.lose("a block of another dialect is left out");
+                Open::Lost
+            }
         };
         self.current = Some((part, open));
-    }
-
-    fn lose(&mut self, what: &'static str) -> Open {
-        self.lost.push(what);
-        Open::Lost
     }
 
     /// Begins a part of a message, and the message where none is open.
@@ -118,7 +119,7 @@ impl Encoder {
                     });
                     add(&mut said.annotations, &json);
                 }
-                None => self.lost.push("a source without a URL has no place in the Responses API"),
+                None => self.lose("a source without a URL has no place in the Responses API"),
             },
             (Open::Text(said), Delta::Signature(new)) => said.signature = Some(new.clone()),
             (Open::Refusal(text), Delta::Text(more)) => {
@@ -289,7 +290,7 @@ impl Encoder {
 
     fn image(&mut self, media: Option<Media>, bytes: &mut Vec<u8>) {
         let Some(Media { source: MediaSource::Base64(data), .. }) = media else {
-            self.lost.push("a picture without its bytes is left out");
+            self.lose("a picture without its bytes is left out");
             return;
         };
         let (id, place) = self.place("ig");
