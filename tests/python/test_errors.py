@@ -182,3 +182,11 @@ def test_retries_recover_from_a_failing_provider(clients, stack, tag):
     answer = clients["openai"].ask(Ask(model=f"retry/fake-flaky-2+{tag}", user="say: recovered"))
     assert answer.text == "recovered"
     assert len(stack.received(tag)) == 3
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_fallback_answers_for_a_broken_model(clients, name, mode):
+    client = clients[name]
+    send = client.ask if mode == "whole" else client.stream
+    assert send(Ask(model="broken", user="say: from the other one")).text == "from the other one"

@@ -15,9 +15,11 @@
 //! answer on while it reads usage from the bytes.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod carry;
 mod codec;
 pub mod embedding;
+pub mod eventstream;
 mod free_text;
 pub mod gemini;
 pub mod json;
