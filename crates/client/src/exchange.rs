@@ -113,7 +113,7 @@ pub enum Lane {
 /// An attempt ready to be sent.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The request, signed.
+    /// The request, signed where that needs a key only. [`send`] adds signatures that cover the body.
     pub request: http::Request<Pieces>,
     /// How its answer comes back.
     pub lane: Lane,
@@ -236,7 +236,7 @@ fn verbatim_body(
 /// Does a default named as in OpenAI's dialect mean the same in the caller's?
 fn native_field(surface: Dialect, field: &str) -> bool {
     match surface {
-        Dialect::Gemini => false,
+        Dialect::Gemini | Dialect::BedrockConverse => false,
         Dialect::Anthropic => matches!(field, "temperature" | "top_p" | "top_k" | "max_tokens" | "thinking"),
         _ => true,
     }
@@ -393,6 +393,10 @@ pub async fn send(
     target: Dialect,
     timeouts: &Timeouts,
 ) -> std::result::Result<Received, Refused> {
+    let request = match endpoint.signing() {
+        Some(signing) => transport.sign(signing, request).await?,
+        None => request,
+    };
     let answer = transport.send(request, timeouts).await?;
     if answer.status.is_success() {
         return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });

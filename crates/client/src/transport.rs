@@ -20,8 +20,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tollway_model::{Error, Kind, Result, Retry};
+use tollway_providers::aws::Signing;
 use tollway_wire::json::Pieces;
 
+use crate::aws::Vault;
 use crate::body::AnswerBody;
 
 /// How long to wait for each phase of an attempt.
@@ -90,6 +92,8 @@ struct Inner {
     plain: Plain,
     /// Reading the system's certificates takes milliseconds: only when the first TLS call comes, or [`Transport::warm`].
     tls: OnceLock<Tls>,
+    /// Credentials that requests are signed with.
+    vault: Vault,
 }
 
 impl Default for Transport {
@@ -128,12 +132,28 @@ impl Transport {
         let proxy_auth = route.plain_proxy_auth();
         let plain =
             builder(&options).build(Bounded { inner: route.clone(), limit: bounded(options.connect) });
-        Transport(Arc::new(Inner { options, route, proxy_auth, plain, tls: OnceLock::new() }))
+        Transport(Arc::new(Inner {
+            options,
+            route,
+            proxy_auth,
+            plain,
+            tls: OnceLock::new(),
+            vault: Vault::default(),
+        }))
     }
 
     /// Prepares TLS ahead of the first call. Blocks for some milliseconds.
     pub fn warm(&self) {
         self.0.tls();
+    }
+
+    /// Signs `request` as its endpoint wants it; the last thing that happens to a request before it is sent.
+    pub(crate) async fn sign(
+        &self,
+        signing: &Signing,
+        request: http::Request<Pieces>,
+    ) -> Result<http::Request<Pieces>> {
+        self.0.vault.sign(self, signing, request).await
     }
 
     /// Sends `request` and waits for the answer's headers.

@@ -47,5 +47,8 @@ pub use router::{
     Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, Strategy, StrategyArguments, Target,
 };
 pub use source::Place;
-pub use tollway::{CallLimits, Limits, Log, LogFormat, Receipts, RetryBudget, Timeouts, Tollway};
+pub use tollway::{
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, RetryBudget, Timeouts,
+    Tollway, WhenFull,
+};
 pub use values::{ByteSize, Decimal};

@@ -66,6 +66,37 @@ settings! {
         pub api_version: Option<String> = None;
         /// Organization the calls are billed to, for providers that know them.
         pub organization: Option<String> = None;
+        /// Amazon: the region. Default: the one in the model's name, else `AWS_REGION_NAME`, `AWS_REGION`,
+        /// `AWS_DEFAULT_REGION`. Example: `eu-west-1`.
+        pub aws_region_name: Option<String> = None;
+        /// Amazon: the key's id. Default: what Amazon's own tools would find, in the environment, the shared files, the
+        /// container or the machine. Example: `os.environ/AWS_ACCESS_KEY_ID`.
+        #[schemars(with = "Option<String>")]
+        pub aws_access_key_id: Option<Secret> = None;
+        /// Amazon: the key itself; goes with `aws_access_key_id`.
+        #[schemars(with = "Option<String>")]
+        pub aws_secret_access_key: Option<Secret> = None;
+        /// Amazon: the token of temporary keys.
+        #[schemars(with = "Option<String>")]
+        pub aws_session_token: Option<Secret> = None;
+        /// Amazon: a profile of the shared files. Example: `production`.
+        pub aws_profile_name: Option<String> = None;
+        /// Amazon: a role to take on. Example: `arn:aws:iam::123456789012:role/models`.
+        pub aws_role_name: Option<String> = None;
+        /// Amazon: the name of the role's session, for the owner's log. Default: `tollway`.
+        pub aws_session_name: Option<String> = None;
+        /// Amazon: what the role's owner asks for.
+        pub aws_external_id: Option<String> = None;
+        /// Amazon: tags of the role's session. Example: `[{Key: team, Value: search}]`.
+        pub aws_session_tags: Vec<IndexMap<String, String>> = Vec::new();
+        /// Amazon: takes on the role by this token: itself, a file (a path, or `oidc/file/PATH`), or `oidc/env/VARIABLE`.
+        #[schemars(with = "Option<String>")]
+        pub aws_web_identity_token: Option<Secret> = None;
+        /// Amazon: where roles are taken on. Default: the region's own. Example: `https://sts.eu-west-1.amazonaws.com`.
+        pub aws_sts_endpoint: Option<String> = None;
+        /// Amazon Bedrock: its address, where it is not the region's own. `api_base` wins over it.
+        /// Example: `https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com`.
+        pub aws_bedrock_runtime_endpoint: Option<String> = None;
         /// The provider, where `model` does not begin with it. Example: `openai`.
         pub custom_llm_provider: Option<String> = None;
         /// Takes what is not written here from the entry of `credential_list` with this name.
@@ -171,6 +202,21 @@ impl LitellmParams {
         fill(&mut self.api_version, credential.api_version);
         fill(&mut self.organization, credential.organization);
         fill(&mut self.custom_llm_provider, credential.custom_llm_provider);
+        self.aws_access_key_id = self.aws_access_key_id.take().or(credential.aws_access_key_id);
+        self.aws_secret_access_key = self.aws_secret_access_key.take().or(credential.aws_secret_access_key);
+        self.aws_session_token = self.aws_session_token.take().or(credential.aws_session_token);
+        self.aws_web_identity_token =
+            self.aws_web_identity_token.take().or(credential.aws_web_identity_token);
+        fill(&mut self.aws_region_name, credential.aws_region_name);
+        fill(&mut self.aws_profile_name, credential.aws_profile_name);
+        fill(&mut self.aws_role_name, credential.aws_role_name);
+        fill(&mut self.aws_session_name, credential.aws_session_name);
+        fill(&mut self.aws_external_id, credential.aws_external_id);
+        fill(&mut self.aws_sts_endpoint, credential.aws_sts_endpoint);
+        fill(&mut self.aws_bedrock_runtime_endpoint, credential.aws_bedrock_runtime_endpoint);
+        if self.aws_session_tags.is_empty() {
+            self.aws_session_tags = credential.aws_session_tags;
+        }
         for (name, value) in credential.extra_headers.into_iter().chain(credential.headers) {
             self.extra_headers.entry(name).or_insert(value);
         }

@@ -12,6 +12,7 @@ mod output;
 mod reference;
 mod reload;
 mod serve;
+mod services;
 mod state;
 mod welcome;
 mod why;

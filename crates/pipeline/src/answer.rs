@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
-use tollway_model::{Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
@@ -73,8 +73,12 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
-            let settlement =
-                Settlement { usage: answer.usage, finish, service_tier: answer.service_tier.clone() };
+            let settlement = Settlement {
+                usage: answer.usage,
+                finish,
+                service_tier: answer.service_tier.clone(),
+                emitted: body.len() as u64,
+            };
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,
@@ -94,7 +98,7 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         refuse_failure(&body, showing.surface)?;
     }
     let service_tier = service_tier(&body).map(str::to_owned);
-    let settlement = Settlement { usage, finish: None, service_tier };
+    let settlement = Settlement { usage, finish: None, service_tier, emitted: body.len() as u64 };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
@@ -161,6 +165,7 @@ struct Translation {
     /// Content has come.
     content: bool,
     laws: tollway_model::Laws,
+    complete: bool,
 }
 
 impl Source {
@@ -235,6 +240,14 @@ impl Source {
         }
     }
 
+    /// Has the provider said all it will? Then what the call used is known before its last bytes go out.
+    pub(crate) fn is_complete(&self) -> bool {
+        match &self.way {
+            Way::Relay(relay) => relay.seen().ended && relay.seen().usage.is_some(),
+            Way::Translate(translation) => translation.complete,
+        }
+    }
+
     /// A failure as the stream's last event, in the caller's dialect and where the stream stands.
     pub(crate) fn tell(&mut self, error: &Error, showing: &Showing) -> Bytes {
         let event = Event::Error(error.clone());
@@ -252,7 +265,12 @@ impl Source {
             Way::Relay(relay) => {
                 relay.abandon();
                 let seen = relay.seen();
-                Settlement { usage: seen.usage, finish: seen.finish, service_tier: seen.service_tier.clone() }
+                Settlement {
+                    usage: seen.usage,
+                    finish: seen.finish,
+                    service_tier: seen.service_tier.clone(),
+                    emitted: 0,
+                }
             }
             Way::Translate(translation) => translation.settlement.clone(),
         }
@@ -306,6 +324,7 @@ impl Translation {
             error: None,
             content: false,
             laws: tollway_model::Laws::new(),
+            complete: false,
         }
     }
 
@@ -335,6 +354,10 @@ impl Translation {
                         Event::Meta { service_tier: Some(tier), .. } => {
                             self.settlement.service_tier = Some(tier.clone());
                         }
+                        Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text), .. } => {
+                            self.settlement.emitted += text.len() as u64;
+                        }
+                        Event::End => self.complete = self.settlement.usage.is_some(),
                         _ => {}
                     }
                     self.encoder.push(&event, &mut bytes);

@@ -11,6 +11,7 @@ use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
 
+use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::control::read_control;
 use crate::settings::CallLimits;
@@ -30,6 +31,8 @@ pub struct Call {
     pub ask: Ask,
     /// What the client asks of the gateway itself.
     pub control: Control,
+    /// For whom it is made.
+    pub attribution: Attribution,
     /// Show usage in the stream.
     pub include_usage: bool,
     /// What reading the request already changed.
@@ -49,8 +52,6 @@ pub struct Control {
     pub stream_timeout: Option<Duration>,
     /// Longest wait for the first byte of the call's answer, every attempt included.
     pub deadline: Option<Duration>,
-    /// Tags that choose deployments.
-    pub tags: Vec<String>,
     /// Groups to try in place of the one asked for, instead of the operator's.
     pub fallbacks: Option<Box<Fallbacks>>,
     /// No other group is to be tried.
@@ -109,6 +110,7 @@ impl Call {
         let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
         check_size(&envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
+        let attribution = Attribution::read(surface.dialect, headers, &envelope);
         let model = match surface.model {
             Some(model) => model,
             None => read_model(&envelope)?,
@@ -128,6 +130,7 @@ impl Call {
             at: unix_millis(),
             ask,
             control,
+            attribution,
             include_usage,
             notices,
         })

@@ -12,17 +12,18 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
+use crate::admission::{self, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
-use crate::caller::{Caller, Role};
+use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
-use crate::receipt::Receipts;
 use crate::reply::{Reply, ReplyBody, StreamReply};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
+use tollway_ledger::Receipts;
 
 /// Everything that outlives a call.
 #[derive(Debug)]
@@ -31,7 +32,15 @@ pub struct Gateway {
     pub(crate) transport: Transport,
     board: Arc<Board>,
     receipts: Arc<Receipts>,
+    services: Arc<Services>,
     in_flight: Arc<AtomicUsize>,
+}
+
+/// A call that may go on: in which order it is tried, and what it may fall back to.
+struct Admitted {
+    drawn: Drawn,
+    /// `None`: any group.
+    access: Option<Access>,
 }
 
 /// A call's place among those in flight; given back when dropped.
@@ -46,12 +55,18 @@ impl Drop for Place {
 
 impl Gateway {
     /// A gateway that serves `snapshot`.
-    pub fn new(snapshot: Snapshot, transport: Transport, receipts: usize) -> Arc<Gateway> {
+    pub fn new(
+        snapshot: Snapshot,
+        transport: Transport,
+        receipts: usize,
+        services: Services,
+    ) -> Arc<Gateway> {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
             board: Arc::default(),
             receipts: Arc::new(Receipts::new(receipts)),
+            services: Arc::new(services),
             in_flight: Arc::default(),
         })
     }
@@ -76,31 +91,74 @@ impl Gateway {
         &self.receipts
     }
 
+    /// What knows callers, limits and books.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Who presents this key? An error is [`Kind::Authentication`], or [`Kind::Unavailable`] while nobody can tell.
+    pub async fn identify(&self, snapshot: &Snapshot, presented: &Presented) -> Result<Caller> {
+        if let Some(master) = snapshot.keyring.master(presented) {
+            return Ok(master.clone());
+        }
+        let Some(directory) = self.services.directory.as_ref().filter(|_| presented.is_virtual) else {
+            return Err(presented.refusal());
+        };
+        let identity = directory.identify(presented.hash).await?;
+        Ok(Caller { identity, key: presented.hash.id() })
+    }
+
     /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
     pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
-        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone(), place);
+        let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         let showing = showing(&call);
         if full {
-            return refuse(&too_many(&snapshot.settings), &call, &caller, ticket);
+            return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let drawn = match self.plan(&snapshot, &call) {
-            Ok(drawn) => drawn,
-            Err(error) => return refuse(&error, &call, &caller, ticket),
+        let Admitted { drawn, access } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
         if let Some(local) = count_locally(&call, &drawn.plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
-        let access = access(&caller);
         if !call.ask.stream {
             let won =
                 attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
         self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
+    }
+
+    /// May they, now, and who serves it? The hold is the ticket's from here on.
+    async fn admit(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        caller: &Caller,
+        call: &Call,
+        ticket: &mut Ticket,
+    ) -> std::result::Result<Admitted, Refusal> {
+        let services = &*self.services;
+        if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
+            return Err(books_full().into());
+        }
+        let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
+        ticket.routed(&model);
+        let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
+        let size = *ticket.size();
+        let known = customer.as_deref();
+        let hold =
+            admission::reserve(services, snapshot, caller, known, &model, call, &drawn.plan, &size).await?;
+        ticket.admitted(hold);
+        let may_fall_back =
+            !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some();
+        let access = (may_fall_back && !caller.is_admin())
+            .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
+        Ok(Admitted { drawn, access })
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -111,15 +169,15 @@ impl Gateway {
     }
 
     /// Which deployments, in which order? Pure but for the clock.
-    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Drawn> {
-        let model = call.ask.model.as_str();
+    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
             let message =
                 format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
             return Err(Error::invalid_at(mock.field, message));
         }
-        Ok(attempts::draw(self, snapshot, &group, call, &call.ask, &mut Dice::seeded(&call.id)))
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags };
+        Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
     /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
@@ -170,7 +228,7 @@ impl Gateway {
     fn counted(&self, tokens: Result<u64>, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
         let tokens = match tokens {
             Ok(tokens) => tokens,
-            Err(error) => return refuse(&error, call, caller, ticket),
+            Err(error) => return refuse(error.into(), call, caller, ticket),
         };
         ticket.answered(crate::ticket::Settlement::default());
         let mut out = HeaderMap::with_capacity(8);
@@ -202,6 +260,13 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
     })
 }
 
+/// Money must not be lost: what cannot be booked is not spent.
+fn books_full() -> Error {
+    let message = "the journal of calls is full because the database has been away for long; try again later";
+    Error::new(Kind::Unavailable, message)
+        .with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(30))))
+}
+
 fn too_many(settings: &Settings) -> Error {
     let message =
         format!("{} calls are in flight, the most this gateway serves at once", settings.calls.in_flight);
@@ -217,11 +282,6 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
     };
     Error::invalid_at("model", format!("Invalid model name passed in model={model}: {hint}"))
         .with_provider(Some("model_not_found".into()), None)
-}
-
-/// May the caller use a group that its call falls back to? `None`: any.
-fn access(_caller: &Caller) -> Option<Access> {
-    None
 }
 
 /// What a caller sees of an answer that the provider does not decide.
@@ -247,7 +307,7 @@ fn reply(
 ) -> Reply {
     let won = match won {
         Ok(won) => won,
-        Err(error) => return refuse(&error, call, caller, ticket),
+        Err(error) => return refuse(error.into(), call, caller, ticket),
     };
     ticket.first_byte();
     let mut out = HeaderMap::with_capacity(24);
@@ -255,9 +315,11 @@ fn reply(
     deployment_headers(&mut out, &won.deployment, caller);
     recovery_headers(&mut out, &won, snapshot, call, &ticket);
     let showing = won.showing.unwrap_or(showing);
+    let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             json_headers(&mut out);
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
@@ -271,6 +333,7 @@ fn reply(
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
             timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
@@ -280,14 +343,16 @@ fn reply(
     }
 }
 
-fn refuse(error: &Error, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
-    ticket.failed(error, error.status());
-    let mut reply = render_error(error, call.ask.surface);
+fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+    let Refusal { error, headers } = refusal;
+    ticket.failed(&error, error.status());
+    let mut reply = render_error(&error, call.ask.surface);
+    reply.headers.extend(headers);
     if let Some(provider) = ticket.refusal() {
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
-    if caller.role == Role::Admin && ticket.retries() > 0 {
+    if caller.is_admin() && ticket.retries() > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
     }
     reply
@@ -347,7 +412,7 @@ fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Cal
     set(out, headers::MODEL_ID, deployment.id.as_ref());
     set(out, headers::MODEL_GROUP, deployment.group.as_ref());
     // Where a deployment is, is the operator's business only.
-    if caller.role == Role::Admin
+    if caller.is_admin()
         && let Some(endpoint) = deployment.endpoint()
     {
         set(out, headers::MODEL_API_BASE, endpoint.base());

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tollway::Timeouts;
 use tollway_config::{self as config, Config, FailureClass, FailureCounts};
-use tollway_model::RawJson;
+use tollway_meters::{Budget, Claim, Limits, Scope, ScopeKind, Window};
+use tollway_model::{Money, RawJson};
 use tollway_route::{
-    Budget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy, TagFilter, Target,
+    Budget as RetryBudget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy,
+    TagFilter, Target,
 };
 
 /// Settings of a snapshot.
@@ -32,6 +34,14 @@ pub struct Settings {
     pub calls: CallLimits,
     /// Longest wait for a call's first byte, every attempt and pause included.
     pub call_time: Duration,
+    /// Limits over everything the gateway does.
+    pub global_limits: Option<Claim>,
+    /// Every budget holds the worst case of a call.
+    pub strict_budgets: bool,
+    /// Models that cost nothing may be called on an exhausted budget.
+    pub free_models_pass_budgets: bool,
+    /// The status of a call refused for its budget.
+    pub budget_status: u16,
 }
 
 /// What happens when a deployment fails.
@@ -46,7 +56,7 @@ pub struct Recovery {
     /// Shortest pause before a deployment is tried again.
     pub shortest_pause: Duration,
     /// How often failed calls may be tried again at the deployment that failed them.
-    pub budget: Budget,
+    pub budget: RetryBudget,
     /// Siblings that have not been tried do not count as retries.
     pub weighted_failover: bool,
     /// What to try in place of groups that failed.
@@ -89,6 +99,19 @@ pub(crate) fn or_ever(duration: Duration) -> Duration {
     if duration.is_zero() { Duration::from_secs(365 * 24 * 3600) } else { duration }
 }
 
+/// `litellm_settings.max_budget` over everything.
+fn global_limits(config: &Config) -> Option<Claim> {
+    let settings = &config.litellm_settings;
+    let max = Money::parse_dollars(settings.max_budget.as_ref()?.as_str())?;
+    let zone = config.tollway.budgets.timezone.as_str();
+    let window = settings.budget_duration.as_deref().map(|duration| Window::parse(duration, zone));
+    // One that cannot be read was reported when the file was read; the budget then never resets.
+    let window = window.and_then(Result::ok).unwrap_or(Window::Lifetime);
+    let limits = Limits { budgets: vec![Budget { window, max: Some(max), soft: None }], ..Limits::default() };
+    let scope = Scope { kind: ScopeKind::Global, id: "".into() };
+    Some(Claim { scope, limits: Arc::new(limits) })
+}
+
 impl Settings {
     /// From the configuration file.
     pub fn from_config(config: &Config) -> Settings {
@@ -107,6 +130,14 @@ impl Settings {
             keep_alive: (!waits.keep_alive.is_zero()).then_some(waits.keep_alive),
             drop_params: config.litellm_settings.drop_params,
             call_time: or_ever(waits.call),
+            global_limits: global_limits(config),
+            strict_budgets: config.tollway.budgets.strict,
+            free_models_pass_budgets: config.tollway.budgets.free_models_pass,
+            budget_status: config
+                .litellm_settings
+                .budget_exceeded_status_code
+                .and_then(|status| u16::try_from(status).ok())
+                .unwrap_or(422),
             max_depth: limits.max_json_depth as usize,
             calls: CallLimits {
                 n: u64::from(calls.max_n),
@@ -158,7 +189,7 @@ fn recovery(config: &Config) -> Recovery {
         retries_by_class: counts(&router.retry_policy),
         retries_by_group: by_group.collect(),
         shortest_pause: router.retry_after,
-        budget: Budget { share: budget.share, floor: budget.floor },
+        budget: RetryBudget { share: budget.share, floor: budget.floor },
         weighted_failover: router.enable_weighted_failover,
         fallbacks: fallbacks(config),
         max_fallbacks: config.max_fallbacks() as usize,

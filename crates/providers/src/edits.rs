@@ -71,9 +71,9 @@ impl Endpoint {
 
     fn name_model(&self, body: &Envelope, dialect: Dialect, edits: &mut Edits) {
         match (dialect, body.get("model")) {
-            // Gemini names the model in the URL; a body may repeat it as a resource.
-            (Dialect::Gemini, None) => {}
-            (Dialect::Gemini, Some(_)) => edits.remove("model"),
+            // These name the model in the URL; a body may repeat it as a resource.
+            (Dialect::Gemini | Dialect::BedrockConverse, None) => {}
+            (Dialect::Gemini | Dialect::BedrockConverse, Some(_)) => edits.remove("model"),
             (_, Some(raw)) if raw == self.model_json => {}
             _ => edits.set_raw("model", self.model_json.clone()),
         }

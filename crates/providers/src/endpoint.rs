@@ -13,6 +13,7 @@ use tollway_model::{Capabilities, Dialect, Error, Kind, Operation, RawJson, Resu
 use tollway_wire::Target;
 use tollway_wire::openai_chat::Quirks;
 
+use crate::aws::{AwsSettings, Signing};
 use crate::error::EndpointError;
 use crate::headers;
 use crate::provider::{ModelRules, Provider};
@@ -45,6 +46,8 @@ pub struct EndpointSpec {
     pub allowed_fields: Vec<String>,
     /// Values of the variables of the provider's base, such as `region`.
     pub variables: BTreeMap<String, String>,
+    /// Credentials and region, for providers whose requests are signed.
+    pub aws: AwsSettings,
     /// What the model can do.
     pub capabilities: Capabilities,
 }
@@ -65,6 +68,7 @@ impl EndpointSpec {
             dropped_fields: Vec::new(),
             allowed_fields: Vec::new(),
             variables: BTreeMap::new(),
+            aws: AwsSettings::default(),
             capabilities: Capabilities::default(),
         }
     }
@@ -91,6 +95,7 @@ pub struct Endpoint {
     headers: HeaderMap,
     /// Headers of the Anthropic base of a provider that speaks another dialect.
     anthropic_headers: HeaderMap,
+    signing: Option<Arc<Signing>>,
     quirks: Quirks,
     capabilities: Capabilities,
 }
@@ -150,6 +155,11 @@ impl Endpoint {
     /// What a codec needs to know to encode a request.
     pub fn target(&self) -> Target<'_> {
         Target { model: &self.model, capabilities: &self.capabilities, quirks: &self.quirks }
+    }
+
+    /// How requests are signed before they are sent; `None`: they hold all they need.
+    pub fn signing(&self) -> Option<&Signing> {
+        self.signing.as_deref()
     }
 
     /// Is there a URL for this?

@@ -9,6 +9,7 @@
 //! in `tests/behaviour.rs` then builds every request that provider can get.
 
 mod address;
+pub mod aws;
 mod edits;
 mod endpoint;
 mod error;

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
-    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Role, Snapshot, Surface, render_error,
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error,
 };
 use tollway_wire::Framing;
 
@@ -138,9 +138,9 @@ impl Inner {
         // Who calls is settled before a byte of the body is read.
         let caller = match route.access {
             Access::Public => None,
-            Access::Caller | Access::Admin => Some(self.identify(&snapshot, &request, peer, started)?),
+            Access::Caller | Access::Admin => Some(self.identify(&snapshot, &request, peer, started).await?),
         };
-        if route.access == Access::Admin && caller.as_ref().is_none_or(|caller| caller.role != Role::Admin) {
+        if route.access == Access::Admin && !caller.as_ref().is_some_and(Caller::is_admin) {
             return Err(Error::new(Kind::Permission, format!("{path} is for administrators")));
         }
         match caller {
@@ -150,7 +150,7 @@ impl Inner {
     }
 
     /// Who calls. Addresses that guess keys are refused before another one is looked at.
-    fn identify(
+    async fn identify(
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
@@ -161,7 +161,8 @@ impl Inner {
         if !trusted {
             self.guesses.admit(peer.address, now)?;
         }
-        let identified = snapshot.keyring.identify(request.headers(), request.uri());
+        let presented = snapshot.keyring.presented(request.headers(), request.uri())?;
+        let identified = self.gateway.identify(snapshot, &presented).await;
         match &identified {
             Ok(_) if !trusted => {
                 self.guesses.right(peer.address, now);
@@ -207,13 +208,14 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, headers.contains_key("anthropic-version"))),
+            Action::Models => Ok(models::list(&snapshot, &caller, headers.contains_key("anthropic-version"))),
             Action::Model => models::one(
                 &snapshot,
+                &caller,
                 &captured.unwrap_or_default(),
                 headers.contains_key("anthropic-version"),
             ),
-            Action::GeminiModels => Ok(models::gemini_list(&snapshot)),
+            Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::TokenCounter => {
                 tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await

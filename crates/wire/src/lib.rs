@@ -15,9 +15,11 @@
 //! answer on while it reads usage from the bytes.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod carry;
 mod codec;
 pub mod embedding;
+pub mod eventstream;
 pub mod gemini;
 pub mod json;
 pub mod openai_chat;

@@ -275,3 +275,80 @@ fn a_header_of_a_call_is_checked_too() {
         assert_eq!(result.unwrap_err().kind(), Kind::InvalidRequest);
     }
 }
+
+/// The URL of a chat, and how it is signed.
+fn bedrock(
+    model: &str,
+    variables: &[(&str, &str)],
+    change: fn(&mut EndpointSpec),
+) -> (String, Option<String>) {
+    let mut spec = spec(model);
+    change(&mut spec);
+    let endpoint = in_env(spec, variables);
+    let request = chat(&endpoint);
+    let signed = endpoint.signing().map(|signing| signing.scope.region.clone());
+    assert_ne!(signed.is_some(), request.headers().contains_key("authorization"), "{model}");
+    (request.uri().to_string(), signed)
+}
+
+#[test]
+fn a_signed_request_goes_to_the_region_that_was_named() {
+    let region = [("AWS_DEFAULT_REGION", "us-east-1"), ("HOME", "/h")];
+    let check = |model: &str, change: fn(&mut EndpointSpec), url: &str, region_signed: &str| {
+        let expected = (url.to_owned(), Some(region_signed.to_owned()));
+        assert_eq!(bedrock(model, &region, change), expected, "{model}");
+    };
+    let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let path = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse";
+    let host = |region: &str| format!("https://bedrock-runtime.{region}.amazonaws.com{path}");
+    for name in ["bedrock/", "bedrock/converse/", "bedrock_converse/", "bedrock/invoke/"] {
+        check(&format!("{name}{claude}"), |_| (), &host("us-east-1"), "us-east-1");
+    }
+    check(&format!("bedrock/eu-west-1/{claude}"), |_| (), &host("eu-west-1"), "eu-west-1");
+    let named = |spec: &mut EndpointSpec| spec.aws.region = Some("ap-south-1".into());
+    check(&format!("bedrock/eu-west-1/{claude}"), named, &host("ap-south-1"), "ap-south-1");
+    let china = |spec: &mut EndpointSpec| spec.aws.region = Some("cn-north-1".into());
+    check(
+        &format!("bedrock/{claude}"),
+        china,
+        &host("cn-north-1").replace(".com/", ".com.cn/"),
+        "cn-north-1",
+    );
+    check(
+        "bedrock/arn:aws:bedrock:eu-west-3:1:application-inference-profile/ab",
+        |_| (),
+        "https://bedrock-runtime.eu-west-3.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-west-3%3A1%3Aapplication-inference-profile%2Fab/converse",
+        "eu-west-3",
+    );
+    let own = |spec: &mut EndpointSpec| spec.api_base = Some("https://vpce.test/x/".into());
+    check(&format!("bedrock/{claude}"), own, &format!("https://vpce.test/x{path}"), "us-east-1");
+    let stream = in_env(spec("bedrock/m"), &region);
+    let request = stream.request(Operation::Chat, Dialect::BedrockConverse, true, Bytes::new(), &[]).unwrap();
+    assert!(request.uri().path().ends_with("/model/m/converse-stream"));
+    let fips = [region[0], ("AWS_USE_FIPS_ENDPOINT", "true")];
+    assert!(bedrock("bedrock/m", &fips, |_| ()).0.starts_with("https://bedrock-runtime-fips.us-east-1."));
+}
+
+#[test]
+fn a_key_is_sent_instead_of_a_signature_unless_credentials_are_named() {
+    let env = [("AWS_REGION", "us-east-1"), ("AWS_BEARER_TOKEN_BEDROCK", "bearer")];
+    let signed = |variables: &[(&str, &str)], change| bedrock("bedrock/m", variables, change).1;
+    assert_eq!(signed(&env, |_| ()), None);
+    assert_eq!(signed(&env[..1], |spec| spec.api_key = Some("sk".into())), None);
+    let header = ("authorization".to_owned(), "Bearer mine".to_owned());
+    let mut own = spec("bedrock/m");
+    own.extra_headers.push(header);
+    assert!(in_env(own, &env[..1]).signing().is_none());
+    let home = [env[0], env[1], ("HOME", "/h")];
+    assert_eq!(signed(&home, |spec| spec.aws.profile = Some("p".into())).as_deref(), Some("us-east-1"));
+}
+
+#[test]
+fn what_a_signature_lacks_is_named() {
+    assert!(refused(spec("bedrock/m")).contains("`region`"));
+    let mut half = spec("bedrock/m");
+    half.aws.region = Some("us-east-1".into());
+    half.aws.access_key_id = Some("canary".into());
+    let error = refused(half);
+    assert!(error.contains("aws_secret_access_key") && !error.contains("canary"), "{error}");
+}

@@ -9,20 +9,20 @@ mod blocks_in;
 mod blocks_out;
 mod conversation;
 mod error;
-mod names;
-mod read;
-mod request_in;
+pub(crate) mod names;
+pub(crate) mod read;
+pub(crate) mod request_in;
 mod request_out;
-mod response_in;
+pub(crate) mod response_in;
 mod response_out;
-mod schema;
+pub(crate) mod schema;
 mod stream_in;
 mod stream_out;
 mod structured;
 #[cfg(test)]
 mod tests;
-mod thinking;
-mod tools;
+pub(crate) mod thinking;
+pub(crate) mod tools;
 mod usage;
 
 use http::HeaderMap;

@@ -21,7 +21,7 @@ pub(super) fn decode(body: &[u8], restore: &Restore) -> Result<Response> {
 }
 
 /// The provider sent something that cannot be read.
-pub(super) fn corrupt(message: &str) -> Error {
+pub(crate) fn corrupt(message: &str) -> Error {
     let message = format!("the provider's answer cannot be read: {message}");
     Error::new(Kind::Upstream, message).with_retry(Retry::Later(None))
 }
@@ -116,7 +116,7 @@ fn unwrap(parts: &mut Vec<Part>, restore: &Restore) -> bool {
 }
 
 /// The text a free-text tool was called with.
-pub(super) fn custom_input(arguments: &str) -> String {
+pub(crate) fn custom_input(arguments: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Wrapped {
         input: String,

@@ -222,7 +222,7 @@ fn is_web_search(kind: &str) -> bool {
 }
 
 /// A schema whose type is `object`, which the API insists on.
-pub(super) fn object_schema(parameters: Option<&RawJson>) -> Cow<'_, RawJson> {
+pub(crate) fn object_schema(parameters: Option<&RawJson>) -> Cow<'_, RawJson> {
     let empty = || Cow::Owned(RawJson::from(serde_json::json!({ "type": "object", "properties": {} })));
     let Some(parameters) = parameters else { return empty() };
     #[derive(serde::Deserialize)]

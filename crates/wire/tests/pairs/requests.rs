@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollway_model::{Capabilities, Dialect, Effort, Notices, Request, Support};
 use tollway_wire::codec;
 
-use crate::support::{CHATS, decode, encode, encode_for, model, pairs, translated};
+use crate::support::{CHATS, decode, encode, encode_for, model, pairs, pairs_with_all, translated};
 
 const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -244,14 +244,15 @@ fn outcome(surface: Dialect, target: Dialect, body: &Value) -> Result<(Value, No
 #[test]
 fn nothing_a_client_asks_for_is_lost_in_silence() {
     let mut silent = Vec::new();
-    for (surface, target) in pairs() {
+    for (surface, target) in pairs_with_all() {
         let plain = outcome(surface, target, &base(surface)).unwrap();
         for (pointer, value) in features(surface) {
             let mut body = base(surface);
             put(&mut body, pointer, value.clone());
             let Ok(asked) = outcome(surface, target, &body) else { continue };
             // An Anthropic model that is not told to think does not think.
-            let already = target == Dialect::Anthropic && value == "none" && pointer == "/reasoning_effort";
+            let claude = matches!(target, Dialect::Anthropic | Dialect::BedrockConverse);
+            let already = claude && value == "none" && pointer == "/reasoning_effort";
             if asked == plain && !already {
                 silent.push(format!("{surface} to {target}: {pointer} {value}"));
             }
@@ -262,7 +263,7 @@ fn nothing_a_client_asks_for_is_lost_in_silence() {
 
 #[test]
 fn unknown_fields_return_to_their_own_dialect_and_are_refused_by_name_elsewhere() {
-    for (surface, target) in pairs() {
+    for (surface, target) in pairs_with_all() {
         let name = if surface == Dialect::Gemini { "somethingNew" } else { "something_new" };
         let mut body = base(surface);
         body[name] = json!({"a": 1.50});
@@ -280,7 +281,7 @@ fn unknown_fields_return_to_their_own_dialect_and_are_refused_by_name_elsewhere(
 
 #[test]
 fn nothing_is_sent_that_was_not_asked_for() {
-    for (surface, target) in pairs() {
+    for (surface, target) in pairs_with_all() {
         let mut body = base(surface);
         body.as_object_mut().unwrap().remove("tools");
         body.as_object_mut().unwrap().remove("max_tokens");
@@ -291,6 +292,7 @@ fn nothing_is_sent_that_was_not_asked_for() {
         let fields: Vec<_> = sent.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = match target {
             Dialect::Gemini => vec!["contents"],
+            Dialect::BedrockConverse => vec!["messages"],
             // The one field that this dialect demands.
             Dialect::Anthropic => vec!["max_tokens", "messages", "model"],
             _ => vec!["messages", "model"],
@@ -298,6 +300,7 @@ fn nothing_is_sent_that_was_not_asked_for() {
         match (surface, target) {
             (Dialect::Anthropic, Dialect::OpenaiChat) => expected.insert(0, "max_completion_tokens"),
             (Dialect::Anthropic, Dialect::Gemini) => expected.push("generationConfig"),
+            (Dialect::Anthropic, Dialect::BedrockConverse) => expected.insert(0, "inferenceConfig"),
             _ => {}
         }
         let mut fields = fields;

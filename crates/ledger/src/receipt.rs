@@ -1,16 +1,17 @@
 //! Receipts: the decision record of a call.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
-use tollway_model::{Dialect, FinishReason, Kind, Notice, Operation, Usage};
+use serde::{Deserialize, Serialize};
+use tollway_model::{Dialect, FinishReason, Kind, Money, Notice, Operation, Usage};
 use tollway_prices::Bucket;
 
 /// Why a call went the way it went, and what it used and cost.
 ///
 /// Holds no prompt, no answer, no key and no header.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Receipt {
     /// The receipt's own id, in the answer's `x-tollway-receipt` header.
     pub id: String,
@@ -24,41 +25,111 @@ pub struct Receipt {
     pub operation: Operation,
     /// The model as the caller named it.
     pub model: String,
+    /// The model group it was routed to, where the caller's name for it was an alias of its key or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Answered as a stream.
     pub stream: bool,
-    /// The start of the caller's key hash.
-    pub key: String,
+    /// Who called, and for whom.
+    pub who: Who,
     /// How it ended.
     pub outcome: Outcome,
     /// The HTTP status the caller saw. 200 for a stream that broke later.
     pub status: u16,
     /// Deployments that were not tried, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<SkippedRecord>,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptRecord>,
     /// What reading the request changed, and what translation changed or dropped in the attempt that answered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
     /// What the call used; `None` when nobody said.
     pub usage: Option<Usage>,
     /// Why the answer ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<FinishReason>,
     /// The tier that served the call, as the provider names it; it decides the price.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
     /// What it cost.
     pub cost: CostRecord,
     /// The failure, when there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
     /// How long it took.
     pub timing: Timing,
 }
 
+impl Receipt {
+    /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
+    /// refused, costs nothing.
+    pub fn cost_is_unknown(&self) -> bool {
+        let used = match self.outcome {
+            Outcome::Answered => self.operation != Operation::CountTokens,
+            Outcome::Refused => false,
+            Outcome::Failed => self.usage.is_some(),
+            Outcome::ClientClosed => !self.attempts.is_empty(),
+            Outcome::Interrupted => true,
+        };
+        used && self.cost.nanos.is_none()
+    }
+
+    /// Without its long lists, when it is too long to be recorded whole. What counts for money stays.
+    pub(crate) fn shortened(&self) -> Receipt {
+        let mut short = self.clone();
+        short.model = clipped(&self.model, MAX_WORD);
+        short.call_id = clipped(&self.call_id, MAX_WORD);
+        short.skipped.truncate(MAX_LIST);
+        short.notices.truncate(MAX_LIST);
+        short.who.tags.truncate(MAX_LIST);
+        // The attempt that answered is the last one.
+        let many = short.attempts.len().saturating_sub(MAX_LIST);
+        short.attempts.drain(..many);
+        short
+    }
+}
+
+/// Who called, and for whom: resolved once, when the call arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Who {
+    /// SHA-256 of the key in hexadecimal: what LiteLLM calls `token` and `api_key`.
+    pub token: Arc<str>,
+    /// The key's stable id; `None` for the master key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Arc<str>>,
+    /// The key's alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_alias: Option<Arc<str>>,
+    /// The user the key belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<str>>,
+    /// The team the key belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<Arc<str>>,
+    /// The team's alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team_alias: Option<Arc<str>>,
+    /// The organization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Arc<str>>,
+    /// Whom the call was made for, as the caller says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Arc<str>>,
+    /// Tags of the call, its key and its team.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Arc<str>>,
+    /// The conversation it is part of, as the caller says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<str>>,
+    /// The address it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
+}
+
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The caller has the whole answer.
@@ -69,27 +140,31 @@ pub enum Outcome {
     Failed,
     /// The caller went away.
     ClientClosed,
+    /// The gateway's process ended while the call was in flight.
+    Interrupted,
 }
 
 /// A deployment that was not tried.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// The group it was looked at in.
-    pub group: Arc<str>,
+    /// The group it was looked at in, where that is one the call fell back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Arc<str>>,
     /// Its id; of a group that was passed over as a whole, the group's name.
     pub deployment: Arc<str>,
     /// Its place in the plan, where it had one: 1 is the first to be tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
     /// Why.
     pub reason: String,
 }
 
 /// One try at one deployment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
-    /// The model group, as it was asked for; another than the call's is one it fell back to.
-    pub group: Arc<str>,
+    /// The model group, where it is one the call fell back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Arc<str>>,
     /// The deployment's id.
     pub deployment: Arc<str>,
     /// The provider's id.
@@ -97,24 +172,24 @@ pub struct AttemptRecord {
     /// The model as the provider names it.
     pub model: Arc<str>,
     /// `verbatim`, or the provider's dialect the call was translated to.
-    pub lane: &'static str,
+    pub lane: Cow<'static, str>,
     /// When it began, microseconds after the call arrived.
     pub started_us: u64,
     /// How long until it answered or failed, microseconds.
     pub took_us: u64,
     /// The failure; `None` when it answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
     /// How long the deployment rests because of the failure, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_ms: Option<u64>,
     /// What was done about the failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,
 }
 
 /// A failure.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorRecord {
     /// What happened.
     pub kind: Kind,
@@ -123,7 +198,7 @@ pub struct ErrorRecord {
     /// What the caller read; the beginning of it when it is very long.
     pub message: String,
     /// The provider's id of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
@@ -141,6 +216,9 @@ impl From<&tollway_model::Error> for ErrorRecord {
 /// Longest message kept in a receipt, in bytes. Providers may send a megabyte of it.
 const MAX_MESSAGE: usize = 2048;
 
+/// Entries of a list that a shortened receipt keeps.
+const MAX_LIST: usize = 32;
+
 /// Longest name kept in a receipt, in bytes.
 const MAX_WORD: usize = 256;
 
@@ -157,7 +235,7 @@ fn clipped(text: &str, limit: usize) -> String {
 }
 
 /// A notice as receipts keep it: its field may be a name of the caller's, of any length.
-pub(crate) fn kept(notice: Notice) -> Notice {
+pub fn kept(notice: Notice) -> Notice {
     let short = |text: std::borrow::Cow<'static, str>, limit| {
         if text.len() > limit { clipped(&text, limit).into() } else { text }
     };
@@ -169,22 +247,30 @@ pub(crate) fn kept(notice: Notice) -> Notice {
 }
 
 /// A provider's word as receipts keep it.
-pub(crate) fn kept_word(word: &str) -> String {
+pub fn kept_word(word: &str) -> String {
     clipped(word, MAX_WORD)
 }
 
 /// What a call cost.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CostRecord {
-    /// US dollars as decimal text; `None` when the price is unknown.
+    /// What is booked, in nano-dollars; `None` when the price or the usage is unknown.
+    pub nanos: Option<Money>,
+    /// The same in US dollars, as decimal text.
     pub usd: Option<String>,
+    /// The usage was counted here because the provider did not tell it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// What was held for the call before it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Money>,
     /// The lines it is made of.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<CostLine>,
 }
 
 /// One line of a cost.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CostLine {
     /// What was counted: `input`, `cache_read`, `output` …
     pub bucket: Bucket,
@@ -195,7 +281,7 @@ pub struct CostLine {
 }
 
 /// How long a call took, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Timing {
     /// From the call's arrival to its end.
     pub total_us: u64,
@@ -221,11 +307,14 @@ struct Ring {
 impl Receipts {
     /// Keeps the latest `capacity` receipts.
     pub fn new(capacity: usize) -> Receipts {
-        Receipts { capacity: capacity.max(1), ring: Mutex::default() }
+        Receipts { capacity, ring: Mutex::default() }
     }
 
     /// Adds a receipt; the oldest goes when the ring is full.
     pub fn record(&self, receipt: Receipt) {
+        if self.capacity == 0 {
+            return;
+        }
         let receipt = Arc::new(receipt);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.order.len() >= self.capacity

@@ -1,0 +1,119 @@
+//! What went wrong, in our words.
+
+use sqlx::Error;
+
+use crate::{StoreError, records};
+
+/// What went wrong with a statement.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// No connection, or it broke.
+    Lost(String),
+    /// The database did not answer in time.
+    Slow(String),
+    /// Another transaction was in the way: a deadlock, a lock that did not come. Trying again helps.
+    Contended(String),
+    /// A unique column's value is taken.
+    Taken { table: &'static str, column: String },
+    /// The statement itself is at fault.
+    Refused(String),
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> StoreError {
+        match fault {
+            Fault::Lost(message) | Fault::Slow(message) | Fault::Contended(message) => {
+                StoreError::Unavailable(message)
+            }
+            Fault::Taken { table, column } => StoreError::Taken { table, column },
+            Fault::Refused(message) => StoreError::Broken(message),
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        match error {
+            Error::Database(error) => {
+                if let Some(postgres) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                    return of_postgres(postgres);
+                }
+                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+                of_sqlite(code, error.message())
+            }
+            Error::PoolTimedOut => Fault::Lost("no connection became free in time".to_owned()),
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolClosed | Error::WorkerCrashed => {
+                Fault::Lost(error.to_string())
+            }
+            other => Fault::Refused(other.to_string()),
+        }
+    }
+}
+
+/// By SQLSTATE. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn of_postgres(error: &sqlx::postgres::PgDatabaseError) -> Fault {
+    let message = || format!("{} (SQLSTATE {})", error.message(), error.code());
+    match error.code() {
+        "23505" => {
+            let table = known_table(error.table().unwrap_or_default());
+            let constraint = error.constraint().unwrap_or_default();
+            // Primary keys end in `_pkey`, our unique indexes are `<table>_<column>`.
+            let column = match constraint.strip_prefix(table).and_then(|rest| rest.strip_prefix('_')) {
+                Some("pkey") => "id",
+                Some(column) => column,
+                None => constraint,
+            };
+            Fault::Taken { table, column: column.to_owned() }
+        }
+        "40001" | "40P01" | "55P03" => Fault::Contended(message()),
+        "57014" => Fault::Slow(message()),
+        // Shutting down, starting, read-only after a failover, idle for too long, full.
+        "57P01" | "57P02" | "57P03" | "25006" | "25P03" => Fault::Lost(message()),
+        code if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => {
+            Fault::Lost(message())
+        }
+        _ => Fault::Refused(message()),
+    }
+}
+
+/// By result code. <https://www.sqlite.org/rescode.html>
+fn of_sqlite(code: i32, message: &str) -> Fault {
+    const CONSTRAINT_UNIQUE: i32 = 2067;
+    const CONSTRAINT_PRIMARY_KEY: i32 = 1555;
+    let text = || format!("{message} (SQLite {code})");
+    match (code, code & 0xff) {
+        (CONSTRAINT_UNIQUE | CONSTRAINT_PRIMARY_KEY, _) => {
+            // "UNIQUE constraint failed: keys.token"
+            let name = message.rsplit(": ").next().unwrap_or_default();
+            let (table, column) = name.split_once('.').unwrap_or((name, "value"));
+            Fault::Taken { table: known_table(table), column: column.to_owned() }
+        }
+        (_, 5 | 6) => Fault::Contended(text()),
+        // Input or output failed, cannot be opened, disk full, read-only.
+        (_, 8 | 10 | 13 | 14) => Fault::Lost(text()),
+        _ => Fault::Refused(text()),
+    }
+}
+
+fn known_table(name: &str) -> &'static str {
+    records::TABLES.iter().find(|known| **known == name).copied().unwrap_or("the database")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_codes_are_told_apart() {
+        fn check(code: i32, message: &str, expected: &str) {
+            let shown = format!("{:?}", of_sqlite(code, message));
+            assert!(shown.starts_with(expected), "{shown}");
+        }
+        check(5, "database is locked", "Contended");
+        check(517, "database is locked", "Contended");
+        check(2067, "UNIQUE constraint failed: keys.token", "Taken { table: \"keys\", column: \"token\" }");
+        check(1555, "UNIQUE constraint failed: teams.id", "Taken { table: \"teams\", column: \"id\" }");
+        check(13, "database or disk is full", "Lost");
+        check(1, "near \"SELEC\": syntax error", "Refused");
+    }
+}

@@ -1,0 +1,326 @@
+//! A thin layer over SQLite and PostgreSQL.
+//!
+//! Every statement is written once, in the subset both understand: `$1` placeholders, `ON CONFLICT`, `RETURNING`,
+//! `BIGINT`, `DOUBLE PRECISION`, `TEXT` and bytes. Sums of integers are cast (`CAST(sum(x) AS BIGINT)`), because
+//! PostgreSQL widens them. Where the two differ, [`Dialect`] says so.
+//!
+//! A write that met another transaction (deadlock, serialisation failure, locked file) is tried again here, after a
+//! random pause and a bounded number of times, so that no caller has to. What cannot be known to have failed is not
+//! repeated: a connection lost while committing is an error.
+
+mod fault;
+mod location;
+mod pause;
+mod postgres;
+mod sqlite;
+mod statement;
+mod transaction;
+mod value;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+pub use location::{Location, Server};
+pub use statement::{Statement, containing, placeholder_rows, placeholders};
+pub use transaction::Transaction;
+pub use value::{Row, Value};
+
+use crate::{StoreError, StoreResult};
+use fault::Fault;
+use pause::Pause;
+
+/// How long [`Sql::ping`] waits.
+const PING: Duration = Duration::from_secs(1);
+
+/// Which database it is, where it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite 3.
+    Sqlite,
+    /// PostgreSQL 13 or later.
+    Postgres,
+}
+
+impl Dialect {
+    /// The expression for the database's own time in milliseconds since 1970.
+    pub const fn now_millis(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+}
+
+/// A database. Copies share its connections.
+#[derive(Clone)]
+pub struct Sql {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    location: Location,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(sqlite::Pools),
+    Postgres { pool: PgPool, server: Box<Server> },
+}
+
+enum Answer {
+    Count(u64),
+    Rows(Vec<Row>),
+}
+
+impl Answer {
+    fn count(self) -> u64 {
+        match self {
+            Answer::Count(count) => count,
+            Answer::Rows(rows) => rows.len() as u64,
+        }
+    }
+
+    fn rows(self) -> Vec<Row> {
+        match self {
+            Answer::Count(_) => Vec::new(),
+            Answer::Rows(rows) => rows,
+        }
+    }
+}
+
+impl std::fmt::Debug for Sql {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sql({})", self.shared.location)
+    }
+}
+
+impl Sql {
+    /// Prepares connections; a server is first spoken to when something is asked. Makes a missing SQLite file.
+    /// Must be called within the runtime that will use it.
+    pub fn open(location: Location) -> StoreResult<Sql> {
+        let backend = match &location {
+            Location::Memory => Backend::Sqlite(sqlite::memory()),
+            Location::File(path) => Backend::Sqlite(sqlite::file(path)?),
+            Location::Postgres(server) => {
+                Backend::Postgres { pool: postgres::pool(server), server: server.clone() }
+            }
+        };
+        Ok(Sql { shared: Arc::new(Shared { location, backend }) })
+    }
+
+    /// Which database this is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.shared.backend {
+            Backend::Sqlite(_) => Dialect::Sqlite,
+            Backend::Postgres { .. } => Dialect::Postgres,
+        }
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.shared.location
+    }
+
+    /// Runs a statement that changes something, by itself; the number of rows it changed.
+    pub async fn execute(&self, statement: impl Into<Statement>, values: Vec<Value>) -> StoreResult<u64> {
+        let statement = statement.into();
+        let mut pause = Pause::new();
+        loop {
+            let fault = match self.write_once(&statement, &values).await {
+                Ok(answer) => return Ok(answer.count()),
+                Err(fault) => fault,
+            };
+            // A lost connection says nothing about the change.
+            if !matches!(fault, Fault::Contended(_)) || !pause.wait().await {
+                return Err(fault.into());
+            }
+        }
+    }
+
+    /// Runs a statement that only reads. Never use it for `INSERT … RETURNING`: that is a transaction's. Within a
+    /// transaction, ask the transaction: the database in memory has one connection.
+    pub async fn query(&self, statement: impl Into<Statement>, values: Vec<Value>) -> StoreResult<Vec<Row>> {
+        let statement = statement.into();
+        let mut pause = Pause::new();
+        let mut reconnected = false;
+        loop {
+            let fault = match self.read_once(&statement, &values).await {
+                Ok(answer) => return Ok(answer.rows()),
+                Err(fault) => fault,
+            };
+            let again = match fault {
+                Fault::Contended(_) => pause.wait().await,
+                Fault::Lost(_) => !std::mem::replace(&mut reconnected, true),
+                _ => false,
+            };
+            if !again {
+                return Err(fault.into());
+            }
+        }
+    }
+
+    /// Runs a statement that only reads, and returns its first row.
+    pub async fn query_one(
+        &self,
+        statement: impl Into<Statement>,
+        values: Vec<Value>,
+    ) -> StoreResult<Option<Row>> {
+        Ok(self.query(statement, values).await?.into_iter().next())
+    }
+
+    /// Does `work` in a transaction: all of it happens, or, when `work` fails, nothing.
+    ///
+    /// `work` may be called several times: another transaction in the way, or a connection lost before committing,
+    /// means that nothing has happened, and it is tried again. So it must do nothing but ask the transaction.
+    ///
+    /// ```no_run
+    /// # async fn example(sql: &tollway_store::sql::Sql) -> tollway_store::StoreResult<()> {
+    /// use tollway_store::values;
+    /// let id = "a";
+    /// let count = sql
+    ///     .transaction(|transaction| async move {
+    ///         transaction.execute("UPDATE counters SET n = n + 1 WHERE id = $1", values![id]).await
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn transaction<T, F, W>(&self, work: F) -> StoreResult<T>
+    where
+        F: Fn(Transaction) -> W + Send + Sync,
+        W: Future<Output = StoreResult<T>> + Send,
+        T: Send,
+    {
+        self.transact(false, work).await
+    }
+
+    /// As [`Sql::transaction`], for work that may take minutes: no statement is given up on our side.
+    pub async fn long_transaction<T, F, W>(&self, work: F) -> StoreResult<T>
+    where
+        F: Fn(Transaction) -> W + Send + Sync,
+        W: Future<Output = StoreResult<T>> + Send,
+        T: Send,
+    {
+        self.transact(true, work).await
+    }
+
+    async fn transact<T, F, W>(&self, patient: bool, work: F) -> StoreResult<T>
+    where
+        F: Fn(Transaction) -> W + Send + Sync,
+        W: Future<Output = StoreResult<T>> + Send,
+        T: Send,
+    {
+        let mut pause = Pause::new();
+        let mut reconnected = 0;
+        loop {
+            let (error, fault) = match self.transact_once(patient, &work).await {
+                Ok(output) => return Ok(output),
+                Err(failed) => failed,
+            };
+            let again = match fault {
+                Some(Fault::Contended(_)) => pause.wait().await,
+                Some(Fault::Lost(_)) => {
+                    reconnected += 1;
+                    reconnected <= 2
+                }
+                _ => false,
+            };
+            if !again {
+                return Err(error);
+            }
+        }
+    }
+
+    /// One try. The fault is given when it can be tried again without doing anything twice.
+    async fn transact_once<T, F, W>(&self, patient: bool, work: &F) -> Result<T, (StoreError, Option<Fault>)>
+    where
+        F: Fn(Transaction) -> W + Send + Sync,
+        W: Future<Output = StoreResult<T>> + Send,
+        T: Send,
+    {
+        let transaction =
+            Transaction::begin(self, patient).await.map_err(|fault| (fault.clone().into(), Some(fault)))?;
+        let result = work(transaction.clone()).await;
+        match (result, transaction.fault()) {
+            (Ok(output), None) => match transaction.commit().await {
+                Ok(()) => Ok(output),
+                // The answer to the commit may be what was lost.
+                Err(Fault::Lost(message)) => Err((StoreError::Unavailable(message), None)),
+                Err(fault) => Err((fault.clone().into(), Some(fault))),
+            },
+            (Ok(_), Some(fault)) => {
+                transaction.roll_back().await;
+                Err((fault.clone().into(), Some(fault)))
+            }
+            (Err(error), fault) => {
+                transaction.roll_back().await;
+                Err((error, fault))
+            }
+        }
+    }
+
+    /// Is it reachable? Bounded to a second.
+    pub async fn ping(&self) -> StoreResult<()> {
+        let statement = Statement::from("SELECT 1");
+        match tokio::time::timeout(PING, self.read_once(&statement, &[])).await {
+            Ok(result) => result.map(|_| ()).map_err(StoreError::from),
+            Err(_) => Err(StoreError::Unavailable("no answer within a second".to_owned())),
+        }
+    }
+
+    /// Closes all connections and waits for it. Everything asked afterwards fails.
+    pub async fn close(&self) {
+        match &self.shared.backend {
+            Backend::Sqlite(pools) => {
+                pools.readers.close().await;
+                pools.writer.close().await;
+            }
+            Backend::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+
+    /// A connection of its own that hears notifications on `channel`; `None` on SQLite.
+    pub(crate) async fn listener(&self, channel: &str) -> StoreResult<Option<sqlx::postgres::PgListener>> {
+        match &self.shared.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres { server, .. } => Ok(Some(postgres::listener(server, channel).await?)),
+        }
+    }
+
+    async fn write_once(&self, statement: &Statement, values: &[Value]) -> Result<Answer, Fault> {
+        match &self.shared.backend {
+            Backend::Sqlite(pools) => {
+                sqlite::run(&mut *pools.writer.acquire().await?, statement, values, false).await
+            }
+            Backend::Postgres { pool, .. } => on_postgres(pool, statement, values, false).await,
+        }
+    }
+
+    async fn read_once(&self, statement: &Statement, values: &[Value]) -> Result<Answer, Fault> {
+        match &self.shared.backend {
+            Backend::Sqlite(pools) => {
+                sqlite::run(&mut *pools.readers.acquire().await?, statement, values, true).await
+            }
+            Backend::Postgres { pool, .. } => on_postgres(pool, statement, values, true).await,
+        }
+    }
+}
+
+async fn on_postgres(
+    pool: &PgPool,
+    statement: &Statement,
+    values: &[Value],
+    rows: bool,
+) -> Result<Answer, Fault> {
+    let mut connection = pool.acquire().await?;
+    let result = postgres::run(&mut connection, statement, values, rows, false).await;
+    if matches!(result, Err(Fault::Lost(_))) {
+        // It may be waiting for an answer still.
+        connection.close_on_drop();
+    }
+    result
+}
