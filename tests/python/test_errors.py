@@ -100,10 +100,10 @@ def test_the_providers_refusal_of_our_key_does_not_reveal_it(clients):
 @pytest.mark.gateway
 def test_the_callers_key_never_reaches_the_provider(clients, stack, tag):
     for client in clients.values():
-        for upstream in ("oai", "ant", "gem"):
+        for upstream in ("oai", "ant", "gem", "bed"):
             client.ask(Ask(model=f"{upstream}/fake-ok", user=tag))
     calls = stack.received(tag)
-    assert len(calls) == 9
+    assert len(calls) == 12
     assert all(stack.key not in str(call["headers"]) + call["query"] for call in calls)
 
 

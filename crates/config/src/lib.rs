@@ -21,7 +21,7 @@ mod load;
 mod mask;
 mod master_key;
 mod model_list;
-mod nearest;
+pub(crate) use tollway_model::nearest;
 mod read;
 mod reference;
 mod router;

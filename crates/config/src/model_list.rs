@@ -83,7 +83,7 @@ settings! {
         pub aws_profile_name: Option<String> = None;
         /// Amazon: a role to take on. Example: `arn:aws:iam::123456789012:role/models`.
         pub aws_role_name: Option<String> = None;
-        /// Amazon: the name of the role's session, for the owner's log. Default: `tollway`.
+        /// Amazon: the name of the role's session, for the owner's log; when absent, it is `tollway`.
         pub aws_session_name: Option<String> = None;
         /// Amazon: what the role's owner asks for.
         pub aws_external_id: Option<String> = None;

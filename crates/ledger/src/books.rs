@@ -5,6 +5,7 @@
 
 mod line;
 mod memory;
+mod sql;
 mod sums;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tollway_store::StoreResult;
 
 pub use line::ADMIN;
 pub use memory::MemoryBooks;
+pub use sql::SqlBooks;
 pub use sums::{Batch, Day, DayKey, Sum};
 
 use crate::receipt::Receipt;
@@ -61,6 +63,10 @@ pub trait Books: Send + Sync {
     /// Forgets receipts that arrived before `before`. Their sums stay, and are carried forward for [`Books::verify`].
     /// Whole days only: what is younger than the last midnight (UTC) before `before` stays.
     async fn retain(&self, before: Millis) -> StoreResult<Retained>;
+
+    /// Forgets the sums of hours and days before the last midnight (UTC) before `before`; sums over all time stay.
+    /// Returns how many rows that were.
+    async fn thin(&self, before: Millis) -> StoreResult<u64>;
 
     /// Compares receipts with every sum that derives from them. `progress` hears of each day that is done.
     async fn verify(&self, progress: Progress<'_>) -> StoreResult<Verification>;

@@ -218,7 +218,7 @@ impl Journal {
     fn try_write(&self, writer: &mut Writer) -> io::Result<()> {
         let size = writer.unwritten.len() as u64;
         let used = self.bytes.load(Ordering::Relaxed);
-        if used + size > self.options.total_bytes {
+        if used >= self.options.total_bytes {
             return Err(io::Error::other(format!(
                 "the journal has reached its bound: {used} of {} bytes wait for the store",
                 self.options.total_bytes

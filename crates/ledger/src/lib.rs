@@ -7,13 +7,14 @@
 pub mod books;
 mod journal;
 mod ledger;
+pub mod litellm;
 mod opening;
 mod options;
 mod receipt;
 pub mod sample;
 mod ship;
 
-pub use books::{Batch, Books, MemoryBooks};
+pub use books::{Batch, Books, MemoryBooks, SqlBooks};
 pub use ledger::{Ledger, LedgerError, Recovered, Status};
 pub use opening::Opening;
 pub use options::{OnFull, Options};

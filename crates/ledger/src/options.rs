@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// A segment is finished when it is this long. Default: 16 MiB.
     pub segment_bytes: u64,
-    /// Most bytes of all segments together: what may wait for a store that is away. Default: 1 GiB.
+    /// Most bytes of all segments together: what may wait for a store that is away. Reached, nothing more is
+    /// written; a single write may go over it. Default: 1 GiB.
     pub total_bytes: u64,
     /// Most bytes of receipts kept in memory while the disk takes none. Default: 32 MiB.
     pub memory_bytes: usize,

@@ -21,16 +21,19 @@ pub enum Dialect {
     Gemini,
     /// Amazon Bedrock Converse, `/model/{model}/converse`. Spoken by providers only.
     BedrockConverse,
+    /// OpenAI Responses, `/v1/responses`.
+    OpenaiResponses,
 }
 
 impl Dialect {
     /// Every dialect, in the order documentation lists them.
-    pub const ALL: [Dialect; 5] = [
+    pub const ALL: [Dialect; 6] = [
         Dialect::OpenaiChat,
         Dialect::OpenaiText,
         Dialect::Anthropic,
         Dialect::Gemini,
         Dialect::BedrockConverse,
+        Dialect::OpenaiResponses,
     ];
 
     /// The stable name used in configuration, receipts and signatures.
@@ -41,6 +44,7 @@ impl Dialect {
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
             Dialect::BedrockConverse => "bedrock-converse",
+            Dialect::OpenaiResponses => "openai-responses",
         }
     }
 

@@ -376,8 +376,8 @@ impl Run<'_> {
             Lane::Verbatim => None,
             Lane::Translated { target, .. } => Some(*target),
         };
-        self.ticket.sending(deployment);
         let sent = Instant::now();
+        self.ticket.sending(deployment, &leg.group, target);
         let result = receive(self.gateway, endpoint, request, lane, waits, leg.ask(), &leg.showing).await;
         let waited = sent.elapsed();
         let result = result.map_err(|Refused { error, headers }| {

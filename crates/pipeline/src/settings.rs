@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollway::Timeouts;
 use tollway_config::{self as config, Config, FailureClass, FailureCounts};
-use tollway_meters::{Budget, Claim, Limits, Scope, ScopeKind, Window};
+use tollway_meters::{self as meters, Claim, Scope, ScopeKind, Window};
 use tollway_model::{Money, RawJson};
 use tollway_route::{
     Budget as RetryBudget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy,
@@ -107,7 +107,8 @@ fn global_limits(config: &Config) -> Option<Claim> {
     let window = settings.budget_duration.as_deref().map(|duration| Window::parse(duration, zone));
     // One that cannot be read was reported when the file was read; the budget then never resets.
     let window = window.and_then(Result::ok).unwrap_or(Window::Lifetime);
-    let limits = Limits { budgets: vec![Budget { window, max: Some(max), soft: None }], ..Limits::default() };
+    let budget = meters::Budget { window, max: Some(max), soft: None };
+    let limits = meters::Limits { budgets: vec![budget], ..meters::Limits::default() };
     let scope = Scope { kind: ScopeKind::Global, id: "".into() };
     Some(Claim { scope, limits: Arc::new(limits) })
 }

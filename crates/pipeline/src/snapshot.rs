@@ -414,6 +414,7 @@ impl Aliases for Config {
         aliases
     }
 }
+
 /// Credentials and region of a deployment at Amazon.
 fn aws(params: &LitellmParams) -> AwsSettings {
     let tags = params.aws_session_tags.iter();

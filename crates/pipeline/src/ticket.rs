@@ -33,6 +33,8 @@ pub(crate) struct Ticket {
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
+    /// The attempt that is on its way.
+    open: Option<OpenAttempt>,
     /// Bytes of text that the answer's stream carried.
     emitted: u64,
     started: Instant,
@@ -48,6 +50,15 @@ pub(crate) struct Ticket {
     flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
+}
+
+/// An attempt whose outcome is not known yet.
+#[derive(Debug)]
+struct OpenAttempt {
+    deployment: Arc<Deployment>,
+    group: Arc<str>,
+    target: Option<Dialect>,
+    since: Duration,
 }
 
 /// What an answer told.
@@ -96,6 +107,7 @@ impl Ticket {
             hold: None,
             size: Size::of(call),
             sent: false,
+            open: None,
             emitted: 0,
             started: call.started,
             first_byte: None,
@@ -137,9 +149,16 @@ impl Ticket {
     }
 
     /// An attempt goes to `deployment`.
-    pub(crate) fn sending(&mut self, deployment: &Deployment) {
+    pub(crate) fn sending(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        group: &Arc<str>,
+        target: Option<Dialect>,
+    ) {
         self.prices.clone_from(&deployment.prices);
         self.sent = true;
+        let since = self.started.elapsed();
+        self.open = Some(OpenAttempt { deployment: deployment.clone(), group: group.clone(), target, since });
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -190,10 +209,15 @@ impl Ticket {
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
     pub(crate) fn attempt(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration) {
         self.waited += waited;
+        self.open = None;
         // A provider that answered an error does not bill it.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
             record.group = fallback(receipt, group);
+            // Mostly it is the only one, and receipts are kept.
+            if receipt.attempts.is_empty() {
+                receipt.attempts.reserve_exact(1);
+            }
             receipt.attempts.push(record);
         }
     }
@@ -282,6 +306,14 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, status: u16, error: Option<&Error>) -> Cost {
         let Some(mut receipt) = self.receipt.take() else { return Cost::Unknown };
+        // The caller went away while an attempt was at its provider, which will bill it.
+        if let Some(open) = self.open.take() {
+            let took = self.started.elapsed().saturating_sub(open.since);
+            let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
+            let mut record = attempt_record(&open.deployment, open.target, open.since, took, Some(&gone));
+            record.group = fallback(&receipt, &open.group);
+            receipt.attempts.push(record);
+        }
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);

@@ -50,6 +50,21 @@ pub struct EndpointSpec {
     pub aws: AwsSettings,
     /// What the model can do.
     pub capabilities: Capabilities,
+    /// Which of OpenAI's two dialects calls go out in, where the provider's row leaves it open.
+    pub mode: Mode,
+}
+
+/// Which of OpenAI's dialects a provider that speaks OpenAI is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Each in its own: Responses calls go out as they are where the provider's row says that it serves them, and as
+    /// chats elsewhere.
+    #[default]
+    Native,
+    /// Always Chat Completions: for models or hosts whose Responses API is missing or wrong.
+    Chat,
+    /// Always Responses, whatever the client speaks: for models that have no other API.
+    Responses,
 }
 
 impl EndpointSpec {
@@ -70,6 +85,7 @@ impl EndpointSpec {
             variables: BTreeMap::new(),
             aws: AwsSettings::default(),
             capabilities: Capabilities::default(),
+            mode: Mode::Native,
         }
     }
 }
@@ -174,7 +190,9 @@ impl Endpoint {
     pub fn lane(&self, operation: Operation, surface: Dialect) -> Option<(Operation, Dialect)> {
         let instead = if operation == Operation::Completion { Operation::Chat } else { operation };
         let lanes = [(operation, surface), (operation, self.dialect), (instead, self.dialect)];
-        lanes.into_iter().find(|(operation, dialect)| self.speaks(*operation, *dialect))
+        // The dialect of the row has what that of the deployment's mode has not: embeddings.
+        let row = self.provider.dialect.map(|dialect| (operation, dialect));
+        lanes.into_iter().chain(row).find(|(operation, dialect)| self.speaks(*operation, *dialect))
     }
 
     /// Makes the HTTP request that carries `body`. No I/O.

@@ -20,7 +20,7 @@ mod reference;
 mod rules;
 mod table;
 
-pub use endpoint::{Endpoint, EndpointSpec};
+pub use endpoint::{Endpoint, EndpointSpec, Mode};
 pub use error::EndpointError;
 pub use provider::{Auth, AuthWhen, KeyNeed, ModelName, ModelRules, Native, Provider};
 pub use reference::reference_markdown;

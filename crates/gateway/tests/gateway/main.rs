@@ -16,6 +16,7 @@ mod answers;
 mod bounds;
 mod commands;
 mod configuration;
+mod database;
 mod failover;
 mod faults;
 mod guessing;

@@ -230,6 +230,15 @@ impl Tally {
         Tally { hours: hours.collect(), days: days.collect() }
     }
 
+    pub(crate) fn merge(&mut self, other: Tally) {
+        for (key, sum) in other.hours {
+            self.hours.entry(key).or_default().add(sum);
+        }
+        for (key, day) in other.days {
+            self.days.entry(key).or_default().add(&day);
+        }
+    }
+
     /// Sums by scope over all hours.
     pub(crate) fn scopes(&self) -> BTreeMap<(&'static str, &str), Sum> {
         let mut scopes: BTreeMap<_, Sum> = BTreeMap::new();

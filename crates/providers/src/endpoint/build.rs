@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tollway_model::{Dialect, Operation, Secret};
 use tollway_wire::json::write_str;
 
-use super::{Endpoint, EndpointSpec, Route};
+use super::{Endpoint, EndpointSpec, Mode, Route};
 use crate::address::{Base, is_plain, segment};
 use crate::aws::{Access, ModelName, Scope, Signing, runtime_base};
 use crate::error::{EndpointError, alternatives};
@@ -60,7 +60,7 @@ pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
     let quirks = crate::provider::quirks(quirk_names)
         .map_err(|error| invalid(provider, "provider", &format!("its quirks cannot be read: {error}")))?;
     Ok(Endpoint {
-        dialect,
+        dialect: if answers_only(&spec, dialect) { Dialect::OpenaiResponses } else { dialect },
         model_json: json(&model),
         model,
         rules: rules(&spec, &own),
@@ -291,10 +291,15 @@ fn native_routes(
             Ok(())
         }
         _ => {
-            let mut operations = vec![
-                (Operation::Chat, Dialect::OpenaiChat, "chat", "/chat/completions"),
-                (Operation::Embedding, Dialect::OpenaiChat, "embeddings", "/embeddings"),
-            ];
+            let mut operations =
+                vec![(Operation::Embedding, Dialect::OpenaiChat, "embeddings", "/embeddings")];
+            let only = answers_only(spec, dialect);
+            if !only {
+                operations.push((Operation::Chat, Dialect::OpenaiChat, "chat", "/chat/completions"));
+            }
+            if only || (spec.mode == Mode::Native && provider.serves_responses()) {
+                operations.push((Operation::Chat, Dialect::OpenaiResponses, "responses", "/responses"));
+            }
             // Where completions are not known to exist they go out as chats, so a guess would lose calls.
             if provider.serves(Operation::Completion) {
                 operations.push((Operation::Completion, Dialect::OpenaiText, "completions", "/completions"));
@@ -309,6 +314,11 @@ fn native_routes(
             Ok(())
         }
     }
+}
+
+/// Does every chat of this deployment go out in the Responses dialect?
+fn answers_only(spec: &EndpointSpec, dialect: Dialect) -> bool {
+    spec.mode == Mode::Responses && dialect == Dialect::OpenaiChat
 }
 
 fn anthropic_routes(

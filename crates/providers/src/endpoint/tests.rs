@@ -352,3 +352,64 @@ fn what_a_signature_lacks_is_named() {
     let error = refused(half);
     assert!(error.contains("aws_secret_access_key") && !error.contains("canary"), "{error}");
 }
+
+#[test]
+fn a_host_that_serves_responses_takes_such_calls_verbatim() {
+    let own = (Operation::Chat, Dialect::OpenaiResponses);
+    let urls = [
+        ("openai/gpt-5", "https://api.openai.com/v1/responses"),
+        ("xai/grok-4", "https://api.x.ai/v1/responses"),
+        ("groq/m", "https://api.groq.com/openai/v1/responses"),
+        ("openrouter/m", "https://openrouter.ai/api/v1/responses"),
+        ("perplexity/m", "https://api.perplexity.ai/v1/responses"),
+        ("fireworks_ai/m", "https://api.fireworks.ai/inference/v1/responses"),
+    ];
+    for (model, url) in urls {
+        let endpoint = build(with_key(model));
+        assert_eq!(endpoint.lane(own.0, own.1), Some(own), "{model}");
+        assert_eq!(endpoint.dialect(), Dialect::OpenaiChat, "{model}");
+        let request = send(&endpoint, own.0, own.1);
+        assert_eq!(request.uri(), url);
+        assert_eq!(request.headers()["authorization"], "Bearer sk-canary");
+    }
+    let version = EndpointSpec {
+        api_version: Some("preview".into()),
+        ..with_base("openai/m", "https://a.test/openai/v1")
+    };
+    assert_eq!(
+        send(&build(version), own.0, own.1).uri(),
+        "https://a.test/openai/v1/responses?api-version=preview"
+    );
+    // Everyone else gets them in the dialect of the row.
+    for (model, dialect) in [
+        ("deepseek/m", Dialect::OpenaiChat),
+        ("mistral/m", Dialect::OpenaiChat),
+        ("anthropic/m", Dialect::Anthropic),
+        ("gemini/m", Dialect::Gemini),
+    ] {
+        assert_eq!(build(with_key(model)).lane(own.0, own.1), Some((Operation::Chat, dialect)), "{model}");
+    }
+}
+
+#[test]
+fn a_deployments_mode_chooses_between_openais_dialects() {
+    let built = |model: &str, mode| build(EndpointSpec { mode, ..with_key(model) });
+    let (chat, responses) = (Dialect::OpenaiChat, Dialect::OpenaiResponses);
+    let lane = |endpoint: &Endpoint, surface| endpoint.lane(Operation::Chat, surface).unwrap().1;
+
+    let bridged = built("openai/m", Mode::Chat);
+    assert_eq!((lane(&bridged, responses), lane(&bridged, chat)), (chat, chat));
+
+    let only = built("openai/m", Mode::Responses);
+    for surface in [chat, responses, Dialect::Anthropic, Dialect::Gemini] {
+        assert_eq!(lane(&only, surface), responses, "{surface}");
+    }
+    assert_eq!(only.dialect(), responses);
+    let embedding = (Operation::Embedding, chat);
+    assert_eq!(only.lane(embedding.0, embedding.1), Some(embedding));
+    assert_eq!(only.lane(embedding.0, responses), Some(embedding));
+    // A host whose row does not say so is believed when the operator does.
+    assert_eq!(lane(&built("deepseek/m", Mode::Responses), chat), responses);
+    // Other dialects have no such choice.
+    assert_eq!(lane(&built("anthropic/m", Mode::Responses), responses), Dialect::Anthropic);
+}

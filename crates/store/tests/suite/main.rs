@@ -2,6 +2,13 @@
 //!
 //! PostgreSQL comes from the environment (`tollway_testkit::services`); `cargo xtask test` sees to it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests are tests: they fail by panicking"
+)]
+
 mod audit;
 mod changes;
 mod contention;

@@ -38,11 +38,24 @@ async fn a_server_that_goes_and_comes_back_is_found_again() {
         assert!(start.elapsed() < Duration::from_secs(2));
     }
     assert!(matches!(keys.get("key-0000001").await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(keys.insert(key(2)).await, Err(StoreError::Unavailable(_))));
+    // It is known to be down: one tries, the others do not wait.
+    let start = Instant::now();
+    let trying = tokio::spawn({
+        let keys = keys.clone();
+        async move { keys.insert(key(2)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..100 {
+        assert!(matches!(keys.get("key-0000001").await, Err(StoreError::Unavailable(_))));
+    }
     assert!(matches!(changes.after(1, Duration::ZERO).await, Err(StoreError::Unavailable(_))));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(matches!(trying.await.unwrap(), Err(StoreError::Unavailable(_))));
 
     server.start_again().unwrap();
+    let start = Instant::now();
     store.ping().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1));
     assert!(keys.get("key-0000001").await.unwrap().is_some());
     keys.insert(key(3)).await.unwrap();
     assert_eq!(changes.after(1, Duration::from_secs(5)).await.unwrap()[0].id, key(3).id);

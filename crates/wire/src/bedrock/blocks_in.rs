@@ -7,7 +7,7 @@ use tollway_model::{
 
 use crate::Restore;
 use crate::anthropic::read::{Object, Path, list};
-use crate::anthropic::response_in::custom_input;
+use crate::free_text;
 
 /// Who minted a signature. Claude's are the same at all of its hosts, and its own dialect is where they are looked
 /// for; what is encrypted whole goes back to this API only.
@@ -53,7 +53,7 @@ fn tool_use(raw: &RawValue, path: &Path<'_>, restore: &Restore) -> Result<Option
     let arguments = object.take("input").map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
     let is_custom = restore.custom_tools.contains(&name);
     let (kind, arguments) = if is_custom {
-        (ToolKind::Custom, custom_input(&arguments))
+        (ToolKind::Custom, free_text::unwrap(&arguments))
     } else {
         (ToolKind::Function, arguments)
     };

@@ -12,8 +12,9 @@ use super::blocks_in::{citation, signature};
 use super::usage::TokenUsage;
 use super::{error, finish, response_in};
 use crate::anthropic::read::{Object, Path};
-use crate::anthropic::response_in::{corrupt, custom_input};
+use crate::anthropic::response_in::corrupt;
 use crate::eventstream::{Framer, Message};
+use crate::free_text;
 use crate::{Restore, StreamDecoder};
 
 /// Reads a stream.
@@ -321,7 +322,7 @@ impl State {
             OpenKind::Call { answer: true, .. } => Some(Delta::Text("{}".to_owned())),
             OpenKind::Call { .. } => Some(Delta::Arguments("{}".to_owned())),
             OpenKind::Custom(json) => {
-                Some(Delta::Arguments(custom_input(if json.is_empty() { "{}" } else { &json })))
+                Some(Delta::Arguments(free_text::unwrap(if json.is_empty() { "{}" } else { &json })))
             }
             OpenKind::Redacted(data) => Some(Delta::Signature(signature(data, true))),
             OpenKind::Image { format, bytes } => {

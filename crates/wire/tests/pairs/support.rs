@@ -6,11 +6,17 @@ use tollway_wire::openai_chat::Quirks;
 use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
 
 /// The dialects that clients and providers both speak.
-pub(crate) const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
+pub(crate) const CHATS: [Dialect; 4] =
+    [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini, Dialect::OpenaiResponses];
 
 /// The dialects that providers speak.
-pub(crate) const TARGETS: [Dialect; 4] =
-    [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini, Dialect::BedrockConverse];
+pub(crate) const TARGETS: [Dialect; 5] = [
+    Dialect::OpenaiChat,
+    Dialect::Anthropic,
+    Dialect::Gemini,
+    Dialect::OpenaiResponses,
+    Dialect::BedrockConverse,
+];
 
 /// Every surface with every target that clients speak too.
 pub(crate) fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
