@@ -57,10 +57,10 @@ pub fn receipt(number: u64) -> Receipt {
         },
         skipped: if random(15) % 30 == 0 {
             vec![SkippedRecord {
+                group: None,
                 deployment: "deployment-9".into(),
-                reason: "cooling down".into(),
-                group: "gpt-5".into(),
                 rank: None,
+                reason: "cooling down".into(),
             }]
         } else {
             Vec::new()
@@ -131,8 +131,7 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
 fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) -> u64) -> AttemptRecord {
     let failed = !last || outcome == Outcome::Failed;
     AttemptRecord {
-        group: "gpt-5".into(),
-        rests_ms: None,
+        group: None,
         deployment: format!("deployment-{}", random(30) % 6).into(),
         provider: if model % 2 == 0 { "openai".into() } else { "anthropic".into() },
         model: Arc::from(format!("model-{model}")),
@@ -140,6 +139,7 @@ fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) ->
         started_us: 40,
         took_us: random(31) % 2_000_000,
         error: failed.then(|| failure(Outcome::Failed)),
+        rests_ms: None,
         then: (!last).then(|| "tried the next deployment".to_owned()),
     }
 }
