@@ -110,8 +110,8 @@ pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
     database_url(config).is_none().then(|| directory.join("tollway.db"))
 }
 
-fn books(_store: &Store) -> Arc<dyn Books> {
-    Arc::new(tollway_ledger::MemoryBooks::new())
+fn books(store: &Store) -> Arc<dyn Books> {
+    Arc::new(tollway_ledger::SqlBooks::new(store.sql().clone()))
 }
 
 fn shelves(store: &Store) -> Shelves {
