@@ -23,15 +23,24 @@ fn main() {
     }
     if what != "settle" {
         let url = arguments.next().unwrap_or_else(|| directory.join("books.db").display().to_string());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(record(&url, count));
-        runtime.block_on(shipping(&directory.join("s"), &format!("{}2", directory.join("books.db").display()), count));
+        runtime.block_on(shipping(
+            &directory.join("s"),
+            &format!("{}2", directory.join("books.db").display()),
+            count,
+        ));
     }
     std::fs::remove_dir_all(directory).unwrap();
 }
 
 fn each(what: &str, count: u64, took: Duration) {
-    println!("{what:<40} {:>8.2} µs each, {:>9.0} a second", took.as_secs_f64() * 1e6 / count as f64, count as f64 / took.as_secs_f64());
+    println!(
+        "{what:<40} {:>8.2} µs each, {:>9.0} a second",
+        took.as_secs_f64() * 1e6 / count as f64,
+        count as f64 / took.as_secs_f64()
+    );
 }
 
 fn receipts(count: u64) -> Vec<Receipt> {
@@ -80,7 +89,8 @@ async fn record(url: &str, count: u64) {
     let books = SqlBooks::new(store.sql().clone());
     let (mut adding, mut recording) = (Duration::ZERO, Duration::ZERO);
     for start in (0..count).step_by(2000) {
-        let some: Vec<Arc<Receipt>> = (start..(start + 2000).min(count)).map(sample::receipt).map(Arc::new).collect();
+        let some: Vec<Arc<Receipt>> =
+            (start..(start + 2000).min(count)).map(sample::receipt).map(Arc::new).collect();
         let begun = Instant::now();
         let batch = Batch::of(some);
         adding += begun.elapsed();
