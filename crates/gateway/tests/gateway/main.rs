@@ -20,6 +20,7 @@ mod database;
 mod faults;
 mod guessing;
 mod hosts;
+mod ledger;
 mod providers;
 mod receipts;
 mod retries;
