@@ -162,6 +162,11 @@ impl Identity {
         }
     }
 
+    /// May every model be used?
+    pub fn may_everything(&self) -> bool {
+        self.access.is_empty()
+    }
+
     /// May `model` be used? `groups` are the access groups it is in. An error does not tell what is allowed.
     pub fn may_use(&self, model: &str, groups: &[Arc<str>]) -> Result<(), Error> {
         for (owner, access) in &self.access {

@@ -2,13 +2,16 @@
 //!
 //! [`Principal`] is who calls: the key and its owners. [`Identity`] is the same made ready for calls, and the
 //! [`Directory`] finds it by the key's hash without asking the store twice. The effective right is what key, owner and
-//! role all allow, decided when it is used, so that a change of any of them counts from the next call on.
+//! role all allow, decided when it is used, so that a change of any of them counts from the next call on. [`rights`] is the one
+//! table of that; [`manage`] changes the records, behind it.
 
 mod access;
 mod directory;
 mod hash;
 mod identity;
+pub mod manage;
 mod principal;
+pub mod rights;
 
 pub use access::ModelAccess;
 pub use directory::{Directory, KnownCustomer, Options, Shelves};

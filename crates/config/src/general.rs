@@ -20,6 +20,13 @@ settings! {
         /// Lets the gateway listen beyond this machine with a master key that is weak or a known sample.
         /// Default: `false`.
         pub dangerously_permit_weak_or_unset_master_key: bool = false;
+        /// Tells callers which model groups failed before the one that answered: `x-litellm-fallback-errors`, as if every
+        /// call asked for `include_fallback_errors`. Default: `false`.
+        pub expose_fallback_errors_to_caller: bool = false;
+        /// Checks a caller's access to the model groups that its call falls back to. Default: `true`.
+        pub enforce_fallback_model_access: bool = true;
+        /// Lets callers make their own calls fail: `mock_testing_fallbacks` and the like. Default: `false`.
+        pub dangerously_allow_mock_testing_request_params: bool = false;
         /// PostgreSQL, for keys, users and spend. Default: the variable `DATABASE_URL`, else a SQLite file in the data
         /// directory. Example: `database_url: os.environ/DATABASE_URL`.
         #[schemars(with = "Option<String>")]

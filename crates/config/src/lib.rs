@@ -21,7 +21,7 @@ mod load;
 mod mask;
 mod master_key;
 mod model_list;
-mod nearest;
+pub(crate) use tollway_model::nearest;
 mod read;
 mod reference;
 mod router;
@@ -43,10 +43,12 @@ pub use load::{Loaded, Options, Source, from_str, load};
 pub use master_key::check_master_key;
 pub use model_list::{Credential, Deployment, LitellmParams, Mode, ModelInfo};
 pub use reference::{json_schema, reference_markdown};
-pub use router::{Alias, RouterSettings, Strategy};
+pub use router::{
+    Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, Strategy, StrategyArguments, Target,
+};
 pub use source::Place;
 pub use tollway::{
-    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Timeouts, Tollway,
-    WhenFull,
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, RetryBudget, Timeouts,
+    Tollway, WhenFull,
 };
 pub use values::{ByteSize, Decimal};

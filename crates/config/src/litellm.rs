@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostic::Severity;
 use crate::read::{Fields, Reader};
-use crate::router::bound_retries;
+use crate::router::{Fallbacks, bound_retries};
 use crate::section::{Section, settings};
 use crate::values::{Decimal, DurationSchema};
 
@@ -21,6 +21,18 @@ settings! {
         /// Longest duration of one attempt. Default: `6000s`. Example: `request_timeout: 600`.
         #[schemars(with = "Option<DurationSchema>")]
         pub request_timeout: Option<Duration> = None;
+        /// As in `router_settings`.
+        pub fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub context_window_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub content_policy_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub default_fallbacks: Vec<String> = Vec::new();
+        /// As in `router_settings`.
+        pub max_fallbacks: Option<u32> = None;
+        /// As in `router_settings`.
+        pub allowed_fails: Option<u32> = None;
         /// Further names of models, replaced before anything else. Example: `model_alias_map: {gpt-4: gpt-4o}`.
         pub model_alias_map: IndexMap<String, String> = IndexMap::new();
         /// Most US dollars that all calls together may cost in `budget_duration`. Default: no limit.

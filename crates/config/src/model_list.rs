@@ -83,7 +83,7 @@ settings! {
         pub aws_profile_name: Option<String> = None;
         /// Amazon: a role to take on. Example: `arn:aws:iam::123456789012:role/models`.
         pub aws_role_name: Option<String> = None;
-        /// Amazon: the name of the role's session, for the owner's log. Default: `tollway`.
+        /// Amazon: the name of the role's session, for the owner's log; when absent, it is `tollway`.
         pub aws_session_name: Option<String> = None;
         /// Amazon: what the role's owner asks for.
         pub aws_external_id: Option<String> = None;
@@ -113,21 +113,33 @@ settings! {
         /// Example: `60`.
         #[schemars(with = "Option<DurationSchema>")]
         pub timeout: Option<Duration> = None;
-        /// The same for streamed calls. Default: `timeout`. Example: `5m`.
+        /// For streamed calls: longest wait for the first content, and between two pieces. Default: as `timeout`.
+        /// Example: `30s`.
         #[schemars(with = "Option<DurationSchema>")]
         pub stream_timeout: Option<Duration> = None;
         /// Further tries at this deployment. Default: `router_settings.num_retries`.
         pub max_retries: Option<u32> = None;
-        /// Further tries of a call that began here. Default: `router_settings.num_retries`.
+        /// Further tries of a call that failed here. Default: `router_settings.num_retries`.
         pub num_retries: Option<u32> = None;
-        /// Requests a minute it is good for: weighs the choice between deployments.
+        /// How long the deployment rests after failing; `0`: it never does. Default: `router_settings.cooldown_time`.
+        /// Example: `60`.
+        #[schemars(with = "Option<DurationSchema>")]
+        pub cooldown_time: Option<Duration> = None;
+        /// Requests a minute it is good for: weighs the choice between deployments, and limits where
+        /// `usage-based-routing-v2`, `latency-based-routing`, `cost-based-routing` or `enforce_model_rate_limits` is on.
         pub rpm: Option<u64> = None;
-        /// Tokens a minute it is good for: weighs the choice between deployments.
+        /// Tokens a minute it is good for, as `rpm`.
         pub tpm: Option<u64> = None;
+        /// Most calls in flight at once; further ones go elsewhere, or wait. Default:
+        /// `router_settings.default_max_parallel_requests`.
+        pub max_parallel_requests: Option<u32> = None;
         /// Share of the traffic relative to its siblings. Default: by `rpm`, then `tpm`, else equal. Example: `3`.
         pub weight: Option<f64> = None;
         /// Deployments of the lowest order are used first, the others when those fail.
         pub order: Option<u32> = None;
+        /// Tags that calls may ask for, where `router_settings.enable_tag_filtering` is on. `default` serves calls without
+        /// tags. Example: `[free, eu]`.
+        pub tags: Vec<String> = Vec::new();
         /// Leaves out parameters the provider lacks instead of refusing the call. Default: `litellm_settings.drop_params`.
         pub drop_params: Option<bool> = None;
         /// Parameters always left out. Example: `[seed]`.

@@ -17,6 +17,8 @@ settings! {
         pub timeouts: Timeouts = Timeouts::default();
         /// How much a call may ask for.
         pub calls: CallLimits = CallLimits::default();
+        /// How many tries again a provider gets.
+        pub retry_budget: RetryBudget = RetryBudget::default();
         /// Decision records.
         pub receipts: Receipts = Receipts::default();
         /// Who may call, and how well that is remembered.
@@ -115,6 +117,19 @@ settings! {
 }
 
 impl Section for CallLimits {}
+
+settings! {
+    /// `tollway.retry_budget`: how often failed calls may be tried again at the deployment that failed them. It keeps a
+    /// provider that is down from getting every call several times; tries at other deployments are not limited.
+    pub struct RetryBudget in "" {
+        /// Tries again, as a share of the deployment's calls in the last minute. Default: `0.2`. Example: `share: 0.5`.
+        pub share: f64 = 0.2;
+        /// Tries again that are always allowed, a minute. Default: `30`. Example: `floor: 100`.
+        pub floor: u32 = 30;
+    }
+}
+
+impl Section for RetryBudget {}
 
 settings! {
     /// `tollway.receipts`: the decision records that are kept in memory, beside those in the database.

@@ -1,7 +1,7 @@
 //! Receipts: the decision record of a call.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -147,8 +147,13 @@ pub enum Outcome {
 /// A deployment that was not tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// Its id.
+    /// The group it was looked at in.
+    pub group: Arc<str>,
+    /// Its id; of a group that was passed over as a whole, the group's name.
     pub deployment: Arc<str>,
+    /// Its place in the plan, where it had one: 1 is the first to be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
     /// Why.
     pub reason: String,
 }
@@ -156,6 +161,8 @@ pub struct SkippedRecord {
 /// One try at one deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
+    /// The model group, as it was asked for; another than the call's is one it fell back to.
+    pub group: Arc<str>,
     /// The deployment's id.
     pub deployment: Arc<str>,
     /// The provider's id.
@@ -171,6 +178,9 @@ pub struct AttemptRecord {
     /// The failure; `None` when it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
+    /// How long the deployment rests because of the failure, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_ms: Option<u64>,
     /// What was done about the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,
@@ -283,13 +293,8 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Receipts {
     capacity: usize,
-    ring: Mutex<Ring>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    order: VecDeque<Arc<Receipt>>,
-    by_id: HashMap<String, Arc<Receipt>>,
+    /// Oldest first. Every call adds one and hardly anybody looks one up, so there is no index.
+    ring: Mutex<VecDeque<Arc<Receipt>>>,
 }
 
 impl Receipts {
@@ -305,26 +310,24 @@ impl Receipts {
         }
         let receipt = Arc::new(receipt);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.order.len() >= self.capacity
-            && let Some(oldest) = ring.order.pop_front()
-        {
-            ring.by_id.remove(&oldest.id);
-        }
-        ring.by_id.insert(receipt.id.clone(), receipt.clone());
-        ring.order.push_back(receipt);
+        let oldest = if ring.len() >= self.capacity { ring.pop_front() } else { None };
+        ring.push_back(receipt);
+        drop(ring);
+        // Not while others wait.
+        drop(oldest);
     }
 
     /// The receipt with this id, or the latest with this call id.
     pub fn get(&self, id: &str) -> Option<Arc<Receipt>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_call = || ring.order.iter().rev().find(|receipt| receipt.call_id == id);
-        ring.by_id.get(id).or_else(by_call).cloned()
+        let own = ring.iter().rev().find(|receipt| receipt.id == id);
+        own.or_else(|| ring.iter().rev().find(|receipt| receipt.call_id == id)).cloned()
     }
 
     /// The latest receipts, newest first.
     pub fn latest(&self, count: usize) -> Vec<Arc<Receipt>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.order.iter().rev().take(count).cloned().collect()
+        ring.iter().rev().take(count).cloned().collect()
     }
 }
 

@@ -56,7 +56,12 @@ pub fn receipt(number: u64) -> Receipt {
             Outcome::Interrupted => 0,
         },
         skipped: if random(15).is_multiple_of(30) {
-            vec![SkippedRecord { deployment: "deployment-9".into(), reason: "cooling down".into() }]
+            vec![SkippedRecord {
+                deployment: "deployment-9".into(),
+                reason: "cooling down".into(),
+                group: "group-1".into(),
+                rank: None,
+            }]
         } else {
             Vec::new()
         },
@@ -126,6 +131,8 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
 fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) -> u64) -> AttemptRecord {
     let failed = !last || outcome == Outcome::Failed;
     AttemptRecord {
+        group: format!("group-{model}").into(),
+        rests_ms: None,
         deployment: format!("deployment-{}", random(30) % 6).into(),
         provider: if model.is_multiple_of(2) { "openai".into() } else { "anthropic".into() },
         model: Arc::from(format!("model-{model}")),

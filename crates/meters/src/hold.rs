@@ -8,6 +8,7 @@ use tollway_model::Money;
 use crate::meters::Inner;
 use crate::rate::MINUTE;
 use crate::registry::Entry;
+use crate::shared::{Lease, Part};
 use crate::state::{Left, Took};
 use crate::{AllowanceState, Demand, Limits, Scope, Spent};
 
@@ -17,6 +18,8 @@ pub struct Hold {
     meters: Arc<Inner>,
     taken: Vec<Taken>,
     demand: Demand,
+    /// Its name in the shared store.
+    lease: Option<Lease>,
     open: bool,
 }
 
@@ -28,13 +31,11 @@ pub(crate) struct Taken {
     pub(crate) entry: Option<Arc<Entry>>,
     pub(crate) took: Took,
     pub(crate) left: Left,
-    /// The scope was claimed before in the same list, and taken from then.
-    pub(crate) again: bool,
 }
 
 impl Hold {
-    pub(crate) fn new(meters: Arc<Inner>, taken: Vec<Taken>, demand: Demand) -> Hold {
-        Hold { meters, taken, demand, open: true }
+    pub(crate) fn new(meters: Arc<Inner>, taken: Vec<Taken>, demand: Demand, lease: Option<Lease>) -> Hold {
+        Hold { meters, taken, demand, lease, open: true }
     }
 
     /// What is left after this decision, of every scope that has a limit, in the order of the claims.
@@ -57,21 +58,29 @@ impl Hold {
             return;
         }
         let now = self.meters.now();
-        for taken in self.taken.iter().filter(|taken| !taken.again) {
+        let mut parts = Vec::new();
+        for taken in &self.taken {
             // A scope that had no limit may have got a budget while the call was on its way.
             let found = if taken.entry.is_none() { self.meters.registry.find(&taken.scope) } else { None };
             let Some(entry) = taken.entry.as_ref().or(found.as_ref()) else { continue };
             let mut state = entry.state();
             if found.is_some() {
                 state.settle_late(taken.took.at, spent, now);
-                continue;
+            } else {
+                state.settle(&taken.took, spent, now);
             }
-            state.settle(&taken.took, spent, now);
-            for alert in state.alerts(&taken.scope, &taken.limits) {
-                // Without a reader there is nobody to tell.
-                let _ = self.meters.alerts.send(alert);
+            if self.meters.shared.is_some() {
+                parts.push(Part::new(taken, state.pots(&taken.took, found.is_some(), &taken.limits)));
+            } else {
+                for alert in state.alerts(&taken.scope, &taken.limits) {
+                    // Without a reader there is nobody to tell.
+                    let _ = self.meters.alerts.send(alert);
+                }
             }
             state.tidy(&taken.limits, self.meters.spending.settled_through());
+        }
+        if let Some(shared) = &self.meters.shared {
+            shared.settled(self.lease.take(), parts, self.demand, spent, now);
         }
     }
 }

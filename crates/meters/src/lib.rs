@@ -9,10 +9,12 @@
 
 mod clock;
 mod hold;
+mod link;
 mod meters;
 mod purse;
 mod rate;
 mod registry;
+mod shared;
 mod spending;
 mod state;
 mod types;
@@ -20,6 +22,7 @@ mod window;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use hold::Hold;
+pub use link::{Away, Health, Heard, Redis, RedisAddress, RedisSettings};
 pub use meters::{Meters, Options};
 pub use spending::{NothingSpent, Spending};
 pub use types::{

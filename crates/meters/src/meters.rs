@@ -9,8 +9,9 @@ use tollway_model::Money;
 
 use crate::hold::{Hold, Taken};
 use crate::registry::{Entry, Registry};
+use crate::shared::Shared;
 use crate::state::{Left, Moment, State, Took, Verdict};
-use crate::{Alert, Claim, Clock, Demand, Denied, Refusal, Scope, Spending};
+use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending};
 
 /// How long a question about spending that failed is not asked again, milliseconds: the callers that waited for it would
 /// otherwise ask one after the other.
@@ -26,11 +27,25 @@ pub struct Options {
     pub seed_within: Duration,
     /// Alerts that wait for whoever reads them; more, and the oldest are lost. Default 1,024.
     pub alerts: usize,
+    /// The store that several processes count together in. Default none: each counts for itself.
+    pub redis: Option<Redis>,
+    /// How long what a process holds in the shared store outlives it. Default 60 s, at least 1 s.
+    pub lease: Duration,
+    /// How many processes share the limits while the shared store has not been reached yet. Default 1; once it was
+    /// reached, it knows.
+    pub processes: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { scopes: 100_000, seed_within: Duration::from_secs(2), alerts: 1024 }
+        Options {
+            scopes: 100_000,
+            seed_within: Duration::from_secs(2),
+            alerts: 1024,
+            redis: None,
+            lease: Duration::from_secs(60),
+            processes: 1,
+        }
     }
 }
 
@@ -46,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) spending: Arc<dyn Spending>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) alerts: broadcast::Sender<Alert>,
+    pub(crate) shared: Option<Shared>,
 }
 
 /// What a look at all claims says.
@@ -61,11 +77,15 @@ pub(crate) enum Decision {
 }
 
 impl Meters {
-    /// Nothing is counted yet. What was spent is asked of `spending` when a budget is first seen.
+    /// Nothing is counted yet. What was spent is asked of `spending` when a budget is first seen. With a shared store this
+    /// must be called within a Tokio runtime, and no two meters may use one [`Redis`] handle.
     pub fn new(options: Options, spending: Arc<dyn Spending>, clock: Arc<dyn Clock>) -> Meters {
         let registry = Registry::new(options.scopes);
         let (alerts, _) = broadcast::channel(options.alerts.max(1));
-        Meters { inner: Arc::new(Inner { options, registry, spending, clock, alerts }) }
+        let shared = options.redis.clone().map(|redis| Shared::new(redis, &options));
+        let meters = Meters { inner: Arc::new(Inner { options, registry, spending, clock, alerts, shared }) };
+        Shared::start(&meters.inner);
+        meters
     }
 
     /// Takes what the call will probably use from every claim, or nothing from any. The first claim in the given order
@@ -74,10 +94,28 @@ impl Meters {
     /// Waits only for budgets that are seen for the first time, never longer than [`Options::seed_within`] each.
     pub async fn reserve(&self, claims: &[Claim], demand: Demand) -> Result<Hold, Refusal> {
         let demand = normal(demand);
+        let merged = merge_repeated(claims);
+        let claims = merged.as_deref().unwrap_or(claims);
+        let mut share = 1;
+        if let Some(shared) = &self.inner.shared
+            && claims.iter().any(|claim| !claim.limits.is_empty())
+        {
+            match shared.reserve(&self.inner, claims, demand).await {
+                Ok(decided) => return decided,
+                Err(Away) => share = shared.processes(),
+            }
+        }
         loop {
             let now = self.inner.now();
-            match self.inner.decide(claims, demand, now, 1) {
-                Decision::Granted(taken) => return Ok(Hold::new(Arc::clone(&self.inner), taken, demand)),
+            match self.inner.decide(claims, demand, now, share) {
+                Decision::Granted(taken) => {
+                    let lease = self
+                        .inner
+                        .shared
+                        .as_ref()
+                        .and_then(|shared| shared.admitted_alone(&taken, demand, now));
+                    return Ok(Hold::new(Arc::clone(&self.inner), taken, demand, lease));
+                }
                 Decision::Denied(denied) => return Err(Refusal::Denied(denied)),
                 Decision::Unseeded { entry, claim, budget } => {
                     let window = claims.get(claim).and_then(|claim| claim.limits.budgets.get(budget));
@@ -86,6 +124,19 @@ impl Meters {
                 }
             }
         }
+    }
+
+    /// Tells the shared store at once what was settled, for an end in order. Without one there is nothing to do.
+    pub async fn flush(&self) -> Result<(), Away> {
+        match &self.inner.shared {
+            Some(shared) => shared.flush(&self.inner).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Does the shared store answer; `None`: there is none.
+    pub fn health(&self) -> Option<Health> {
+        self.inner.options.redis.as_ref().map(Redis::health)
     }
 
     /// Soft budgets that are reached from now on. A reader that is slow loses the oldest.
@@ -130,7 +181,7 @@ impl Inner {
             };
             let entry = (!limits.is_empty()).then(|| self.registry.get(&claim.scope, idle));
             let (scope, limits) = (claim.scope.clone(), Arc::clone(limits));
-            Taken { scope, limits, entry, took, left: Left::default(), again: false }
+            Taken { scope, limits, entry, took, left: Left::default() }
         };
         claims.iter().map(taken).collect()
     }
@@ -155,12 +206,9 @@ impl Inner {
                 }
             }
         }
-        merge_repeated(&mut taken, &locked);
         for (index, taken) in taken.iter_mut().enumerate() {
             let Some(state) = locked.state(index) else { continue };
-            if !taken.again {
-                state.take(&mut taken.took, false);
-            }
+            state.take(&mut taken.took, false);
             taken.left = state.left(&taken.limits);
         }
         drop(locked);
@@ -179,7 +227,7 @@ impl Inner {
             if purse.known.is_some() {
                 return Ok(());
             }
-            if failed_at.is_some_and(|then| self.clock.steady() < then + PAUSE_AFTER_FAILURE) {
+            if self.has_just_failed(*failed_at) {
                 return Err(unavailable("the question has just failed".to_owned()));
             }
             // What was settled until now is in the answer; what is settled from now on is counted here.
@@ -204,6 +252,11 @@ impl Inner {
         }
     }
 
+    /// Was the question asked in vain a moment ago?
+    pub(crate) fn has_just_failed(&self, failed_at: Option<u64>) -> bool {
+        failed_at.is_some_and(|then| self.clock.steady() < then + PAUSE_AFTER_FAILURE)
+    }
+
     pub(crate) async fn ask(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
         let answer = self.spending.spent(scope, from);
         match tokio::time::timeout(self.options.seed_within, answer).await {
@@ -213,22 +266,27 @@ impl Inner {
     }
 }
 
-/// A scope that is claimed twice is taken from once, with all that both claims ask for.
-fn merge_repeated(taken: &mut [Taken], locked: &Locked<'_>) {
-    if locked.guards.len() == locked.places.iter().flatten().count() {
-        return;
+/// A scope that is claimed twice is one claim, with the tighter of both limits.
+fn merge_repeated(claims: &[Claim]) -> Option<Vec<Claim>> {
+    let repeats =
+        |(index, claim): (usize, &Claim)| claims.iter().take(index).any(|other| other.scope == claim.scope);
+    if !claims.iter().enumerate().any(repeats) {
+        return None;
     }
-    for index in 1..taken.len() {
-        let (before, rest) = taken.split_at_mut(index);
-        let Some(this) = rest.first_mut() else { continue };
-        let Some(entry) = &this.entry else { continue };
-        let same = |other: &&mut Taken| other.entry.as_ref().is_some_and(|other| Arc::ptr_eq(other, entry));
-        if let Some(first) = before.iter_mut().find(same) {
-            first.took.rate |= this.took.rate;
-            first.took.parallel |= this.took.parallel;
-            this.again = true;
-        }
+    let tighter = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
+    let mut merged: Vec<Claim> = Vec::with_capacity(claims.len());
+    for claim in claims {
+        let Some(first) = merged.iter_mut().find(|other| other.scope == claim.scope) else {
+            merged.push(claim.clone());
+            continue;
+        };
+        let limits = Arc::make_mut(&mut first.limits);
+        limits.rpm = tighter(limits.rpm, claim.limits.rpm);
+        limits.tpm = tighter(limits.tpm, claim.limits.tpm);
+        limits.parallel = tighter(limits.parallel, claim.limits.parallel);
+        limits.budgets.extend(claim.limits.budgets.iter().cloned());
     }
+    Some(merged)
 }
 
 /// The states of all claims, locked in the one order that everybody uses, so that nobody waits for each other.

@@ -4,6 +4,7 @@ use tollway_model::Money;
 
 use crate::purse::Purse;
 use crate::rate::Rate;
+use crate::shared::Pot;
 use crate::{Alert, Demand, LimitKind, Limits, Scope, Spent};
 
 /// How long a call without a place is told to wait. Nobody knows when one will be free.
@@ -128,7 +129,7 @@ impl State {
     }
 
     /// Brings every purse to its current stretch and adds those that the limits ask for.
-    fn roll(&mut self, limits: &Limits, now: i64) {
+    pub(crate) fn roll(&mut self, limits: &Limits, now: i64) {
         self.roll_purses(now);
         for budget in &limits.budgets {
             if !self.purses.iter().any(|purse| purse.window == budget.window) {
@@ -182,8 +183,7 @@ impl State {
         }
         let money = spent.money.nanos();
         for purse in &mut self.purses {
-            // Turns wrap around after four billion; half of that is never between a hold and its end.
-            if took.turn.wrapping_sub(purse.turn) < u32::MAX / 2 {
+            if holds(took, purse) {
                 purse.held = purse.held.saturating_sub(took.demand.money.nanos().max(0));
                 purse.spent = purse.spent.saturating_add(money);
             } else if purse.includes(took.at.wall) {
@@ -214,6 +214,25 @@ impl State {
         } else if spent.tokens > held {
             self.rate.forget(now.steady);
             self.rate.add(now.steady, 0, spent.tokens - held);
+        }
+    }
+
+    /// The purses that a call's money belongs to, for the shared store. `late`: nothing was taken here when it began.
+    pub(crate) fn pots(&self, took: &Took, late: bool, limits: &Limits) -> Vec<Pot> {
+        let concerned = |purse: &&Purse| (!late && holds(took, purse)) || purse.includes(took.at.wall);
+        self.purses.iter().filter(concerned).map(|purse| Pot::new(purse, limits)).collect()
+    }
+
+    /// The purses of these limits, for the shared store.
+    pub(crate) fn pots_of(&self, limits: &Limits) -> Vec<Pot> {
+        let named = |purse: &&Purse| limits.budgets.iter().any(|budget| budget.window == purse.window);
+        self.purses.iter().filter(named).map(|purse| Pot::new(purse, limits)).collect()
+    }
+
+    /// What the shared store says is spent and held in a purse.
+    pub(crate) fn learn(&mut self, pot: &Pot, used: i64) {
+        if let Some(purse) = self.purses.iter_mut().find(|purse| purse.window == pot.window) {
+            purse.learn(used);
         }
     }
 
@@ -251,6 +270,12 @@ impl State {
         self.rate.forget(steady);
         self.rate.is_empty() && self.in_flight == 0 && (self.settled_at == 0 || self.settled_at < through)
     }
+}
+
+/// Was this stretch of the purse there when the call was granted? Turns wrap around after four billion; half of that is
+/// never between a hold and its end.
+fn holds(took: &Took, purse: &Purse) -> bool {
+    took.turn.wrapping_sub(purse.turn) < u32::MAX / 2
 }
 
 /// The part of a limit that one of several processes may use: rounded down, but never to nothing.

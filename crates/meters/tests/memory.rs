@@ -1,5 +1,7 @@
 //! Meters in one process: rates under pressure, many threads, seeding, forgetting, soft budgets.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,7 +67,7 @@ async fn saturate(mut gap: impl FnMut() -> u64) -> Vec<u64> {
     let meters = meters(&clock);
     let claims = key(Limits { rpm: Some(100), ..Limits::default() });
     let mut admitted: Vec<u64> = Vec::new();
-    while clock.steady() < 600_000 {
+    while clock.steady() < 250_000 {
         clock.advance(gap());
         let now = clock.steady();
         let recent = admitted.iter().rev().take_while(|at| **at + 60_000 > now).count();
@@ -94,7 +96,7 @@ async fn a_saturated_rate_admits_its_limit_in_any_minute() {
     for gap in [1, 7, 90, 400] {
         let admitted = saturate(|| gap).await;
         // Just after a call is where a minute holds the fewest.
-        for (index, start) in admitted.iter().enumerate().filter(|(_, start)| **start < 540_000) {
+        for (index, start) in admitted.iter().enumerate().filter(|(_, start)| **start < 190_000) {
             let within = admitted[index..].iter().take_while(|at| **at <= start + 60_000).count() - 1;
             assert!((97..=101).contains(&within), "{within} in the minute after {start}, gap {gap}");
         }
@@ -387,7 +389,7 @@ fn threads_never_pass_a_limit_and_everything_settles_once() {
                 let mut dice = Dice(seed * 77);
                 for _ in 0..2_000 {
                     let mut claims = shared.to_vec();
-                    claims.rotate_left(dice.roll(3) as usize);
+                    claims.rotate_left(dice.roll(3).try_into().unwrap());
                     let demand = Demand { tokens: 30, money: Money::from_nanos(3), free: false };
                     let Ok(hold) = runtime.block_on(meters.reserve(&claims, demand)) else { continue };
                     assert!(in_flight.fetch_add(1, Ordering::SeqCst) < 5);

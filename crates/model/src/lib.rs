@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod message;
 mod money;
+pub mod nearest;
 mod notice;
 mod raw;
 mod request;

@@ -120,7 +120,10 @@ pub(crate) async fn reserve(
     } else {
         let strict = identity.strict || snapshot.settings.strict_budgets;
         let usual = services.usual.get(&identity.names.token, model);
-        let limit = plan.candidates.first().and_then(|first| first.info.get("max_output_tokens")?.as_u64());
+        let limit = plan
+            .candidates
+            .first()
+            .and_then(|first| first.deployment.info.get("max_output_tokens")?.as_u64());
         demand(size, sheets(&plan.candidates), usual, limit, strict, call.at)
     };
     if !snapshot.settings.free_models_pass_budgets {

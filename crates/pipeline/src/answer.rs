@@ -1,6 +1,6 @@
 //! From a provider's answer to the caller's: both lanes, whole and streamed.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
@@ -9,13 +9,14 @@ use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
+use crate::content;
 use crate::ticket::Settlement;
 
 /// An answer that is certain enough to give to the caller.
 pub(crate) enum Opened {
     /// The whole answer.
     Complete { body: Bytes, settlement: Settlement, headers: HeaderMap, notices: Notices },
-    /// A stream whose first piece has arrived and is not a failure.
+    /// A stream whose first content has arrived.
     Stream { first: Bytes, source: Box<Source>, headers: HeaderMap },
 }
 
@@ -42,7 +43,7 @@ impl Showing {
     }
 }
 
-/// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first piece of a
+/// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
 pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
     let headers = received.headers;
@@ -138,6 +139,9 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
 
+/// Most bytes of a stream that are held back until content comes. Announcements of an answer are much shorter.
+const MOST_HELD: usize = 64 << 10;
+
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
     body: AnswerBody,
@@ -158,6 +162,8 @@ struct Translation {
     events: Vec<Event>,
     settlement: Settlement,
     error: Option<Error>,
+    /// Content has come.
+    content: bool,
     laws: tollway_model::Laws,
     complete: bool,
 }
@@ -179,11 +185,26 @@ impl Source {
         Source { body, way, failed: None, ended: false }
     }
 
-    /// Waits for the first bytes for the caller. A failure until here has not been seen by anyone.
+    /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
+    /// been seen by anyone.
     async fn first(&mut self) -> Result<Bytes> {
-        match std::future::poll_fn(|context| self.poll_next(context)).await {
-            Some(first) => first,
-            None => Err(Error::new(Kind::Upstream, "the provider's stream is empty")),
+        let mut held = BytesMut::new();
+        loop {
+            let piece = match std::future::poll_fn(|context| self.poll_next(context)).await {
+                Some(piece) => piece?,
+                None if held.is_empty() => {
+                    return Err(Error::new(Kind::Upstream, "the provider's stream is empty"));
+                }
+                None => return Ok(held.freeze()),
+            };
+            if self.way.shows_content(&piece) || held.len() + piece.len() > MOST_HELD {
+                if held.is_empty() {
+                    return Ok(piece);
+                }
+                held.extend_from_slice(&piece);
+                return Ok(held.freeze());
+            }
+            held.extend_from_slice(&piece);
         }
     }
 
@@ -267,6 +288,14 @@ impl Way {
         }
     }
 
+    /// Has content come, `piece` included? The verbatim lane looks at the bytes, the other has seen the events.
+    fn shows_content(&self, piece: &[u8]) -> bool {
+        match self {
+            Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
+            Way::Translate(translation) => translation.content,
+        }
+    }
+
     fn finish(&mut self) -> Bytes {
         match self {
             Way::Relay(relay) => relay.finish(),
@@ -293,6 +322,7 @@ impl Translation {
             events: Vec::new(),
             settlement: Settlement::default(),
             error: None,
+            content: false,
             laws: tollway_model::Laws::new(),
             complete: false,
         }
@@ -307,6 +337,7 @@ impl Translation {
                 tracing::error!(target: "tollway::laws", broken, "a decoder broke the order of events");
                 debug_assert!(false, "a decoder broke the order of events: {broken}");
             }
+            self.content |= content::is(&event);
             match event {
                 Event::Usage(usage) => {
                     self.settlement.usage = Some(usage);

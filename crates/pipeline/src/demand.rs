@@ -1,12 +1,13 @@
 //! What a call will probably use, before it is sent: the size of its hold.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
 use tollway_meters::Demand;
 use tollway_model::{Money, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
+use tollway_route::Candidate;
 use tollway_wire::json::Envelope;
 
 use crate::call::Call;
@@ -179,10 +180,8 @@ impl Usual {
 }
 
 /// The deployments' prices.
-pub(crate) fn sheets(
-    candidates: &[Arc<tollway_route::Deployment>],
-) -> impl Iterator<Item = Option<&PriceSheet>> {
-    candidates.iter().map(|deployment| deployment.prices.as_deref())
+pub(crate) fn sheets(candidates: &[Candidate]) -> impl Iterator<Item = Option<&PriceSheet>> {
+    candidates.iter().map(|candidate| candidate.deployment.prices.as_deref())
 }
 
 #[cfg(test)]

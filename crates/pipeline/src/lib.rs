@@ -10,6 +10,8 @@ mod attribution;
 mod call;
 mod caller;
 mod clock;
+mod content;
+mod control;
 mod demand;
 mod headers;
 mod reply;
@@ -19,14 +21,15 @@ mod snapshot;
 mod ticket;
 
 pub use admission::Services;
+pub use attempts::Access;
 pub use attribution::Attribution;
-pub use call::{AcceptRules, Call, Control, Surface, not_found};
+pub use call::{AcceptRules, Call, Control, Mock, Surface, not_found};
 pub use caller::{Caller, Keyring, Presented};
-pub use clock::unix_millis;
+pub use clock::{board_now, unix_millis};
 pub use headers::VERSION;
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
-pub use settings::Settings;
+pub use settings::{Recovery, Settings};
 pub use snapshot::{Environment, Snapshot, Sources};
 pub use tollway_accounts::{KeyHash, KeyId, Role, WRONG_KEY};
 pub use tollway_ledger::{

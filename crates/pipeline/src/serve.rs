@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
 use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
-use tollway_route::{Deployment, Plan, plan};
+use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
 use crate::admission::{self, Refusal, Services};
 use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Dice, Won};
+use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
@@ -30,6 +30,7 @@ use tollway_ledger::Receipts;
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) transport: Transport,
+    board: Arc<Board>,
     receipts: Arc<Receipts>,
     services: Arc<Services>,
     in_flight: Arc<AtomicUsize>,
@@ -56,6 +57,7 @@ impl Gateway {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
+            board: Arc::default(),
             receipts: Arc::new(Receipts::new(receipts)),
             services: Arc::new(services),
             in_flight: Arc::default(),
@@ -70,6 +72,11 @@ impl Gateway {
     /// Serves `snapshot` from the next call on; running calls are not touched.
     pub fn replace(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How the deployments are doing.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// The latest receipts.
@@ -105,18 +112,20 @@ impl Gateway {
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let plan = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
-            Ok(plan) => plan,
+        let drawn = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+            Ok(drawn) => drawn,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
-        if let Some(local) = count_locally(&call, &plan) {
+        if let Some(local) = count_locally(&call, &drawn.plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
+        let access = access(&snapshot, &caller);
         if !call.ask.stream {
-            let won = attempts::run(self, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+            let won =
+                attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        self.stream(snapshot, caller, call, plan, ticket, showing).await
+        self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
     }
 
     /// May they, now, and who serves it? The hold is the ticket's from here on.
@@ -126,20 +135,20 @@ impl Gateway {
         caller: &Caller,
         call: &Call,
         ticket: &mut Ticket,
-    ) -> std::result::Result<Plan, Refusal> {
+    ) -> std::result::Result<Drawn, Refusal> {
         let services = &*self.services;
         if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
             return Err(books_full().into());
         }
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(&model);
-        let plan = self.plan(snapshot, call, &model)?;
+        let drawn = self.plan(snapshot, call, &model)?;
         let size = *ticket.size();
         let customer = customer.as_deref();
-        let hold =
-            admission::reserve(services, snapshot, caller, customer, &model, call, &plan, &size).await?;
+        let hold = admission::reserve(services, snapshot, caller, customer, &model, call, &drawn.plan, &size)
+            .await?;
         ticket.admitted(hold);
-        Ok(plan)
+        Ok(drawn)
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -149,30 +158,31 @@ impl Gateway {
         (before < settings.calls.in_flight).then_some(place)
     }
 
-    /// Which deployments, in which order? Pure but for the dice.
-    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str) -> Result<Plan> {
+    /// Which deployments, in which order? Pure but for the clock.
+    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
-        let mut dice = Dice::seeded(&call.id);
-        let plan = plan(&group, &mut || dice.roll());
-        if plan.candidates.is_empty() {
-            let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
-            let message = format!("no deployment of {model} can be called: {}", reasons.join("; "));
-            return Err(Error::new(Kind::Unavailable, message)
-                .with_param("model")
-                .with_retry(tollway_model::Retry::Never));
+        if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
+            let message =
+                format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
+            return Err(Error::invalid_at(mock.field, message));
         }
-        Ok(plan)
+        Ok(attempts::draw(self, snapshot, &group, call, &call.ask, &mut Dice::seeded(&call.id)))
     }
 
     /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the call's parts, taken over whole by a future of their own"
+    )]
     async fn stream(
         self: &Arc<Gateway>,
         snapshot: Arc<Snapshot>,
         caller: Caller,
         call: Call,
-        plan: Plan,
+        drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
+        access: Option<Access>,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
@@ -181,7 +191,8 @@ impl Gateway {
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
                 let won =
-                    attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref())
+                        .await;
                 (ticket, won)
             }
         });
@@ -222,7 +233,7 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
     if call.ask.operation != Operation::CountTokens {
         return None;
     }
-    let deployment = plan.candidates.first()?;
+    let deployment = &plan.candidates.first()?.deployment;
     if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
         return None;
     }
@@ -262,7 +273,17 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
         .with_provider(Some("model_not_found".into()), None)
 }
 
-fn showing(call: &Call) -> Showing {
+/// May the caller use a group that its call falls back to? `None`: any.
+fn access(snapshot: &Arc<Snapshot>, caller: &Caller) -> Option<Access> {
+    if caller.identity.may_everything() {
+        return None;
+    }
+    let (snapshot, identity) = (snapshot.clone(), caller.identity.clone());
+    Some(Arc::new(move |group: &str| identity.may_use(group, snapshot.access_groups(group)).is_ok()))
+}
+
+/// What a caller sees of an answer that the provider does not decide.
+pub(crate) fn showing(call: &Call) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -289,7 +310,9 @@ fn reply(
     ticket.first_byte();
     let mut out = HeaderMap::with_capacity(24);
     common_headers(&mut out, call);
-    deployment_headers(&mut out, &won.deployment, caller, &ticket);
+    deployment_headers(&mut out, &won.deployment, caller);
+    recovery_headers(&mut out, &won, snapshot, call, &ticket);
+    let showing = won.showing.unwrap_or(showing);
     let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
@@ -364,12 +387,28 @@ fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, request_id, call.id.as_str());
 }
 
-fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller, ticket: &Ticket) {
+/// What it took to get the answer.
+fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &Call, ticket: &Ticket) {
+    let retries = ticket.retries();
+    if retries > 0 {
+        set(out, headers::RETRIES, HeaderValue::from(retries));
+        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+    }
+    if won.fallbacks > 0 {
+        set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));
+    }
+    if won.failures.is_empty() {
+        return;
+    }
+    if call.control.include_fallback_errors || snapshot.settings.recovery.tell_failures {
+        let failures = won.failures.iter().map(|failure| (failure.group.as_ref(), &failure.error));
+        set(out, headers::FALLBACK_ERRORS, headers::failures_text(failures));
+    }
+}
+
+fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller) {
     set(out, headers::MODEL_ID, deployment.id.as_ref());
     set(out, headers::MODEL_GROUP, deployment.group.as_ref());
-    if ticket.retries() > 0 {
-        set(out, headers::RETRIES, HeaderValue::from(ticket.retries()));
-    }
     // Where a deployment is, is the operator's business only.
     if caller.is_admin()
         && let Some(endpoint) = deployment.endpoint()

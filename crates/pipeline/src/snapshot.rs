@@ -3,7 +3,7 @@
 //! A call holds one `Arc` of it from beginning to end; a reload builds a new one and swaps it in.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
@@ -11,12 +11,12 @@ use tollway_model::{Capabilities, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
 use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
-use tollway_route::{Availability, Deployment, Group, Limits, Pattern, Routes, Template};
+use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
 use tollway_accounts::KeyHash;
 
 use crate::caller::Keyring;
-use crate::settings::Settings;
+use crate::settings::{Settings, or_ever};
 
 /// Reads an environment variable, those of the configuration file first.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -42,6 +42,8 @@ pub struct Snapshot {
 pub struct Sources<'a> {
     /// The configuration file, or its defaults.
     pub config: &'a Config,
+    /// Deployments that were added over the API, beside those of the file.
+    pub stored: &'a [Entry],
     /// No file was given: serve every provider whose key is in the environment, as `provider/model`.
     pub from_environment: bool,
     /// The environment.
@@ -64,7 +66,7 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, entry) in sources.config.model_list.iter().enumerate() {
+        for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
                 Some(pattern) => templates.push(template(&maker, entry.clone(), pattern, index)),
                 None => deployments.push(Arc::new(maker.deployment(entry, index))),
@@ -88,7 +90,8 @@ impl Snapshot {
             listed.push("demo/chat".to_owned());
         }
         let aliases = sources.config.aliases();
-        let (access_groups, wildcard_groups) = access_groups(sources.config);
+        let entries = sources.config.model_list.iter().chain(sources.stored);
+        let (access_groups, wildcard_groups) = access_groups(entries);
         Snapshot {
             access_groups,
             wildcard_groups,
@@ -123,10 +126,10 @@ impl Snapshot {
 type AccessGroups = (HashMap<String, Vec<Arc<str>>>, Vec<(Pattern, Vec<Arc<str>>)>);
 
 /// The access groups of the file, by name and by wildcard.
-fn access_groups(config: &Config) -> AccessGroups {
+fn access_groups<'a>(entries: impl Iterator<Item = &'a Entry>) -> AccessGroups {
     let mut named: HashMap<String, Vec<Arc<str>>> = HashMap::new();
     let mut wildcards = Vec::new();
-    for entry in config.model_list.iter().filter(|entry| !entry.model_info.access_groups.is_empty()) {
+    for entry in entries.filter(|entry| !entry.model_info.access_groups.is_empty()) {
         let groups = entry.model_info.access_groups.iter().map(|group| Arc::from(group.as_str()));
         match Pattern::parse(&entry.model_name) {
             Some(pattern) => wildcards.push((pattern, groups.collect())),
@@ -191,9 +194,13 @@ impl Maker {
                 rpm: params.rpm,
                 tpm: params.tpm,
                 order: params.order.map(i64::from),
+                parallel: params.max_parallel_requests,
             },
-            first_byte_timeout: params.stream_timeout,
-            total_timeout: params.timeout,
+            stream_timeout: params.stream_timeout.map(or_ever),
+            timeout: params.timeout.map(or_ever),
+            rest: params.cooldown_time,
+            tags: params.tags.clone(),
+            max_input_tokens: facts.max_input_tokens,
             retries: params.num_retries.or(params.max_retries),
             drop_params: params.drop_params,
             defaults: params
@@ -203,6 +210,7 @@ impl Maker {
                 .collect(),
             prices: facts.prices,
             info: Arc::new(facts.info),
+            seat: OnceLock::new(),
         }
     }
 
@@ -305,7 +313,13 @@ impl Maker {
         shown.extend(facts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         shown.extend(shown_facts(&entry));
         shown.extend(info.other.iter().map(|(key, value)| (key.clone(), value.clone())));
-        Facts { capabilities: entry.capabilities(), prices, info: shown, fault }
+        Facts {
+            capabilities: entry.capabilities(),
+            prices,
+            max_input_tokens: entry.limits.input,
+            info: shown,
+            fault,
+        }
     }
 }
 
@@ -348,6 +362,7 @@ fn shown_facts(entry: &tollway_prices::Entry) -> Map<String, Value> {
 struct Facts {
     capabilities: Capabilities,
     prices: Option<Arc<tollway_prices::PriceSheet>>,
+    max_input_tokens: Option<u64>,
     info: Map<String, Value>,
     /// Why the entry's own facts cannot be read.
     fault: Option<String>,
@@ -383,24 +398,26 @@ fn deployment_id(entry: &Entry, index: usize) -> Arc<str> {
 
 /// Aliases of the configuration, in one map.
 trait Aliases {
-    fn aliases(&self) -> HashMap<String, String>;
+    fn aliases(&self) -> HashMap<String, Alias>;
 }
 
 impl Aliases for Config {
-    fn aliases(&self) -> HashMap<String, String> {
-        let mut aliases: HashMap<String, String> = HashMap::new();
+    fn aliases(&self) -> HashMap<String, Alias> {
+        let mut aliases: HashMap<String, Alias> = HashMap::new();
+        let models = self.litellm_settings.model_alias_map.iter();
         aliases.extend(
-            self.litellm_settings.model_alias_map.iter().map(|(alias, name)| (alias.clone(), name.clone())),
+            models.map(|(name, group)| (name.clone(), Alias { group: group.clone(), hidden: false })),
         );
+        let groups = self.router_settings.model_group_alias.iter();
         aliases.extend(
-            self.router_settings
-                .model_group_alias
-                .iter()
-                .map(|(alias, name)| (alias.clone(), name.model.clone())),
+            groups.map(|(name, alias)| {
+                (name.clone(), Alias { group: alias.model.clone(), hidden: alias.hidden })
+            }),
         );
         aliases
     }
 }
+
 /// Credentials and region of a deployment at Amazon.
 fn aws(params: &LitellmParams) -> AwsSettings {
     let tags = params.aws_session_tags.iter();
@@ -417,5 +434,30 @@ fn aws(params: &LitellmParams) -> AwsSettings {
         session_tags: tags.collect(),
         web_identity_token: params.aws_web_identity_token.clone(),
         sts_endpoint: params.aws_sts_endpoint.clone(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What a configuration serves.
+    pub(crate) fn snapshot_of(text: &str) -> Snapshot {
+        let config = tollway_config::from_str(text, &|_| None).config.unwrap();
+        Snapshot::build(Sources {
+            config: &config,
+            stored: &[],
+            from_environment: false,
+            environment: Arc::new(|_: &str| None),
+            catalog: Catalog::builtin(),
+            demo: None,
+            keyring: Keyring::default(),
+        })
+    }
+
+    /// The first deployment of a configuration.
+    pub(crate) fn deployment_of(text: &str) -> Deployment {
+        let snapshot = snapshot_of(text);
+        (**snapshot.routes.deployments().next().unwrap()).clone()
     }
 }

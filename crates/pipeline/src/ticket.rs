@@ -10,11 +10,12 @@ use http::HeaderMap;
 use tollway_meters::{AllowanceState, Hold, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
-use tollway_route::Deployment;
+use tollway_route::{Answer, Deployment, Flight};
 
 use crate::admission::Services;
 use crate::call::Call;
 use crate::caller::Caller;
+use crate::clock::board_now;
 use crate::demand::Size;
 use crate::serve::Place;
 use tollway_ledger::{
@@ -32,6 +33,8 @@ pub(crate) struct Ticket {
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
+    /// The attempt that is on its way.
+    open: Option<OpenAttempt>,
     /// Bytes of text that the answer's stream carried.
     emitted: u64,
     started: Instant,
@@ -43,8 +46,19 @@ pub(crate) struct Ticket {
     refusal: Option<HeaderMap>,
     /// `None` once settled.
     receipt: Option<Receipt>,
+    /// The call at the deployment that answers.
+    flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
+}
+
+/// An attempt whose outcome is not known yet.
+#[derive(Debug)]
+struct OpenAttempt {
+    deployment: Arc<Deployment>,
+    group: Arc<str>,
+    target: Option<Dialect>,
+    since: Duration,
 }
 
 /// What an answer told.
@@ -93,6 +107,7 @@ impl Ticket {
             hold: None,
             size: Size::of(call),
             sent: false,
+            open: None,
             emitted: 0,
             started: call.started,
             first_byte: None,
@@ -100,6 +115,7 @@ impl Ticket {
             prices: None,
             refusal: None,
             receipt: Some(receipt),
+            flight: None,
             _place: place,
         }
     }
@@ -133,27 +149,66 @@ impl Ticket {
     }
 
     /// An attempt goes to `deployment`.
-    pub(crate) fn sending(&mut self, deployment: &Deployment) {
+    pub(crate) fn sending(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        group: &Arc<str>,
+        target: Option<Dialect>,
+    ) {
         self.prices.clone_from(&deployment.prices);
         self.sent = true;
+        let since = self.started.elapsed();
+        self.open = Some(OpenAttempt { deployment: deployment.clone(), group: group.clone(), target, since });
     }
 
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
-    pub(crate) fn skip(&mut self, deployment: Arc<str>, reason: String) {
+    /// A deployment, or a whole group, that is not tried, and why. `rank`: its place in the plan.
+    pub(crate) fn skip(
+        &mut self,
+        group: &Arc<str>,
+        deployment: Arc<str>,
+        rank: Option<usize>,
+        reason: String,
+    ) {
         if let Some(receipt) = &mut self.receipt {
-            receipt.skipped.push(SkippedRecord { deployment, reason });
+            receipt.skipped.push(SkippedRecord { group: group.clone(), deployment, rank, reason });
         }
+    }
+
+    /// Was this deployment of this group tried?
+    pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
+        self.attempts().iter().any(|attempt| attempt.deployment == *deployment && attempt.group == *group)
+    }
+
+    /// Who was not tried, so far.
+    #[cfg(test)]
+    pub(crate) fn skipped(&self) -> &[SkippedRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.skipped)
+    }
+
+    fn attempts(&self) -> &[AttemptRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
+    }
+
+    /// The call that the provider is answering: it ends with the ticket.
+    pub(crate) fn flying(&mut self, flight: Flight) {
+        self.flight = Some(flight);
     }
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
     pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
         self.waited += waited;
+        self.open = None;
         // A provider that answered an error does not bill it.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
+            // Mostly it is the only one, and receipts are kept.
+            if receipt.attempts.is_empty() {
+                receipt.attempts.reserve_exact(1);
+            }
             receipt.attempts.push(record);
         }
     }
@@ -173,9 +228,10 @@ impl Ticket {
         self.refusal.as_ref()
     }
 
-    /// What the last attempt's failure led to.
-    pub(crate) fn then(&mut self, what: String) {
-        if let Some(attempt) = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut()) {
+    /// What the last attempt's failure led to, if it was one of `group`.
+    pub(crate) fn then(&mut self, group: &Arc<str>, what: String) {
+        let last = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut());
+        if let Some(attempt) = last.filter(|attempt| attempt.group == *group) {
             attempt.then = Some(what);
         }
     }
@@ -206,8 +262,10 @@ impl Ticket {
         }
     }
 
+    /// Attempts beside the first one of each group.
     pub(crate) fn retries(&self) -> usize {
-        self.receipt.as_ref().map_or(0, |receipt| receipt.attempts.len().saturating_sub(1))
+        let attempts = self.attempts();
+        attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group == next.group).count()
     }
 
     pub(crate) fn notices(&self) -> &[tollway_model::Notice] {
@@ -238,9 +296,18 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, status: u16, error: Option<&Error>) -> Cost {
         let Some(mut receipt) = self.receipt.take() else { return Cost::Unknown };
+        // The caller went away while an attempt was at its provider, which will bill it.
+        if let Some(open) = self.open.take() {
+            let took = self.started.elapsed().saturating_sub(open.since);
+            let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
+            let record =
+                attempt_record(&open.deployment, &open.group, open.target, open.since, took, Some(&gone));
+            receipt.attempts.push(record);
+        }
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
+        self.land(&receipt, error);
         let cost = self.price(&mut receipt);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -268,6 +335,24 @@ impl Ticket {
             hold.settle(Spent { tokens, money, refused });
             if let Some(usage) = &receipt.usage {
                 services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
+            }
+        }
+    }
+
+    /// Tells the board how the call at the deployment that answered has ended.
+    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
+        let Some(flight) = self.flight.take() else { return };
+        match (receipt.outcome, error) {
+            (Outcome::Failed, Some(error)) => {
+                flight.failed(error, false, board_now());
+            }
+            // Who leaves in the middle has used what has come.
+            _ => {
+                let usage = receipt.usage.unwrap_or_default();
+                let output = usage.total_output();
+                let answer =
+                    Answer { tokens: usage.total_input() + output, output, streamed: receipt.stream };
+                flight.answered(&answer, board_now());
             }
         }
     }
@@ -391,12 +476,14 @@ fn log(receipt: &Receipt) {
 /// The record of an attempt that is about to be sent.
 pub(crate) fn attempt_record(
     deployment: &tollway_route::Deployment,
+    group: &Arc<str>,
     lane: Option<Dialect>,
     started: Duration,
     took: Duration,
     error: Option<&Error>,
 ) -> AttemptRecord {
     AttemptRecord {
+        group: group.clone(),
         deployment: deployment.id.clone(),
         provider: deployment.provider.clone(),
         model: deployment.model.clone(),
@@ -404,6 +491,7 @@ pub(crate) fn attempt_record(
         started_us: micros(started),
         took_us: micros(took),
         error: error.map(ErrorRecord::from),
+        rests_ms: None,
         then: None,
     }
 }

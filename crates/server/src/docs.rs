@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use tollway_accounts::Role;
+use tollway_accounts::rights::{ROLES, Reach, Right, reach};
 use tollway_pipeline::{Reply, ReplyBody, json_reply};
 
 use crate::routes::{Access, ROUTES};
@@ -15,14 +17,23 @@ pub(crate) fn routes() -> Reply {
     json_reply(StatusCode::OK, &json!({ "routes": routes }))
 }
 
+/// Who has a right, in a few words.
+fn who(right: Right) -> &'static str {
+    let nobody = |role: Role| reach(role, right) == Reach::No;
+    match ROLES.into_iter().filter(|role| nobody(*role)).count() {
+        0 => "a key",
+        _ if nobody(Role::InternalUser) => "administrators",
+        _ => "users",
+    }
+}
+
 /// A page of the routes. Needs no script and nothing from elsewhere.
 pub(crate) fn page() -> Reply {
     let mut rows = String::new();
     for route in ROUTES {
         let access = match route.access {
             Access::Public => "anyone",
-            Access::Caller => "a key",
-            Access::Admin => "the master key",
+            Access::Right(right) => who(right),
         };
         let (method, path, summary) = (&route.method, route.path, route.summary);
         rows.push_str(&format!(

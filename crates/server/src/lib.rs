@@ -2,7 +2,7 @@
 //!
 //! [`serve`] accepts connections within limits; [`routes`] is the one table of what exists and who may use it; every
 //! model call, whatever its surface, becomes a `Call` and goes through `tollway_pipeline::Gateway::serve`. A route's
-//! access is decided by the table's entry that matched, never by looking at the URL a second time.
+//! access is decided by the right of the table's entry that matched, never by looking at the URL a second time.
 
 mod admin;
 mod body;
@@ -11,6 +11,7 @@ mod guesses;
 mod health;
 mod limits;
 mod listen;
+mod manage;
 mod models;
 mod openapi;
 pub mod routes;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use tollway_accounts::manage::Params;
 use tollway_model::{Error, Kind, Result};
 use tollway_pipeline::{Caller, Reply, Snapshot, json_reply};
 use tollway_route::{Availability, Deployment};
@@ -65,6 +66,82 @@ pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) ->
     json_reply(StatusCode::OK, &json!({ "data": data }))
 }
 
+/// The same in pages: `page`, `size`, `model`, `modelId`, `search`.
+pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
+    params.allow(&["page", "size", "model", "modelId", "search", "debug", "include_team_models"])?;
+    let paging = params.paging("size", 50, 500)?;
+    let (model, id) = (params.text("model")?, params.text("modelId")?);
+    let search = params.text("search")?.map(str::to_ascii_lowercase);
+    let found: Vec<&std::sync::Arc<Deployment>> = snapshot
+        .routes
+        .deployments()
+        .filter(|one| model.is_none_or(|model| one.group.as_ref() == model))
+        .filter(|one| id.is_none_or(|id| one.id.as_ref() == id))
+        .filter(|one| search.as_ref().is_none_or(|text| one.group.to_ascii_lowercase().contains(text)))
+        .collect();
+    let skip = usize::try_from((paging.page - 1).saturating_mul(paging.size)).unwrap_or(usize::MAX);
+    let size = usize::try_from(paging.size).unwrap_or(usize::MAX);
+    let data: Vec<Value> = found.iter().skip(skip).take(size).map(|one| deployment(one, caller)).collect();
+    let total = found.len() as u64;
+    Ok(json_reply(
+        StatusCode::OK,
+        &json!({
+            "data": data, "total_count": total, "current_page": paging.page, "total_pages": paging.pages(total),
+            "size": paging.size,
+        }),
+    ))
+}
+
+/// Model groups: what their deployments have in common. Of numbers the smallest limit and the dearest price count, so
+/// that nobody is promised more than every deployment keeps.
+pub(crate) fn groups(snapshot: &Snapshot, params: &Params) -> Result<Reply> {
+    params.allow(&["model_group"])?;
+    let wanted = params.text("model_group")?;
+    let names = snapshot.routes.names().filter(|name| wanted.is_none_or(|wanted| wanted == name.as_ref()));
+    let data: Vec<Value> =
+        names.filter_map(|name| snapshot.routes.group(name).map(|group| show_group(name, group))).collect();
+    Ok(json_reply(StatusCode::OK, &json!({ "data": data })))
+}
+
+fn show_group(name: &str, group: &[std::sync::Arc<Deployment>]) -> Value {
+    let mut out = Map::new();
+    let mut providers: Vec<&str> = group.iter().map(|one| one.provider.as_ref()).collect();
+    providers.sort_unstable();
+    providers.dedup();
+    out.insert("model_group".into(), json!(name));
+    out.insert("providers".into(), json!(providers));
+    let values = |key: &str| group.iter().filter_map(|one| one.info.get(key)).collect::<Vec<_>>();
+    for key in ["max_input_tokens", "max_output_tokens"] {
+        let least = values(key).into_iter().filter_map(Value::as_u64).min();
+        out.insert(key.into(), json!(least));
+    }
+    for key in ["input_cost_per_token", "output_cost_per_token"] {
+        let dearest = values(key).into_iter().filter(|value| value.is_number()).max_by(|one, other| {
+            one.as_f64().unwrap_or_default().total_cmp(&other.as_f64().unwrap_or_default())
+        });
+        out.insert(key.into(), json!(dearest));
+    }
+    out.insert("mode".into(), values("mode").first().map_or(json!("chat"), |mode| (*mode).clone()));
+    let sum = |limit: fn(&Deployment) -> Option<u64>| {
+        let known: Vec<u64> = group.iter().filter_map(|one| limit(one)).collect();
+        (!known.is_empty()).then(|| known.iter().fold(0_u64, |sum, one| sum.saturating_add(*one)))
+    };
+    out.insert("tpm".into(), json!(sum(|one| one.limits.tpm)));
+    out.insert("rpm".into(), json!(sum(|one| one.limits.rpm)));
+    for key in [
+        "supports_parallel_function_calling",
+        "supports_vision",
+        "supports_web_search",
+        "supports_url_context",
+        "supports_reasoning",
+        "supports_function_calling",
+    ] {
+        let every = group.iter().all(|one| one.info.get(key).and_then(Value::as_bool) == Some(true));
+        out.insert(key.into(), json!(every));
+    }
+    Value::Object(out)
+}
+
 /// What the caller may use: of the groups, aliases and wildcards, and what it is allowed by name.
 fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     let mut names: Vec<String> = snapshot.routes.names().map(ToString::to_string).collect();
@@ -125,7 +202,7 @@ fn deployment(deployment: &Deployment, caller: &Caller) -> Value {
     }
     let mut info = deployment.info.as_ref().clone();
     info.insert("id".into(), json!(deployment.id.as_ref()));
-    info.insert("db_model".into(), json!(false));
+    info.entry("db_model").or_insert(json!(false));
     if let Availability::Unavailable(reason) = &deployment.availability {
         info.insert("unavailable".into(), json!(reason));
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
+use crate::manage;
 use crate::routes::{Access, Action, ROUTES, Route};
 
 pub(crate) fn reply() -> Reply {
@@ -53,28 +54,40 @@ fn operation(route: &Route) -> Value {
         }
     };
     operation.insert("security".into(), security);
+    let mut parameters = Vec::new();
     if let Some((_, rest)) = route.path.split_once('{') {
         let name = rest.split_once('}').map_or(rest, |(name, _)| name).trim_end_matches("...");
-        operation.insert(
-            "parameters".into(),
-            json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }]),
-        );
+        parameters
+            .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    }
+    if let Action::Manage(what) = route.action {
+        parameters.extend(manage::parameters(what).iter().map(
+            |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
+        ));
+    }
+    if !parameters.is_empty() {
+        operation.insert("parameters".into(), json!(parameters));
     }
     if let Some(schema) = request_schema(route.action) {
         operation.insert(
             "requestBody".into(),
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+            json!({ "required": is_body_required(route), "content": { "application/json": { "schema": schema } } }),
         );
     }
+    let answer = match route.action {
+        Action::Manage(what) => json!({ "schema": manage::answer_schema(what) }),
+        _ => json!({}),
+    };
     let mut responses =
-        json!({ "200": { "description": "The answer", "content": { "application/json": {} } } });
+        json!({ "200": { "description": "The answer", "content": { "application/json": answer } } });
     if route.access != Access::Public
         && let Some(map) = responses.as_object_mut()
     {
         let error = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
         for (status, description) in [
             ("400", "The request is wrong"),
-            ("401", "The key is missing or wrong"),
+            ("401", "The key is missing or wrong, or its role has not this right"),
+            ("403", "This key, or its owner, may not go so far"),
             ("default", "The call failed"),
         ] {
             map.insert(status.into(), json!({ "description": description, "content": error }));
@@ -82,6 +95,11 @@ fn operation(route: &Route) -> Value {
     }
     operation.insert("responses".into(), responses);
     Value::Object(operation)
+}
+
+/// Giving a key a new secret needs no more than the path.
+fn is_body_required(route: &Route) -> bool {
+    route.action != Action::Manage(manage::Manage::KeyRegenerate)
 }
 
 fn operation_id(route: &Route) -> String {
@@ -93,10 +111,16 @@ fn operation_id(route: &Route) -> String {
 fn tag(action: Action) -> &'static str {
     match action {
         Action::Call(..) | Action::Gemini | Action::TokenCounter => "calls",
-        Action::Models | Action::Model | Action::GeminiModels | Action::ModelInfo => "models",
+        Action::Models
+        | Action::Model
+        | Action::GeminiModels
+        | Action::ModelInfo
+        | Action::ModelPages
+        | Action::ModelGroups => "models",
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Receipts | Action::Receipt | Action::Reload => "administration",
+        Action::Manage(_) => "management",
     }
 }
 
@@ -108,6 +132,7 @@ fn request_schema(action: Action) -> Option<Value> {
         Action::Call(..) => "ChatCompletions",
         Action::Gemini => "GenerateContent",
         Action::TokenCounter => "TokenCounter",
+        Action::Manage(what) => manage::request_type(what)?,
         _ => return None,
     };
     Some(json!({ "$ref": format!("#/components/schemas/{name}") }))
@@ -117,7 +142,7 @@ fn schemas() -> Value {
     let message = json!({ "type": "array", "items": { "type": "object", "required": ["role"], "properties": { "role": { "type": "string" } } } });
     let text = json!({ "type": "string" });
     let open = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": true });
-    json!({
+    let mut schemas = json!({
         "ChatCompletions": open(&["model", "messages"], json!({ "model": text, "messages": message, "stream": { "type": "boolean" } })),
         "Messages": open(&["model", "messages", "max_tokens"], json!({ "model": text, "messages": message, "max_tokens": { "type": "integer", "minimum": 1 }, "stream": { "type": "boolean" } })),
         "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
@@ -131,5 +156,9 @@ fn schemas() -> Value {
                 "message": text, "type": text, "param": { "type": ["string", "null"] }, "code": { "type": ["string", "null"] },
             } } },
         },
-    })
+    });
+    if let Some(schemas) = schemas.as_object_mut() {
+        schemas.extend(manage::schemas());
+    }
+    schemas
 }

@@ -1,17 +1,18 @@
 //! The one table of routes: what exists, who may use it, what it is for.
 
 use http::Method;
+use tollway_accounts::rights::Right;
 use tollway_model::{Dialect, Operation};
+
+pub use crate::manage::Manage;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Anyone. Says nothing that is not public.
     Public,
-    /// Anyone with a valid key.
-    Caller,
-    /// The operator.
-    Admin,
+    /// Who has this right; how far, the table of rights says.
+    Right(Right),
 }
 
 /// What a route does.
@@ -29,6 +30,10 @@ pub enum Action {
     GeminiModels,
     /// Deployments with prices and capabilities.
     ModelInfo,
+    /// The same, in pages.
+    ModelPages,
+    /// Model groups with what their deployments have in common.
+    ModelGroups,
     /// How many tokens a prompt has.
     TokenCounter,
     /// Is the process alive?
@@ -49,6 +54,8 @@ pub enum Action {
     Receipt,
     /// Reads the configuration again.
     Reload,
+    /// Looks at or changes accounts and stored models.
+    Manage(Manage),
 }
 
 /// One route.
@@ -66,12 +73,21 @@ pub struct Route {
     pub summary: &'static str,
 }
 
+macro_rules! access {
+    (Public) => {
+        Access::Public
+    };
+    ($right:ident) => {
+        Access::Right(Right::$right)
+    };
+}
+
 macro_rules! route {
     ($method:ident $path:literal $access:ident $action:expr, $summary:literal) => {
         Route {
             method: Method::$method,
             path: $path,
-            access: Access::$access,
+            access: access!($access),
             action: $action,
             summary: $summary,
         }
@@ -84,40 +100,107 @@ const EMBEDDING: Action = Action::Call(Dialect::OpenaiChat, Operation::Embedding
 const MESSAGES: Action = Action::Call(Dialect::Anthropic, Operation::Chat);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
 
+const fn manage(what: Manage) -> Action {
+    Action::Manage(what)
+}
+
 /// Every route. The first that matches counts.
 pub const ROUTES: &[Route] = &[
-    route!(POST "/v1/chat/completions" Caller CHAT, "Chat with a model (OpenAI Chat Completions)"),
-    route!(POST "/chat/completions" Caller CHAT, "Chat with a model (OpenAI Chat Completions)"),
-    route!(POST "/v1/messages" Caller MESSAGES, "Chat with a model (Anthropic Messages)"),
-    route!(POST "/v1/messages/count_tokens" Caller COUNT, "Count the input tokens of a message (Anthropic)"),
-    route!(POST "/v1/embeddings" Caller EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
-    route!(POST "/embeddings" Caller EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
-    route!(POST "/v1/completions" Caller COMPLETION, "Complete a text (OpenAI, legacy)"),
-    route!(POST "/completions" Caller COMPLETION, "Complete a text (OpenAI, legacy)"),
-    route!(POST "/engines/{model}/chat/completions" Caller CHAT, "Chat; the model is in the path"),
-    route!(POST "/engines/{model}/completions" Caller COMPLETION, "Complete a text; the model is in the path"),
-    route!(POST "/engines/{model}/embeddings" Caller EMBEDDING, "Vectors; the model is in the path"),
-    route!(POST "/openai/deployments/{model}/chat/completions" Caller CHAT, "Chat, Azure's form of the path"),
-    route!(POST "/openai/deployments/{model}/completions" Caller COMPLETION, "Complete a text, Azure's form of the path"),
-    route!(POST "/openai/deployments/{model}/embeddings" Caller EMBEDDING, "Vectors, Azure's form of the path"),
-    route!(GET "/v1beta/models" Caller Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
-    route!(POST "/v1beta/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/v1/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/models/{call...}" Caller Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(GET "/v1/models" Caller Action::Models, "The models a caller may use"),
-    route!(GET "/models" Caller Action::Models, "The models a caller may use"),
-    route!(GET "/v1/models/{id...}" Caller Action::Model, "One model"),
-    route!(GET "/models/{id...}" Caller Action::Model, "One model"),
-    route!(GET "/v1/model/info" Caller Action::ModelInfo, "Deployments with limits, prices and capabilities"),
-    route!(GET "/model/info" Caller Action::ModelInfo, "Deployments with limits, prices and capabilities"),
-    route!(POST "/utils/token_counter" Caller Action::TokenCounter, "Count the tokens of a prompt or of messages"),
-    route!(GET "/health" Caller Action::Health, "What is configured, and which deployments cannot be called"),
+    route!(POST "/v1/chat/completions" Call CHAT, "Chat with a model (OpenAI Chat Completions)"),
+    route!(POST "/chat/completions" Call CHAT, "Chat with a model (OpenAI Chat Completions)"),
+    route!(POST "/v1/messages" Call MESSAGES, "Chat with a model (Anthropic Messages)"),
+    route!(POST "/v1/messages/count_tokens" Call COUNT, "Count the input tokens of a message (Anthropic)"),
+    route!(POST "/v1/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
+    route!(POST "/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
+    route!(POST "/v1/completions" Call COMPLETION, "Complete a text (OpenAI, legacy)"),
+    route!(POST "/completions" Call COMPLETION, "Complete a text (OpenAI, legacy)"),
+    route!(POST "/engines/{model}/chat/completions" Call CHAT, "Chat; the model is in the path"),
+    route!(POST "/engines/{model}/completions" Call COMPLETION, "Complete a text; the model is in the path"),
+    route!(POST "/engines/{model}/embeddings" Call EMBEDDING, "Vectors; the model is in the path"),
+    route!(POST "/openai/deployments/{model}/chat/completions" Call CHAT, "Chat, Azure's form of the path"),
+    route!(POST "/openai/deployments/{model}/completions" Call COMPLETION, "Complete a text, Azure's form of the path"),
+    route!(POST "/openai/deployments/{model}/embeddings" Call EMBEDDING, "Vectors, Azure's form of the path"),
+    route!(GET "/v1beta/models" Models Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
+    route!(POST "/v1beta/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/v1/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(GET "/v1/models" Models Action::Models, "The models a caller may use"),
+    route!(GET "/models" Models Action::Models, "The models a caller may use"),
+    route!(GET "/v1/models/{id...}" Models Action::Model, "One model"),
+    route!(GET "/models/{id...}" Models Action::Model, "One model"),
+    route!(GET "/v1/model/info" ModelInfo Action::ModelInfo, "Deployments with limits, prices and capabilities"),
+    route!(GET "/model/info" ModelInfo Action::ModelInfo, "Deployments with limits, prices and capabilities"),
+    route!(POST "/utils/token_counter" CountTokens Action::TokenCounter, "Count the tokens of a prompt or of messages"),
+    route!(GET "/health" Health Action::Health, "What is configured, and which deployments cannot be called"),
     route!(GET "/health/liveliness" Public Action::Liveness, "Is the process alive?"),
     route!(GET "/health/liveness" Public Action::Liveness, "Is the process alive?"),
     route!(GET "/health/readiness" Public Action::Readiness, "Can it serve calls?"),
-    route!(GET "/receipts" Admin Action::Receipts, "The latest receipts, newest first"),
-    route!(GET "/receipts/{id}" Admin Action::Receipt, "Why a call went the way it went"),
-    route!(POST "/config/reload" Admin Action::Reload, "Read the configuration again; the old one stays when the new one is wrong"),
+    route!(GET "/receipts" Receipts Action::Receipts, "The latest receipts, newest first"),
+    route!(GET "/receipts/{id}" Receipts Action::Receipt, "Why a call went the way it went"),
+    route!(POST "/config/reload" Reload Action::Reload, "Read the configuration again; the old one stays when the new one is wrong"),
+    route!(GET "/v2/model/info" ModelInfo Action::ModelPages, "Deployments, in pages"),
+    route!(GET "/model_group/info" ModelInfo Action::ModelGroups, "Model groups with limits, prices and capabilities"),
+    route!(POST "/key/generate" KeyGenerate manage(Manage::KeyGenerate), "Make a key; it is shown this once"),
+    route!(POST "/key/service-account/generate" KeyServiceAccount manage(Manage::KeyServiceAccount), "Make a key of a team, without a user"),
+    route!(POST "/key/update" KeyUpdate manage(Manage::KeyUpdate), "Change a key: what is named changes, the rest stays"),
+    route!(POST "/key/bulk_update" KeyUpdate manage(Manage::KeyBulkUpdate), "Change several keys"),
+    route!(POST "/key/delete" KeyDelete manage(Manage::KeyDelete), "Delete keys"),
+    route!(POST "/key/block" KeyBlock manage(Manage::KeyBlock), "Block a key"),
+    route!(POST "/key/unblock" KeyUnblock manage(Manage::KeyUnblock), "Unblock a key"),
+    route!(POST "/key/regenerate" KeyRegenerate manage(Manage::KeyRegenerate), "Give a key a new secret"),
+    route!(POST "/key/{key}/regenerate" KeyRegenerate manage(Manage::KeyRegenerate), "Give a key a new secret"),
+    route!(GET "/key/info" KeyInfo manage(Manage::KeyInfo), "A key; without `key`, the one that asks"),
+    route!(POST "/v2/key/info" KeyInfo manage(Manage::KeyInfos), "Several keys"),
+    route!(GET "/key/list" KeyList manage(Manage::KeyList), "Keys, in pages"),
+    route!(GET "/key/aliases" KeyList manage(Manage::KeyAliases), "Names of keys"),
+    route!(POST "/team/new" TeamNew manage(Manage::TeamNew), "Make a team"),
+    route!(POST "/team/update" TeamUpdate manage(Manage::TeamUpdate), "Change a team"),
+    route!(POST "/team/delete" TeamDelete manage(Manage::TeamDelete), "Delete teams with their keys"),
+    route!(POST "/team/block" TeamBlock manage(Manage::TeamBlock), "Block a team"),
+    route!(POST "/team/unblock" TeamBlock manage(Manage::TeamUnblock), "Unblock a team"),
+    route!(POST "/team/member_add" TeamMembers manage(Manage::MemberAdd), "Add members to a team"),
+    route!(POST "/team/member_update" TeamMembers manage(Manage::MemberUpdate), "Change a member's role and limits"),
+    route!(POST "/team/member_delete" TeamMembers manage(Manage::MemberDelete), "Take a member out of a team"),
+    route!(POST "/team/model/add" TeamModels manage(Manage::TeamModelAdd), "Allow a team more models"),
+    route!(POST "/team/model/delete" TeamModels manage(Manage::TeamModelDelete), "Allow a team fewer models"),
+    route!(GET "/team/info" TeamInfo manage(Manage::TeamInfo), "A team with its keys and members"),
+    route!(GET "/team/list" TeamList manage(Manage::TeamList), "Teams"),
+    route!(GET "/v2/team/list" TeamList manage(Manage::TeamPages), "Teams, in pages"),
+    route!(GET "/team/permissions_list" TeamInfo manage(Manage::TeamPermissions), "What plain members may do with the team's keys"),
+    route!(PATCH "/team/{team_id}" TeamUpdate manage(Manage::TeamUpdate), "Change a team"),
+    route!(POST "/user/new" UserNew manage(Manage::UserNew), "Make a user, with a key unless `auto_create_key` is false"),
+    route!(POST "/user/update" UserUpdate manage(Manage::UserUpdate), "Change a user"),
+    route!(POST "/user/delete" UserDelete manage(Manage::UserDelete), "Delete users with their keys"),
+    route!(GET "/user/info" UserInfo manage(Manage::UserInfo), "A user with its keys and teams"),
+    route!(GET "/v2/user/info" UserInfo manage(Manage::UserInfoAlone), "A user"),
+    route!(GET "/user/list" UserList manage(Manage::UserList), "Users, in pages"),
+    route!(POST "/customer/new" CustomerWrite manage(Manage::CustomerNew), "Make a customer"),
+    route!(POST "/customer/update" CustomerWrite manage(Manage::CustomerUpdate), "Change a customer"),
+    route!(POST "/customer/delete" CustomerWrite manage(Manage::CustomerDelete), "Delete customers"),
+    route!(POST "/customer/block" CustomerWrite manage(Manage::CustomerBlock), "Block customers"),
+    route!(POST "/customer/unblock" CustomerWrite manage(Manage::CustomerUnblock), "Unblock customers"),
+    route!(GET "/customer/info" CustomerRead manage(Manage::CustomerInfo), "A customer"),
+    route!(GET "/customer/list" CustomerRead manage(Manage::CustomerList), "Customers"),
+    route!(POST "/end_user/new" CustomerWrite manage(Manage::CustomerNew), "Make a customer"),
+    route!(POST "/end_user/update" CustomerWrite manage(Manage::CustomerUpdate), "Change a customer"),
+    route!(POST "/end_user/delete" CustomerWrite manage(Manage::CustomerDelete), "Delete customers"),
+    route!(POST "/end_user/block" CustomerWrite manage(Manage::CustomerBlock), "Block customers"),
+    route!(POST "/end_user/unblock" CustomerWrite manage(Manage::CustomerUnblock), "Unblock customers"),
+    route!(GET "/end_user/info" CustomerRead manage(Manage::CustomerInfo), "A customer"),
+    route!(GET "/end_user/list" CustomerRead manage(Manage::CustomerList), "Customers"),
+    route!(POST "/budget/new" BudgetWrite manage(Manage::BudgetNew), "Make a budget"),
+    route!(POST "/budget/update" BudgetWrite manage(Manage::BudgetUpdate), "Change a budget"),
+    route!(POST "/budget/delete" BudgetWrite manage(Manage::BudgetDelete), "Delete a budget that binds nobody"),
+    route!(POST "/budget/info" BudgetRead manage(Manage::BudgetInfo), "Several budgets"),
+    route!(GET "/budget/list" BudgetRead manage(Manage::BudgetList), "Budgets"),
+    route!(POST "/model/new" ModelWrite manage(Manage::ModelNew), "Add a model"),
+    route!(POST "/model/update" ModelWrite manage(Manage::ModelUpdate), "Change a model that was added here"),
+    route!(PATCH "/model/{model_id}/update" ModelWrite manage(Manage::ModelUpdate), "Change a model that was added here"),
+    route!(POST "/model/delete" ModelWrite manage(Manage::ModelDelete), "Delete a model that was added here"),
+    route!(POST "/model/block" ModelWrite manage(Manage::ModelBlock), "Stop calling a model"),
+    route!(POST "/model/unblock" ModelWrite manage(Manage::ModelUnblock), "Call a model again"),
+    route!(GET "/audit" Audit manage(Manage::AuditList), "The audit log, newest first"),
+    route!(GET "/audit/verify" Audit manage(Manage::AuditVerify), "Does every entry of the audit log fit the one before?"),
     route!(GET "/openapi.json" Public Action::OpenApi, "This API as an OpenAPI document"),
     route!(GET "/docs" Public Action::Docs, "The routes, for people"),
     route!(GET "/" Public Action::Docs, "The routes, for people"),

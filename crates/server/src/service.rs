@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use tollway_accounts::manage::Management;
+use tollway_accounts::rights;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
     AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error,
@@ -19,13 +21,19 @@ use tollway_wire::Framing;
 
 use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
+use crate::manage::Manage;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
-use crate::{admin, body, docs, health, models, openapi, tokens};
+use crate::{admin, body, docs, health, manage, models, openapi, tokens};
 
 /// What the process does for the server.
 pub trait Hooks: Send + Sync {
     /// Reads the configuration again. The text says what happened; an error keeps the old configuration.
     fn reload(&self) -> std::result::Result<String, String>;
+
+    /// The management of accounts and stored models; `None` where nothing is stored.
+    fn management(&self) -> Option<Arc<Management>> {
+        None
+    }
 }
 
 /// Answers requests. Cheap to clone.
@@ -99,7 +107,7 @@ impl Inner {
         match self.route(request, peer, &path, started).await {
             Ok(reply) => reply,
             Err(error) => {
-                let mut reply = render_error(&error, dialect_of(&path));
+                let mut reply = manage::refuse(&error, dialect_of(&path));
                 // The connection ends where a body is not read to its end; a client that is not told would send its
                 // next request into it.
                 if !bodiless && version < Version::HTTP_2 {
@@ -138,11 +146,12 @@ impl Inner {
         // Who calls is settled before a byte of the body is read.
         let caller = match route.access {
             Access::Public => None,
-            Access::Caller | Access::Admin => Some(self.identify(&snapshot, &request, peer, started).await?),
+            Access::Right(right) => {
+                let caller = self.identify(&snapshot, &request, peer, started).await?;
+                rights::permits(&caller.identity.principal, right, route.path, path)?;
+                Some(caller)
+            }
         };
-        if route.access == Access::Admin && !caller.as_ref().is_some_and(Caller::is_admin) {
-            return Err(Error::new(Kind::Permission, format!("{path} is for administrators")));
-        }
         match caller {
             Some(caller) => self.for_caller(request, route, captured, snapshot, caller, started).await,
             None => Ok(self.for_anyone(route, &snapshot)),
@@ -217,6 +226,9 @@ impl Inner {
             ),
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
+            Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
+            Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
+            Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
             Action::TokenCounter => {
                 tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
             }
@@ -226,6 +238,29 @@ impl Inner {
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }
+    }
+
+    /// Settles what may be done, then reads the body, then does it.
+    async fn manage(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        what: Manage,
+        named: Option<String>,
+        caller: &Caller,
+    ) -> Result<Reply> {
+        let management = manage::handle(self.hooks.management())?;
+        let Access::Right(right) = route.access else {
+            return Err(Error::internal("a route without a right"));
+        };
+        let path = request.uri().path();
+        let grant = management.authorize(&caller.identity.principal, right, route.path, path).await?;
+        let params = manage::params(request.uri().query());
+        let (parts, incoming) = request.into_parts();
+        refuse_encoding(&parts.headers)?;
+        let body = body::read(incoming, &self.limits).await?;
+        let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
+        Ok(manage::reply(&value))
     }
 
     async fn model_call(

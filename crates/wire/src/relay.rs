@@ -90,6 +90,11 @@ impl Relay {
         }
     }
 
+    /// The stream's dialect.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// What the stream has told so far.
     pub fn seen(&self) -> &Seen {
         &self.seen

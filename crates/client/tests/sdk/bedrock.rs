@@ -2,6 +2,8 @@
 //!
 //! The fake computes every signature anew from what arrived, and its services give out credentials that it knows.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails has failed the test")]
+
 use serde_json::json;
 use tollway::model::{FinishReason, Message};
 use tollway::{AwsSettings, Client, Completion, Error, Kind, Request, Tool};
@@ -239,6 +241,16 @@ async fn what_is_missing_or_refused_is_said_without_secrets() {
     let refused = say(&client(&fake, &wrong, AwsSettings::default())).await.unwrap_err();
     assert_eq!((refused.kind(), refused.status()), (Kind::Authentication, 403));
     assert_eq!(refused.provider_type(), Some("InvalidSignatureException"));
+
+    // The service explains a wrong signature with all that was signed.
+    let session = [
+        ("AWS_ACCESS_KEY_ID", "ASIAFAKESESSION"),
+        ("AWS_SECRET_ACCESS_KEY", "canary-secret"),
+        ("AWS_SESSION_TOKEN", "fake/session/token=="),
+    ];
+    let refused = say(&client(&fake, &session, AwsSettings::default())).await.unwrap_err();
+    assert!(refused.message().contains("x-amz-security-token:***"), "{refused}");
+    assert!(!format!("{refused:?}").contains("fake/session/token"), "{refused:?}");
 
     let role = AwsSettings { role: Some("arn:aws:iam::1:role/guarded".to_owned()), ..AwsSettings::default() };
     let client = client(&fake, &KEYS, role);

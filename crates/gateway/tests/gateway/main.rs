@@ -17,6 +17,7 @@ mod bounds;
 mod commands;
 mod configuration;
 mod database;
+mod failover;
 mod faults;
 mod guessing;
 mod hosts;

@@ -42,7 +42,7 @@ fn is_region(text: &str) -> bool {
             (1..=2).contains(&middle.len())
                 && is_word(first)
                 && (first.len() == 2 || *first == "eusc")
-                && middle.iter().all(|word| is_word(word))
+                && middle.iter().all(is_word)
                 && !last.is_empty()
                 && last.bytes().all(|byte| byte.is_ascii_digit())
         }

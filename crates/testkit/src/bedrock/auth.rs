@@ -78,10 +78,11 @@ pub(crate) fn check(request: &Signed<'_>, service: &str) -> Result<(), Fault> {
     if hex(&key) == field("Signature=") {
         return Ok(());
     }
-    Err(wrong(
+    Err(wrong(format!(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
-         Key and signing method. Consult the service documentation for details.",
-    ))
+         Key and signing method. Consult the service documentation for details.\n\nThe Canonical String for this \
+         request should have been\n'{canonical}'"
+    )))
 }
 
 fn canonical(request: &Signed<'_>, names: &str) -> String {

@@ -220,7 +220,10 @@ impl ToolConfig<'_> {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Tool<'a> {
     ToolSpec(ToolSpec<'a>),
-    SystemTool { name: &'static str },
+    #[serde(rename = "systemTool")]
+    Hosted {
+        name: &'static str,
+    },
     CachePoint(CachePoint),
 }
 

@@ -177,7 +177,7 @@ impl<'a> Writer<'a, '_> {
             return;
         }
         if matches!(self.family, Family::Nova { .. }) && !self.capabilities.web_search.no() {
-            tools.config.tools.push(Tool::SystemTool { name: "nova_grounding" });
+            tools.config.tools.push(Tool::Hosted { name: "nova_grounding" });
         } else {
             self.notices.dropped("web_search_options", "the model cannot search the web");
         }

@@ -5,8 +5,8 @@
 //! tools and their results) become [`Content::Native`] parts.
 
 use tollway_model::{
-    Citation, Content, Dialect, Error, Kind, Message, Part, RawJson, Result, Role, ToolCall, ToolKind,
-    ToolResult,
+    Citation, Content, Dialect, Error, Kind, Message, Part, RawJson, Result, Role, Signature, ToolCall,
+    ToolKind, ToolResult,
 };
 
 use super::{media, state};
@@ -30,6 +30,10 @@ pub(super) fn conversation(top: &mut Object<'_>, messages: &mut Vec<Message>) ->
     let mut open = None;
     for (index, raw) in items.into_iter().enumerate() {
         let (role, parts, alone) = item(raw, &path.at(index))?;
+        if let Some(signature) = text_signature(&parts) {
+            sign_text(messages, signature);
+            continue;
+        }
         match messages.last_mut() {
             Some(last) if open == Some(role) && !alone && last.role == role => last.parts.extend(parts),
             _ => messages.push(Message::new(role, parts)),
@@ -37,6 +41,31 @@ pub(super) fn conversation(top: &mut Object<'_>, messages: &mut Vec<Message>) ->
         open = (!alone).then_some(role);
     }
     Ok(())
+}
+
+/// The signature of the text before, when that is all an item holds.
+fn text_signature(parts: &[Part]) -> Option<Signature> {
+    match parts {
+        [Part { content: Content::Reasoning { text, signature: Some(state), .. }, .. }]
+            if text.is_empty() =>
+        {
+            state::of_text(state)
+        }
+        _ => None,
+    }
+}
+
+/// A text that the client has lost has no use for its signature.
+fn sign_text(messages: &mut [Message], signature: Signature) {
+    let said = messages.last_mut().filter(|message| message.role == Role::Assistant);
+    let texts = said.into_iter().flat_map(|message| message.parts.iter_mut().rev());
+    let mut own = texts.filter_map(|part| match &mut part.content {
+        Content::Text { signature, .. } => Some(signature),
+        _ => None,
+    });
+    if let Some(own) = own.next() {
+        *own = Some(signature);
+    }
 }
 
 /// One item: who speaks, what is said, and whether it is a message of its own.

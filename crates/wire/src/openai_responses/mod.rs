@@ -8,6 +8,7 @@
 
 pub mod conversation;
 mod item_in;
+mod item_out;
 mod items_in;
 mod items_out;
 mod media;

@@ -7,6 +7,9 @@ use crate::carry;
 /// What stands before a foreign signature that encrypted the whole thought.
 const REDACTED: &str = "redacted:";
 
+/// What stands before a foreign signature that belongs to the text before the item.
+const TEXT: &str = "text:";
+
 /// Between a namespace and the tool's own name. No provider's tool names can have it, so encoders for other dialects
 /// replace it and `Restore` brings it back.
 const NAMESPACE: &str = "::";
@@ -43,6 +46,17 @@ pub(super) fn write(signature: &Signature, redacted: bool) -> String {
     let own = signature.origin == Dialect::OpenaiResponses;
     let mark = if redacted && !own { REDACTED } else { "" };
     carry::tag_always(signature.origin, &format!("{mark}{}", signature.value))
+}
+
+/// The `encrypted_content` of an item that brings the signature of a text back.
+pub(super) fn write_text(signature: &Signature) -> String {
+    carry::tag_always(signature.origin, &format!("{TEXT}{}", signature.value))
+}
+
+/// The signature of the text before the item, when the item's state is one.
+pub(super) fn of_text(state: &Signature) -> Option<Signature> {
+    let value = state.value.strip_prefix(TEXT).filter(|_| state.origin != Dialect::OpenaiResponses)?;
+    Some(Signature { origin: state.origin, value: value.to_owned() })
 }
 
 /// Item id and encrypted content of this dialect's own state.

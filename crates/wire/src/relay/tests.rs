@@ -368,13 +368,13 @@ fn recorded_streams_pass_unchanged_and_tell_what_their_decoder_tells() {
 proptest! {
     #[test]
     fn any_chunking_gives_the_same(
-        which in 0..3_usize,
+        which in 0..4_usize,
         cuts in proptest::collection::vec(0..4000_usize, 0..40),
         end in 0..4000_usize,
     ) {
         let openai = format!("{OPENAI}{OPENAI_USAGE}{DONE}");
         let (dialect, stream) =
-            [(Dialect::OpenaiChat, openai.as_str()), (Dialect::Anthropic, ANTHROPIC), (Dialect::Gemini, GEMINI)][which];
+            [(Dialect::OpenaiChat, openai.as_str()), (Dialect::Anthropic, ANTHROPIC), (Dialect::Gemini, GEMINI), (Dialect::OpenaiResponses, RESPONSES)][which];
         let stream = &stream.as_bytes()[..end.min(stream.len())];
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (stream.len() + 1)).collect();
         cuts.extend([0, stream.len()]);

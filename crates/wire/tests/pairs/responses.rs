@@ -1,8 +1,14 @@
 //! The grammar of Responses streams, as the official clients and Codex rely on it.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tollway_model::{Dialect, Notices, RawJson};
+use tollway_testkit::Script;
+use tollway_wire::json::{Edits, Envelope, MAX_DEPTH};
+use tollway_wire::openai_responses::conversation::{self, Passage};
 
-use crate::support::frames;
+use crate::sessions::{asked, prefix};
+use crate::support::{CHATS, decode, encode, events, frames, shown};
 
 /// Checks the order and numbering of events, and that everything said in pieces is repeated whole; gives the final
 /// response.
@@ -149,5 +155,90 @@ fn shell(response: &Value) {
     assert!(response["parallel_tool_calls"].is_boolean() && response["tool_choice"] == "auto", "{response}");
     for key in ["error", "incomplete_details", "instructions", "usage", "metadata", "temperature", "top_p"] {
         assert!(response.get(key).is_some(), "{key}: {response}");
+    }
+}
+
+/// A gateway that keeps what its caller only refers to.
+#[derive(Default)]
+struct Kept {
+    /// Response id → what it took and gave, earlier turns included.
+    items: std::collections::BTreeMap<String, Vec<RawJson>>,
+}
+
+impl Kept {
+    /// One turn at a provider of `target`; the body that went out, and the response the client got.
+    fn turn(&mut self, target: Dialect, body: &Value) -> (Vec<u8>, Value) {
+        let id = format!("resp_ours_{}", self.items.len());
+        let envelope = Envelope::parse(Bytes::from(body.to_string()), MAX_DEPTH).unwrap();
+        let before = conversation::previous(&envelope).map(|id| self.items[&*id].clone()).unwrap_or_default();
+        let mut edits = Edits::new();
+        conversation::with_history(&envelope, &before, &|_| None, &mut edits).unwrap();
+        let request =
+            decode(Dialect::OpenaiResponses, &serde_json::from_slice(&envelope.rewrite(&edits)).unwrap());
+        let mut notices = Notices::new();
+        let encoded = encode(&request, target, &mut notices).unwrap();
+        assert_eq!(notices.first_dropped(), None, "{target}");
+        let script = Script {
+            thought_signatures: target == Dialect::Gemini,
+            reasoning: true,
+            parallel_tools: true,
+            ..Script::default()
+        };
+        let (status, answer) = asked(target, &encoded.body, true, &script);
+        let sent = String::from_utf8_lossy(&encoded.body);
+        assert_eq!(status, 200, "{target}: {}\n{sent}", String::from_utf8_lossy(&answer));
+        let stream = shown(Dialect::OpenaiResponses, &events(target, &answer, 9, &encoded.restore));
+        let mut edits = Edits::new();
+        edits.set_str("id", &id);
+        let mut passage = Passage::new(edits);
+        let out = passage.pass(Bytes::from(stream));
+        let response = grammar(&out);
+        let kept = passage.response().unwrap();
+        assert_eq!(response, serde_json::from_slice::<Value>(kept).unwrap());
+        assert_eq!(response["id"], id.as_str());
+        let mut items = before;
+        items.extend(conversation::input_items(&envelope, &id).unwrap());
+        items.extend(conversation::output_items(kept).unwrap());
+        self.items.insert(id, items);
+        (encoded.body, response)
+    }
+}
+
+#[test]
+fn a_conversation_by_previous_response_ids_works_on_every_provider_and_keeps_its_prefix() {
+    for target in CHATS {
+        let mut kept = Kept::default();
+        let schema =
+            json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]});
+        let tools = json!([{"type": "function", "name": "look", "parameters": schema, "strict": false}]);
+        let body = |input: Value, previous: Option<&Value>| {
+            let mut body = json!({"model": "group", "instructions": "be brief", "tools": tools, "input": input,
+                "stream": true, "store": true, "include": ["reasoning.encrypted_content"],
+                "reasoning": {"effort": "low", "summary": "auto"}});
+            if let Some(previous) = previous {
+                body["previous_response_id"] = previous["id"].clone();
+            }
+            body
+        };
+        let (first_body, first) = kept.turn(target, &body(json!("use tools"), None));
+        let calls: Vec<_> = first["output"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|item| item["type"] == "function_call")
+            .collect();
+        assert!(!calls.is_empty(), "{target}: {first}");
+        let results: Value = calls
+            .iter()
+            .map(|call| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "fine"}))
+            .collect();
+        let (second_body, second) = kept.turn(target, &body(results, Some(&first)));
+        assert!(second["output"].to_string().contains("fine"), "{target}: {second}");
+        let (third_body, _) = kept.turn(target, &body(json!("use tools again"), Some(&second)));
+        for (earlier, later) in [(&first_body, &second_body), (&second_body, &third_body)] {
+            let (earlier, later) = (prefix(target, earlier), prefix(target, later));
+            assert_eq!(earlier.0, later.0, "{target}");
+            assert!(later.1.starts_with(&earlier.1), "{target}\nfrom {}\nto   {}", earlier.1, later.1);
+        }
     }
 }

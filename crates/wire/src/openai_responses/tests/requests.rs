@@ -189,3 +189,24 @@ fn foreign_blocks_are_named_when_they_cannot_go_along() {
     let expected = [(Changed, "messages[1].content[0]"), (Dropped, "messages[2].content[0]")];
     assert_eq!(fields, expected.map(|(severity, field)| (severity, field.to_owned())));
 }
+
+#[test]
+fn the_signature_of_a_text_comes_back_with_it() {
+    use tollway_model::{Choice, FinishReason, Response, Signature};
+    let signature = Signature { origin: Dialect::Gemini, value: "CpMB+/0=".to_owned() };
+    let signed = Content::Text { text: "so".into(), citations: Vec::new(), signature: Some(signature) };
+    let parts = vec![Part::text("first"), Part::new(signed), Part::text("last")];
+    let choice = Choice { parts: parts.clone(), finish: Some(FinishReason::Stop), ..Choice::default() };
+    let answer = Response { id: "r".into(), choices: vec![choice], ..Response::default() };
+    let view =
+        crate::View { model: "m", id: "c", created: 1, include_usage: true, framing: crate::Framing::Sse };
+    let shown = OpenaiResponses.encode_response(&answer, &view, &mut Notices::new());
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    let kinds: Vec<_> =
+        shown["output"].as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["message", "reasoning", "message"]);
+    let mut input = vec![json!({"role": "user", "content": "go"})];
+    input.extend(shown["output"].as_array().unwrap().clone());
+    let request = read(&json!({"model": "m", "input": input})).unwrap();
+    assert_eq!(request.messages[1].parts, parts);
+}

@@ -1,7 +1,7 @@
 //! The known word a misspelt one was probably meant to be.
 
 /// The nearest of `words` to `wrong`, when it is near enough to be meant: about one slip in three letters.
-pub(crate) fn nearest<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let folded = fold(wrong);
     let allowed = (folded.len() / 3).clamp(1, 5);
     words

@@ -1,0 +1,145 @@
+//! Budgets that keys and customers share.
+
+use serde_json::{Map, Value, json};
+use tollway_model::Result;
+use tollway_store::Query;
+use tollway_store::records::{Budget, Millis};
+
+use super::desk::patiently;
+use super::errors::{bad, not_found};
+use super::fields::{NOT_BUILT, Request as _, check_name, request};
+use super::keys::put_names;
+use super::limits::LimitFields;
+use super::params::names;
+use super::periods::iso;
+use super::{Management, Params, limits, secret};
+use crate::rights::{Grant, Right};
+
+request! {
+    /// `POST /budget/new`, `POST /budget/update`
+    BudgetRequest {
+        /// Its id; without it, a new one gets a random one.
+        budget_id: String,
+        /// Models it may be spent on; empty: all.
+        allowed_models: Vec<String>,
+        ; with limits: LimitFields
+        ; refused &[
+            ("budget_reset_at", "follows from `budget_duration`"), ("tpd_limit", NOT_BUILT),
+            ("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT),
+        ]
+    }
+}
+
+request! {
+    /// `POST /budget/info`
+    BudgetIds {
+        /// Which.
+        budgets: Vec<String>,
+        ; required ["budgets"]
+    }
+}
+
+request! {
+    /// `POST /budget/delete`
+    DeleteBudget {
+        /// Which.
+        id: String,
+        ; required ["id"]
+    }
+}
+
+impl Management {
+    /// `POST /budget/new`
+    pub async fn budget_new(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::BudgetWrite])?;
+        let request = BudgetRequest::parse(body)?;
+        let budget_id = match request.budget_id.get().filter(|id| !id.is_empty()) {
+            Some(id) => id.clone(),
+            None => secret::id()?,
+        };
+        check_name("budget_id", &budget_id)?;
+        if self.budgets.get(&budget_id).await?.is_some() {
+            return Err(bad("budget_id", format!("there is a budget `{budget_id}` already")));
+        }
+        let mut budget = Budget { budget_id, ..Budget::default() };
+        put_names("allowed_models", &request.allowed_models, &mut budget.allowed_models)?;
+        request.limits.apply(&mut budget.limits, self.now())?;
+        let budget = self.budgets.create(grant.actor(), budget).await?;
+        Ok(Value::Object(show(&budget, self.now())))
+    }
+
+    /// `POST /budget/update`
+    pub async fn budget_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::BudgetWrite])?;
+        let request = BudgetRequest::parse(body)?;
+        let id = request.budget_id.get().ok_or_else(|| bad("budget_id", "`budget_id` is missing"))?;
+        let budget = patiently(|| async {
+            let before = self.budget(id).await?;
+            let mut after = before.clone();
+            put_names("allowed_models", &request.allowed_models, &mut after.allowed_models)?;
+            request.limits.apply(&mut after.limits, self.now())?;
+            self.budgets.change(grant.actor(), "updated", &before, after).await
+        });
+        Ok(Value::Object(show(&budget.await?, self.now())))
+    }
+
+    /// `POST /budget/info`
+    pub async fn budget_info(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::BudgetRead])?;
+        let ids = BudgetIds::parse(body)?.budgets.get().cloned().unwrap_or_default();
+        if ids.is_empty() || ids.len() > 100 {
+            return Err(bad("budgets", "`budgets` names 1 to 100 budgets"));
+        }
+        let mut shown = Vec::with_capacity(ids.len());
+        for id in &ids {
+            if let Some(budget) = self.budgets.get(id).await? {
+                shown.push(show(&budget, self.now()));
+            }
+        }
+        Ok(json!(shown))
+    }
+
+    /// `GET /budget/list`
+    pub async fn budget_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::BudgetRead])?;
+        params.allow(names::BUDGET_LIST)?;
+        let budgets = self.budgets.all(Query::default()).await?;
+        let now = self.now();
+        Ok(json!(budgets.iter().map(|budget| show(budget, now)).collect::<Vec<_>>()))
+    }
+
+    /// `POST /budget/delete`. A budget that binds someone stays: without it they would be unbound.
+    pub async fn budget_delete(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::BudgetWrite])?;
+        let request = DeleteBudget::parse(body)?;
+        let budget = self.budget(request.id.get().map(String::as_str).unwrap_or_default()).await?;
+        let of = Query { equal: vec![("budget_id", Some(budget.budget_id.clone()))], ..Query::default() };
+        let (keys, customers) = (self.keys.list(&of).await?.total, self.customers.list(&of).await?.total);
+        if keys + customers > 0 {
+            let message =
+                format!("the budget binds {keys} keys and {customers} customers; change those first");
+            return Err(bad("id", message));
+        }
+        self.budgets.remove(grant.actor(), &budget).await?;
+        Ok(Value::Object(show(&budget, self.now())))
+    }
+
+    pub(crate) async fn budget(&self, id: &str) -> Result<Budget> {
+        let shown: String = id.chars().take(80).collect();
+        let unknown = || not_found("budget_id", format!("there is no budget `{shown}`"));
+        self.budgets.get(id).await?.ok_or_else(unknown)
+    }
+}
+
+/// A budget as LiteLLM shows it.
+pub(crate) fn show(budget: &Budget, now: Millis) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("budget_id".into(), json!(budget.budget_id));
+    limits::show(&budget.limits, now, &mut out);
+    out.insert("allowed_models".into(), json!(budget.allowed_models));
+    out.insert("created_at".into(), iso(Some(budget.stamp.created_at)));
+    out.insert("created_by".into(), json!(budget.stamp.created_by));
+    out.insert("updated_at".into(), iso(Some(budget.stamp.updated_at)));
+    out.insert("updated_by".into(), json!(budget.stamp.updated_by));
+    out
+}

@@ -1,0 +1,284 @@
+//! What may be said about a team and its members.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tollway_model::Result;
+use tollway_store::records::{Millis, Team};
+
+use crate::manage::errors::bad;
+use crate::manage::fields::{Count, Dollars, NOT_BUILT, OneOrMany, check_free, check_name, request};
+use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
+use crate::manage::limits::LimitFields;
+
+/// LiteLLM's fields of teams that have no effect here.
+const REFUSED: &[(&str, &str)] = &[
+    ("spend", "is what the ledger says; it cannot be set"),
+    ("budget_reset_at", "follows from `budget_duration`"),
+    ("admins", "comes from `members_with_roles`"),
+    ("members", "comes from `members_with_roles`"),
+    ("organization_id", NOT_BUILT),
+    ("tpd_limit", NOT_BUILT),
+    ("access_group_ids", NOT_BUILT),
+    ("default_team_member_models", NOT_BUILT),
+    ("guardrails", NOT_BUILT),
+    ("policies", NOT_BUILT),
+    ("prompts", NOT_BUILT),
+    ("object_permission", NOT_BUILT),
+    ("allowed_passthrough_routes", NOT_BUILT),
+    ("denied_passthrough_routes", NOT_BUILT),
+    ("disable_global_guardrails", NOT_BUILT),
+    ("secret_manager_settings", NOT_BUILT),
+    ("rpm_limit_type", NOT_BUILT),
+    ("tpm_limit_type", NOT_BUILT),
+    ("default_estimated_output_tokens", NOT_BUILT),
+    ("default_estimated_output_tokens_per_model", NOT_BUILT),
+    ("mcp_rpm_limit", NOT_BUILT),
+    ("team_member_key_duration", NOT_BUILT),
+    ("allowed_vector_store_indexes", NOT_BUILT),
+    ("enforced_batch_output_expires_after", NOT_BUILT),
+    ("enforced_file_expires_after", NOT_BUILT),
+];
+
+request! {
+    /// What may be said about a team whenever it is made or changed.
+    TeamFields {
+        /// Its name.
+        team_alias: String,
+        /// Models its keys may use; empty: all.
+        models: Vec<String>,
+        /// Name asked for to model.
+        model_aliases: BTreeMap<String, String>,
+        /// Its keys are refused while true.
+        blocked: bool,
+        /// Routes that plain members may use on the team's keys, such as `/key/generate`.
+        team_member_permissions: Vec<String>,
+        /// Tags its calls get.
+        tags: Vec<String>,
+        /// Free.
+        metadata: Map<String, Value>,
+        /// Router settings of its calls.
+        router_settings: Map<String, Value>,
+        /// Budget of members who have none of their own, dollars.
+        team_member_budget: Dollars,
+        /// Its window.
+        team_member_budget_duration: String,
+        /// Requests a minute of such members.
+        team_member_rpm_limit: Count,
+        /// Tokens a minute of such members.
+        team_member_tpm_limit: Count,
+        ; with limits: LimitFields
+    }
+}
+
+request! {
+    /// `POST /team/new`
+    NewTeam {
+        /// Its id; without it, a random one.
+        team_id: String,
+        /// Its members.
+        members_with_roles: Vec<Member>,
+        ; with fields: TeamFields
+        ; refused REFUSED
+    }
+}
+
+request! {
+    /// `POST /team/update`
+    TeamRequest {
+        /// Which.
+        team_id: String,
+        ; with fields: TeamFields
+        ; refused REFUSED
+    }
+}
+
+/// Someone in a team, by id or by address.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The user's id.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// Its address.
+    #[serde(default)]
+    pub user_email: Option<String>,
+    /// `admin` or `user`.
+    #[serde(default = "plain")]
+    pub role: String,
+}
+
+fn plain() -> String {
+    "user".to_owned()
+}
+
+request! {
+    /// `POST /team/member_add`
+    AddMembers {
+        /// Which team.
+        team_id: String,
+        /// Whom: `{"role": "user", "user_id": …}` or `{"role": "user", "user_email": …}`, one or a list.
+        member: OneOrMany<Member>,
+        /// The member's budget, dollars.
+        max_budget_in_team: Dollars,
+        /// Its window.
+        budget_duration: String,
+        /// The member's tokens a minute.
+        tpm_limit: Count,
+        /// The member's requests a minute.
+        rpm_limit: Count,
+        ; required ["team_id", "member"]
+        ; refused &[("allowed_models", NOT_BUILT)]
+    }
+}
+
+request! {
+    /// `POST /team/member_update`
+    UpdateMember {
+        /// Which team.
+        team_id: String,
+        /// Whose membership, by id.
+        user_id: String,
+        /// Whose membership, by address.
+        user_email: String,
+        /// `admin` or `user`.
+        role: String,
+        /// The member's budget, dollars.
+        max_budget_in_team: Dollars,
+        /// Its window.
+        budget_duration: String,
+        /// The member's tokens a minute.
+        tpm_limit: Count,
+        /// The member's requests a minute.
+        rpm_limit: Count,
+        ; required ["team_id"]
+        ; refused &[
+            ("allowed_models", NOT_BUILT), ("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT),
+        ]
+    }
+}
+
+request! {
+    /// `POST /team/member_delete`
+    RemoveMember {
+        /// Which team.
+        team_id: String,
+        /// Whom, by id.
+        user_id: String,
+        /// Whom, by address.
+        user_email: String,
+        ; required ["team_id"]
+    }
+}
+
+request! {
+    /// `POST /team/delete`
+    TeamIds {
+        /// Which.
+        team_ids: Vec<String>,
+        ; required ["team_ids"]
+    }
+}
+
+request! {
+    /// `POST /team/block`, `POST /team/unblock`
+    OneTeam {
+        /// Which.
+        team_id: String,
+        ; required ["team_id"]
+    }
+}
+
+request! {
+    /// `POST /team/model/add`, `POST /team/model/delete`
+    TeamModels {
+        /// Which team.
+        team_id: String,
+        /// Models.
+        models: Vec<String>,
+        ; required ["team_id", "models"]
+    }
+}
+
+/// What the admin of a team may change of it; the rest binds it and is for the gateway's administrators.
+pub(super) const ADMINS_MAY: &[&str] = &[
+    "team_alias",
+    "metadata",
+    "tags",
+    "team_member_permissions",
+    "team_member_budget",
+    "team_member_budget_duration",
+    "team_member_rpm_limit",
+    "team_member_tpm_limit",
+];
+
+impl TeamFields {
+    /// Changes `team` as the fields say.
+    pub(super) fn apply(&self, team: &mut Team, now: Millis) -> Result<()> {
+        put_name("team_alias", &self.team_alias, &mut team.team_alias)?;
+        put_names("models", &self.models, &mut team.models)?;
+        put_names("tags", &self.tags, &mut team.tags)?;
+        if let Some(aliases) = self.model_aliases.get() {
+            check_aliases("model_aliases", aliases)?;
+        }
+        self.model_aliases.fill(&mut team.model_aliases);
+        self.blocked.fill(&mut team.blocked);
+        if let Some(permissions) = self.team_member_permissions.get()
+            && let Some(wrong) = permissions.iter().find(|one| !is_permission(one))
+        {
+            let message =
+                format!("`team_member_permissions`: `{wrong}` is none of {}", PERMISSIONS.join(", "));
+            return Err(bad("team_member_permissions", message));
+        }
+        self.team_member_permissions.fill(&mut team.team_member_permissions);
+        put_free("metadata", &self.metadata, &mut team.metadata)?;
+        if let Some(settings) = self.router_settings.get() {
+            check_free("router_settings", settings)?;
+        }
+        self.router_settings.put(&mut team.router_settings);
+        self.limits.apply(&mut team.limits, now)
+    }
+
+    /// Limits for members who have none of their own, if the fields speak of them.
+    pub(super) fn member_limits(&self) -> Option<LimitFields> {
+        let speaks = self.team_member_budget.is_present()
+            || self.team_member_budget_duration.is_present()
+            || self.team_member_rpm_limit.is_present()
+            || self.team_member_tpm_limit.is_present();
+        speaks.then(|| LimitFields {
+            max_budget: self.team_member_budget.clone(),
+            budget_duration: self.team_member_budget_duration.clone(),
+            rpm_limit: self.team_member_rpm_limit.clone(),
+            tpm_limit: self.team_member_tpm_limit.clone(),
+            ..LimitFields::default()
+        })
+    }
+}
+
+/// What members may be permitted.
+pub(super) const PERMISSIONS: &[&str] = &[
+    "/key/generate",
+    "/key/service-account/generate",
+    "/key/update",
+    "/key/delete",
+    "/key/info",
+    "/key/list",
+    "/key/block",
+    "/key/regenerate",
+];
+
+fn is_permission(name: &str) -> bool {
+    // Known to LiteLLM's clients, and without effect for plain members here.
+    PERMISSIONS.contains(&name) || matches!(name, "/key/health" | "/key/unblock" | "/key/aliases")
+}
+
+/// Refuses ids that could be mistaken for another membership's, see `Membership::id_of`.
+pub(super) fn check_team_id(id: &str) -> Result<()> {
+    check_name("team_id", id)?;
+    if id.contains('/') {
+        return Err(bad("team_id", "`team_id` must not contain `/`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Teams, users, customers and budgets.
+
+use serde_json::{Value, json};
+use tollway_model::Result;
+
+use super::{World, query, told};
+use crate::manage::hash_key;
+use crate::rights::Right;
+
+macro_rules! ask {
+    ($world:ident $right:ident $method:ident $body:expr $(, $more:expr)*) => {{
+        let grant = $world.admin(Right::$right).await;
+        let result: Result<Value> = $world.management.$method(&grant, $body.to_string().as_bytes() $(, $more)*).await;
+        result
+    }};
+}
+
+async fn team_info(world: &World, id: &str) -> Result<Value> {
+    let grant = world.admin(Right::TeamInfo).await;
+    world.management.team_info(&grant, &query(&[("team_id", id)])).await
+}
+
+#[tokio::test]
+async fn members_come_go_and_take_their_keys_along() {
+    let world = World::new().await;
+    ask!(world TeamNew team_new json!({ "team_id": "t", "team_alias": "core", "max_budget": 5 })).unwrap();
+    let added = ask!(world TeamMembers member_add json!({
+        "team_id": "t", "max_budget_in_team": 2.5, "budget_duration": "1mo",
+        "member": [{ "user_id": "ann", "role": "admin" }, { "user_email": "bob@example.com" }],
+    }))
+    .unwrap();
+    assert_eq!(added["members_with_roles"].as_array().unwrap().len(), 2);
+    assert_eq!(added["updated_team_memberships"][0]["litellm_budget_table"]["max_budget"], 2.5);
+    // Bob came into being, and is found again by his address.
+    let again = json!({ "team_id": "t", "member": { "role": "user", "user_email": "bob@example.com" } });
+    assert_eq!(told(&ask!(world TeamMembers member_add again).unwrap_err()).0, 400);
+    let bob = added["updated_users"][1]["user_id"].as_str().unwrap().to_owned();
+
+    let changed = ask!(world TeamMembers member_update json!({
+        "team_id": "t", "user_id": "ann", "rpm_limit": 3,
+    }))
+    .unwrap();
+    assert_eq!(
+        (&changed["role"], &changed["max_budget_in_team"], &changed["rpm_limit"]),
+        (&json!("admin"), &json!(2.5), &json!(3))
+    );
+    let key = world.key(json!({ "team_id": "t", "user_id": bob })).await;
+    let other = world.key(json!({ "team_id": "t" })).await;
+    let info = team_info(&world, "t").await.unwrap();
+    assert_eq!(info["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(info["team_memberships"].as_array().unwrap().len(), 2);
+    ask!(world TeamMembers member_delete json!({ "team_id": "t", "user_email": "bob@example.com" })).unwrap();
+    assert_eq!(told(&world.info(&key).await.unwrap_err()).0, 404);
+    assert!(world.info(&other).await.is_ok());
+    let nobody = json!({ "team_id": "t", "user_id": "nobody" });
+    assert_eq!(told(&ask!(world TeamMembers member_delete nobody).unwrap_err()).0, 404);
+
+    let list = ask!(world TeamDelete team_delete json!({ "team_ids": ["t"] })).unwrap();
+    assert_eq!(list, json!({ "deleted_teams": ["t"] }));
+    assert_eq!(told(&world.info(&other).await.unwrap_err()).0, 404);
+    assert_eq!(told(&team_info(&world, "t").await.unwrap_err()).0, 404);
+    world.check_audit(&[&key, &hash_key(&key), &hash_key(&other)]).await;
+}
+
+#[tokio::test]
+async fn a_team_has_defaults_for_members_and_a_lock() {
+    let world = World::new().await;
+    let made = ask!(world TeamNew team_new json!({ "team_member_budget": 1.5, "team_member_rpm_limit": 9 }))
+        .unwrap();
+    let id = made["team_id"].as_str().unwrap();
+    assert_eq!(made["team_member_budget_table"]["max_budget"], 1.5);
+    let grant = world.admin(Right::TeamUpdate).await;
+    let changed =
+        world.management.team_update(&grant, Some(id), br#"{"team_member_budget":2}"#).await.unwrap();
+    let table = &changed["data"]["team_member_budget_table"];
+    assert_eq!((&table["max_budget"], &table["rpm_limit"]), (&json!(2.0), &json!(9)));
+    let body = json!({ "team_id": id });
+    assert_eq!(ask!(world TeamBlock team_block body, true).unwrap()["blocked"], true);
+    assert_eq!(ask!(world TeamBlock team_block body, false).unwrap()["blocked"], false);
+    for (body, param) in [
+        (json!({ "team_id": "a/b" }), "team_id"),
+        (json!({ "team_id": id }), "team_id"),
+        (json!({ "members_with_roles": [{ "role": "owner", "user_id": "x" }], "team_id": "w" }), "role"),
+        (json!({ "team_member_permissions": ["/config/update"] }), "team_member_permissions"),
+        (json!({ "guardrails": ["x"] }), "guardrails"),
+        (json!({ "team_alia": "x" }), "team_alia"),
+    ] {
+        let error = ask!(world TeamNew team_new body).unwrap_err();
+        assert_eq!(told(&error), (400, "bad_request_error".into(), Some(param.into())), "{body}");
+    }
+    // Taking the last model away does not open every model.
+    ask!(world TeamModels team_models json!({ "team_id": id, "models": ["m"] }), true).unwrap();
+    let team = ask!(world TeamModels team_models json!({ "team_id": id, "models": ["m"] }), false).unwrap();
+    assert_eq!(team["models"], json!(["no-default-models"]));
+}
+
+#[tokio::test]
+async fn users_get_a_key_and_leave_with_all_of_theirs() {
+    let world = World::new().await;
+    world.team("t", &[], json!({})).await;
+    let made = ask!(world UserNew user_new json!({
+        "user_id": "u", "user_email": "u@example.com", "user_role": "internal_user", "max_budget": 9,
+        "teams": ["t"], "key_alias": "first",
+    }))
+    .unwrap();
+    let key = made["key"].as_str().unwrap().to_owned();
+    assert_eq!((&made["teams"], &made["token"]), (&json!(["t"]), &json!(hash_key(&key))));
+    assert_eq!(world.info(&key).await.unwrap()["user_id"], "u");
+    let without = ask!(world UserNew user_new json!({ "user_id": "v", "auto_create_key": false })).unwrap();
+    assert_eq!((&without["key"], without.get("token")), (&json!(""), None));
+    for (body, status) in [
+        (json!({ "user_id": "u" }), 409),
+        (json!({ "user_email": "u@example.com" }), 409),
+        (json!({ "user_role": "root" }), 400),
+        (json!({ "user_id": "w", "key_alias": "first" }), 400),
+        (json!({ "user_id": "w", "teams": ["none"] }), 404),
+        (json!({ "user_id": "w", "teams": [{ "team_id": "t", "role": "admin" }] }), 400),
+        (json!({ "password": "x" }), 400),
+    ] {
+        assert_eq!(told(&ask!(world UserNew user_new body).unwrap_err()).0, status, "{body}");
+    }
+    let grant = world.admin(Right::UserList).await;
+    let list = world.management.user_list(&grant, &query(&[("user_ids", "u,v,w")])).await.unwrap();
+    assert_eq!(
+        (&list["total"], list["users"].as_array().unwrap().len()),
+        (&json!(2), 2),
+        "w is no trace: {list}"
+    );
+    let by_email = json!({ "user_email": "u@example.com", "max_budget": 10 });
+    assert_eq!(ask!(world UserUpdate user_update by_email).unwrap()["data"]["max_budget"], 10.0);
+    assert_eq!(ask!(world UserDelete user_delete json!({ "user_ids": ["u"] })).unwrap(), json!(1));
+    assert_eq!(told(&world.info(&key).await.unwrap_err()).0, 404);
+    assert_eq!(team_info(&world, "t").await.unwrap()["team_memberships"], json!([]));
+    world.check_audit(&[&key]).await;
+}
+
+#[tokio::test]
+async fn customers_and_shared_budgets() {
+    let world = World::new().await;
+    let budget =
+        json!({ "budget_id": "b", "max_budget": 0.10, "budget_duration": "7d", "allowed_models": ["m"] });
+    ask!(world BudgetWrite budget_new budget).unwrap();
+    assert_eq!(told(&ask!(world BudgetWrite budget_new budget).unwrap_err()).0, 400);
+    let made = ask!(world CustomerWrite customer_new json!({
+        "user_id": "c", "alias": "Cy", "budget_id": "b", "allowed_model_region": "eu",
+    }))
+    .unwrap();
+    assert_eq!(made["litellm_budget_table"]["max_budget"], 0.1);
+    for (body, status) in [
+        (json!({ "user_id": "c" }), 400),
+        (json!({ "user_id": "d", "budget_id": "none" }), 404),
+        (json!({ "user_id": "d", "allowed_model_region": "mars" }), 400),
+        (json!({ "alias": "no id" }), 400),
+    ] {
+        assert_eq!(told(&ask!(world CustomerWrite customer_new body).unwrap_err()).0, status, "{body}");
+    }
+    // A budget that binds someone stays.
+    assert_eq!(told(&ask!(world BudgetWrite budget_delete json!({ "id": "b" })).unwrap_err()).0, 400);
+    let ids = json!({ "user_ids": ["c", "unknown"] });
+    let blocked = ask!(world CustomerWrite customer_block ids, true).unwrap();
+    assert!(blocked["blocked_users"].as_array().unwrap().iter().all(|one| one["blocked"] == true));
+    ask!(world CustomerWrite customer_block json!({ "user_ids": ["c"] }), false).unwrap();
+    let deleted = ask!(world CustomerWrite customer_delete ids).unwrap();
+    assert_eq!(deleted["deleted_customers"], 2);
+    ask!(world BudgetWrite budget_delete json!({ "id": "b" })).unwrap();
+    let grant = world.admin(Right::BudgetRead).await;
+    assert_eq!(world.management.budget_list(&grant, &query(&[])).await.unwrap(), json!([]));
+    world.check_audit(&[]).await;
+}

@@ -1,0 +1,407 @@
+//! Users: made with a first key, changed, deleted with their keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tollway_meters::ScopeKind;
+use tollway_model::{Error, Kind, Result};
+use tollway_store::Query;
+use tollway_store::records::{Limits, Millis, User};
+
+use super::desk::patiently;
+use super::errors::{bad, forbidden, not_found};
+use super::fields::{Field, Item, MAX_ITEMS, NOT_BUILT, Request as _, check_name, request};
+use super::keys::{KeyFields, put_free, put_name, put_names};
+use super::limits::{LimitFields, dollars};
+use super::params::names;
+use super::periods::iso;
+use super::teams::Member;
+use super::{Figures, Management, Params, limits, secret};
+use crate::rights::{Grant, Right, Scope};
+
+/// LiteLLM's fields of users that have no effect here.
+const REFUSED: &[(&str, &str)] = &[
+    ("spend", "is what the ledger says; it cannot be set"),
+    ("budget_reset_at", "follows from `budget_duration`"),
+    ("password", NOT_BUILT),
+    ("send_invite_email", NOT_BUILT),
+    ("organizations", NOT_BUILT),
+    ("organization_id", NOT_BUILT),
+    ("agent_id", NOT_BUILT),
+    ("allowed_cache_controls", NOT_BUILT),
+    ("config", NOT_BUILT),
+    ("permissions", NOT_BUILT),
+    ("mcp_rpm_limit", NOT_BUILT),
+    ("tag_rpm_limit", NOT_BUILT),
+    ("guardrails", NOT_BUILT),
+    ("policies", NOT_BUILT),
+    ("prompts", NOT_BUILT),
+    ("object_permission", NOT_BUILT),
+    ("budget_fallbacks", "is a setting of keys"),
+    ("access_group_ids", NOT_BUILT),
+];
+
+request! {
+    /// What may be said about a user whenever it is made or changed.
+    UserFields {
+        /// Its address.
+        user_email: String,
+        /// Its name.
+        user_alias: String,
+        /// `proxy_admin`, `proxy_admin_viewer`, `internal_user` or `internal_user_viewer`.
+        user_role: String,
+        /// Its id at the identity provider.
+        sso_user_id: String,
+        /// Models its own keys may use; empty: all.
+        models: Vec<String>,
+        /// Its keys are refused while true.
+        blocked: bool,
+        /// Free.
+        metadata: Map<String, Value>,
+        ; with limits: LimitFields
+    }
+}
+
+request! {
+    /// `POST /user/new`
+    NewUser {
+        /// Its id; without it, a random one.
+        user_id: String,
+        /// Teams it joins: ids, or `{"team_id", "user_role", "max_budget_in_team"}`.
+        teams: Vec<Item>,
+        /// Make a key, too; true without.
+        auto_create_key: bool,
+        /// The key's name.
+        key_alias: String,
+        /// When the key ends.
+        duration: String,
+        /// The key's team.
+        team_id: String,
+        /// The key's names for models.
+        aliases: BTreeMap<String, String>,
+        /// Which routes the key may use.
+        key_type: String,
+        ; with fields: UserFields
+        ; refused REFUSED
+    }
+}
+
+request! {
+    /// `POST /user/update`
+    UserRequest {
+        /// Which, by id; the address names it otherwise.
+        user_id: String,
+        ; with fields: UserFields
+        ; refused REFUSED
+    }
+}
+
+request! {
+    /// `POST /user/delete`
+    UserIds {
+        /// Which.
+        user_ids: Vec<String>,
+        ; required ["user_ids"]
+    }
+}
+
+request! {
+    /// A team that a new user joins.
+    Joining {
+        /// Which.
+        team_id: String,
+        /// `admin` or `user`.
+        user_role: String,
+        /// The member's budget, dollars.
+        max_budget_in_team: super::fields::Dollars,
+        ; required ["team_id"]
+    }
+}
+
+/// What users may change of themselves.
+const OWN: &[&str] = &["user_alias"];
+
+fn unknown_user(id: &str) -> Error {
+    let shown: String = id.chars().take(80).collect();
+    not_found("user_id", format!("there is no user `{shown}`, or it is not you"))
+}
+
+impl UserFields {
+    fn apply(&self, user: &mut User, now: Millis) -> Result<()> {
+        put_name("user_email", &self.user_email, &mut user.user_email)?;
+        put_name("user_alias", &self.user_alias, &mut user.user_alias)?;
+        put_name("sso_user_id", &self.sso_user_id, &mut user.sso_user_id)?;
+        if let Some(role) = self.user_role.get()
+            && !ROLES.contains(&role.as_str())
+        {
+            return Err(bad("user_role", format!("`user_role` is one of {}", ROLES.join(", "))));
+        }
+        self.user_role.put(&mut user.user_role);
+        put_names("models", &self.models, &mut user.models)?;
+        self.blocked.fill(&mut user.blocked);
+        put_free("metadata", &self.metadata, &mut user.metadata)?;
+        self.limits.apply(&mut user.limits, now)
+    }
+}
+
+const ROLES: [&str; 6] =
+    ["proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer", "team", "customer"];
+
+impl Management {
+    /// `POST /user/new`: a user, and a key of it unless `auto_create_key` is false.
+    pub async fn user_new(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::UserNew])?;
+        let request = NewUser::parse(body)?;
+        let user_id = match request.user_id.get().filter(|id| !id.is_empty()) {
+            Some(id) => id.clone(),
+            None => secret::id()?,
+        };
+        check_name("user_id", &user_id)?;
+        if self.users.get(&user_id).await?.is_some() {
+            return Err(taken("user_id", &user_id));
+        }
+        self.check_email(&request.fields.user_email, &user_id).await?;
+        let mut user = User { user_id, ..User::default() };
+        request.fields.apply(&mut user, self.now())?;
+        let joining = self.joining(&request).await?;
+        let fields = KeyFields {
+            user_id: Field::Set(user.user_id.clone()),
+            key_alias: request.key_alias.clone(),
+            duration: request.duration.clone(),
+            team_id: request.team_id.clone(),
+            aliases: request.aliases.clone(),
+            key_type: request.key_type.clone(),
+            ..KeyFields::default()
+        };
+        // What is wrong with the key is found before there is a user without one.
+        self.check_key(&fields).await?;
+        let user = self.users.create(grant.actor(), user).await?;
+        for (team, member, limits) in joining {
+            let member = Member { user_id: Some(user.user_id.clone()), ..member };
+            self.add_member(grant, &team, &member, &limits).await?;
+        }
+        let mut shown = Map::new();
+        if request.auto_create_key.get() != Some(&false) {
+            let (key, secret) = self.make_key(grant, None, &fields).await?;
+            if let Value::Object(map) = self.show_new(&key, &secret, &fields).await? {
+                shown = map;
+            }
+        } else {
+            shown.insert("key".into(), json!(""));
+        }
+        shown.extend(self.show_user(&user).await?);
+        Ok(Value::Object(shown))
+    }
+
+    async fn joining(
+        &self,
+        request: &NewUser,
+    ) -> Result<Vec<(tollway_store::records::Team, Member, Limits)>> {
+        let items = request.teams.get().cloned().unwrap_or_default();
+        if items.len() > MAX_ITEMS {
+            return Err(bad("teams", format!("`teams` has more than {MAX_ITEMS} entries")));
+        }
+        let mut joining = Vec::with_capacity(items.len());
+        for item in &items {
+            let asked = match serde_json::from_str::<String>(item.0.get()) {
+                Ok(id) => Joining { team_id: Field::Set(id), ..Joining::default() },
+                Err(_) => Joining::parse(item.0.get().as_bytes())?,
+            };
+            let id = asked.team_id.get().cloned().unwrap_or_default();
+            let team = self.teams.get(&id).await?;
+            let team = team.ok_or_else(|| not_found("teams", format!("there is no team `{id}`")))?;
+            let role = asked.user_role.get().cloned().unwrap_or_else(|| "user".to_owned());
+            let mut limits = Limits::default();
+            asked.max_budget_in_team.put(&mut limits.max_budget);
+            joining.push((team, Member { user_id: None, user_email: None, role }, limits));
+        }
+        Ok(joining)
+    }
+
+    /// Addresses are unique, or nobody could be found by theirs.
+    async fn check_email(&self, email: &Field<String>, user_id: &str) -> Result<()> {
+        let Some(email) = email.get().filter(|email| !email.is_empty()) else { return Ok(()) };
+        match self.users.find("user_email", email).await? {
+            Some(other) if other.user_id != user_id => Err(taken("user_email", email)),
+            _ => Ok(()),
+        }
+    }
+
+    /// `POST /user/update`
+    pub async fn user_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::UserUpdate])?;
+        let request = UserRequest::parse(body)?;
+        let id = match (request.user_id.get(), request.fields.user_email.get(), grant.scope()) {
+            (Some(id), _, _) => id.clone(),
+            (None, Some(email), Scope::All) => {
+                let found = self.users.find("user_email", email).await?;
+                found.ok_or_else(|| unknown_user(email))?.user_id
+            }
+            (None, _, Scope::Own(own)) => own.user.clone().ok_or_else(|| unknown_user(""))?,
+            (None, None, Scope::All) => return Err(bad("user_id", "`user_id` is missing")),
+        };
+        let given = UserFields::names().into_iter().filter(|name| request.fields.has(name));
+        if !grant.is_all()
+            && let Some(name) = given.into_iter().find(|name| !OWN.contains(name))
+        {
+            let message =
+                format!("`{name}` is for administrators; of yourself you may change {}", OWN.join(", "));
+            return Err(forbidden(name, message));
+        }
+        let user = patiently(|| async {
+            let before = self.user_within(grant, &id).await?;
+            self.check_email(&request.fields.user_email, &id).await?;
+            let mut after = before.clone();
+            request.fields.apply(&mut after, self.now())?;
+            self.users.change(grant.actor(), "updated", &before, after).await
+        })
+        .await?;
+        Ok(json!({ "user_id": user.user_id, "data": self.show_user(&user).await? }))
+    }
+
+    /// `GET /user/info`: a user with its keys and teams; without `user_id`, oneself.
+    pub async fn user_info(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::UserInfo])?;
+        params.allow(names::USER_INFO)?;
+        let id = match (params.text("user_id")?, grant.scope()) {
+            (Some(id), _) => id.to_owned(),
+            (None, Scope::Own(own)) => own.user.clone().ok_or_else(|| unknown_user(""))?,
+            (None, Scope::All) if grant.actor().is_user => grant.actor().id.clone(),
+            (None, Scope::All) => {
+                let info = json!({ "user_role": "proxy_admin" });
+                return Ok(json!({ "user_id": null, "user_info": info, "keys": [], "teams": [] }));
+            }
+        };
+        let user = self.user_within(grant, &id).await?;
+        let of_user = Query { equal: vec![("user_id", Some(id.clone()))], limit: 1000, ..Query::default() };
+        let keys = self.keys.list(&of_user).await?.records;
+        let mut teams = Vec::new();
+        for membership in self.memberships_of(&id).await? {
+            if let Some(team) = self.teams.get(&membership.team_id).await? {
+                teams.push(self.show_team(&team).await?);
+            }
+        }
+        Ok(json!({
+            "user_id": id, "user_info": self.show_user(&user).await?, "keys": self.show_keys(&keys).await?,
+            "teams": teams,
+        }))
+    }
+
+    /// `GET /v2/user/info`: a user alone.
+    pub async fn user_info_alone(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::UserInfo])?;
+        params.allow(names::USER_INFO)?;
+        let id = match (params.text("user_id")?, grant.scope()) {
+            (Some(id), _) => id.to_owned(),
+            (None, Scope::Own(own)) => own.user.clone().unwrap_or_default(),
+            (None, Scope::All) => grant.actor().id.clone(),
+        };
+        let user = self.user_within(grant, &id).await?;
+        Ok(Value::Object(self.show_user(&user).await?))
+    }
+
+    /// `GET /user/list`: users in pages.
+    pub async fn user_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::UserList])?;
+        params.allow(names::USER_LIST)?;
+        let paging = params.paging("page_size", 25, 100)?;
+        let mut query = Query::default();
+        let sorts = [("created_at", "created_at"), ("user_id", "id"), ("user_email", "user_email")];
+        params.order(&mut query, &sorts)?;
+        for (name, column) in [("user_ids", "id"), ("sso_user_ids", "sso_user_id")] {
+            let values = params.list(name);
+            if !values.is_empty() {
+                query.any_of.push((column, values));
+            }
+        }
+        if let Some(team) = params.text("team")? {
+            let members = self.members_of(team).await?;
+            query.any_of.push(("id", members.into_iter().map(|member| member.user_id).collect()));
+        }
+        for name in ["user_email", "search"] {
+            if let Some(text) = params.text(name)? {
+                query.contains.push(("user_email", text.to_owned()));
+            }
+        }
+        paging.cut(&mut query);
+        let page = self.users.list(&query).await?;
+        let mut users = Vec::with_capacity(page.records.len());
+        for user in &page.records {
+            let of_user = Query { equal: vec![("user_id", Some(user.user_id.clone()))], ..Query::default() };
+            let mut shown = self.show_user(user).await?;
+            shown.insert("key_count".into(), json!(self.keys.list(&of_user).await?.total));
+            users.push(shown);
+        }
+        Ok(json!({
+            "users": users, "total": page.total, "page": paging.page, "page_size": paging.size,
+            "total_pages": paging.pages(page.total),
+        }))
+    }
+
+    /// `POST /user/delete`: users, their keys and memberships; how many.
+    pub async fn user_delete(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::UserDelete])?;
+        let ids = UserIds::parse(body)?.user_ids.get().cloned().unwrap_or_default();
+        if ids.is_empty() || ids.len() > 100 {
+            return Err(bad("user_ids", "`user_ids` names 1 to 100 users"));
+        }
+        let mut users = Vec::with_capacity(ids.len());
+        for id in &ids {
+            users.push(self.user_within(grant, id).await?);
+        }
+        for user in &users {
+            let of_user = Query { equal: vec![("user_id", Some(user.user_id.clone()))], ..Query::default() };
+            self.delete_keys(grant, self.keys.all(of_user).await?).await?;
+            for membership in self.memberships_of(&user.user_id).await? {
+                self.memberships.remove(grant.actor(), &membership).await?;
+            }
+            self.users.remove(grant.actor(), user).await?;
+        }
+        Ok(json!(users.len()))
+    }
+
+    /// The user, if the grant reaches it.
+    async fn user_within(&self, grant: &Grant, id: &str) -> Result<User> {
+        if !grant.reaches_user(id) {
+            return Err(unknown_user(id));
+        }
+        self.users.get(id).await?.ok_or_else(|| unknown_user(id))
+    }
+
+    async fn show_user(&self, user: &User) -> Result<Map<String, Value>> {
+        let figures = self.figure(ScopeKind::User, &user.user_id, &user.limits).await;
+        let mut shown = show(user, &figures, self.now());
+        let teams: Vec<String> =
+            self.memberships_of(&user.user_id).await?.into_iter().map(|one| one.team_id).collect();
+        shown.insert("teams".into(), json!(teams));
+        Ok(shown)
+    }
+}
+
+fn taken(field: &str, value: &str) -> Error {
+    let error = Error::new(Kind::Conflict, format!("there is a user with `{field}` {value} already"));
+    error.with_param(field).with_provider(None, Some("bad_request_error".into()))
+}
+
+/// A user as LiteLLM shows it.
+pub(crate) fn show(user: &User, figures: &Figures, now: Millis) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| {
+        out.insert(name.to_owned(), value);
+    };
+    put("user_id", json!(user.user_id));
+    put("user_email", json!(user.user_email));
+    put("user_alias", json!(user.user_alias));
+    put("user_role", json!(user.user_role));
+    put("sso_user_id", json!(user.sso_user_id));
+    put("models", json!(user.models));
+    put("blocked", json!(user.blocked));
+    put("spend", dollars(Some(figures.spend)));
+    put("total_spend", dollars(Some(figures.total)));
+    put("metadata", json!(user.metadata));
+    put("object_permission", Value::Null);
+    put("created_at", iso(Some(user.stamp.created_at)));
+    put("updated_at", iso(Some(user.stamp.updated_at)));
+    limits::show(&user.limits, now, &mut out);
+    out
+}
