@@ -25,8 +25,8 @@ async fn three_processes_never_pass_a_cap_together() {
         instances.push(connected(settings(&server.url()), LEASE, &ledger).await);
     }
     let total = Arc::new(AtomicI64::new(0));
-    let calls = (0..500_u64).map(|number| {
-        let (meters, total) = (instances[number as usize % 3].meters.clone(), Arc::clone(&total));
+    let calls = (0..500_usize).map(|number| {
+        let (meters, total) = (instances[number % 3].meters.clone(), Arc::clone(&total));
         tokio::spawn(async move {
             let claims = [
                 claim(
@@ -38,7 +38,7 @@ async fn three_processes_never_pass_a_cap_together() {
             ];
             for _ in 0..3 {
                 let Ok(hold) = meters.reserve(&claims, money(CENT)).await else { continue };
-                tokio::time::sleep(Duration::from_millis(number * 7 % 40)).await;
+                tokio::time::sleep(Duration::from_millis(number as u64 * 7 % 40)).await;
                 if number % 3 == 0 {
                     drop(hold);
                     continue;
@@ -204,4 +204,94 @@ async fn values_and_messages_go_through_the_same_connection() {
     one.redis.publish("keys", b"deleted").await.unwrap();
     assert_eq!(heard.recv().await, Some(Heard::Message(b"blocked".to_vec())));
     assert_eq!(heard.recv().await, Some(Heard::Message(b"deleted".to_vec())));
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// Mostly nothing, else a small limit.
+    fn limit(&mut self, sides: u64) -> Option<u64> {
+        (self.roll(3) == 0).then(|| self.roll(sides))
+    }
+}
+
+/// Claims with other limits every time, on scopes whose windows stay.
+fn random_claims(dice: &mut Dice, round: u64) -> Vec<Claim> {
+    let windows = [Window::Lifetime, Window::parse("12mo", "Asia/Kolkata").unwrap()];
+    let kinds = [ScopeKind::Key, ScopeKind::Team, ScopeKind::User];
+    let mut claims = Vec::new();
+    for (number, kind) in kinds.into_iter().enumerate() {
+        if dice.roll(4) == 0 {
+            continue;
+        }
+        let budgets = windows.iter().take(number).map(|window| {
+            let max = dice.limit(60).map(|max| Money::from_nanos(max.cast_signed()));
+            Budget { window: window.clone(), max, soft: None }
+        });
+        let budgets = budgets.collect();
+        let (rpm, tpm, parallel) = (dice.limit(9), dice.limit(300), dice.limit(5));
+        claims.push(claim(kind, &format!("round {round}"), Limits { rpm, tpm, parallel, budgets }));
+    }
+    claims
+}
+
+/// What both must agree on: everything but times, which are not the same here and there.
+fn without_times(answer: &Result<Hold, Refusal>) -> String {
+    match answer {
+        Ok(hold) => {
+            let states = hold.states().into_iter().map(|state| AllowanceState { resets_at: 0, ..state });
+            format!("{:?}", states.collect::<Vec<_>>())
+        }
+        Err(Refusal::Denied(denied)) => {
+            format!("{:?} {:?} {} {}", denied.scope, denied.limit, denied.max, denied.used)
+        }
+        Err(refusal) => format!("{refusal:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_decides_as_memory_does() {
+    let server = services::Redis::start().unwrap();
+    let shared = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(wall));
+    let alone = Meters::new(Options::default(), Arc::new(NothingSpent), clock);
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    for round in 0..40 {
+        let mut open = Vec::new();
+        for step in 0..40 {
+            if open.is_empty() || dice.roll(3) > 0 {
+                let claims = random_claims(&mut dice, round);
+                let nanos = dice.roll(12).cast_signed();
+                let free = nanos == 0 && dice.roll(2) == 0;
+                let demand = Demand { tokens: dice.roll(60), money: Money::from_nanos(nanos), free };
+                let ours = shared.meters.reserve(&claims, demand).await;
+                let theirs = alone.reserve(&claims, demand).await;
+                assert_eq!(
+                    without_times(&ours),
+                    without_times(&theirs),
+                    "round {round} step {step} {claims:#?}"
+                );
+                open.extend(ours.ok().zip(theirs.ok()));
+                continue;
+            }
+            let (ours, theirs) = open.swap_remove(usize::try_from(dice.roll(open.len() as u64)).unwrap());
+            let (tokens, money) = (dice.roll(90), Money::from_nanos(dice.roll(15).cast_signed()));
+            match dice.roll(3) {
+                0 => drop((ours, theirs)),
+                _ => {
+                    ours.settle(Spent { tokens, money, refused: false });
+                    theirs.settle(Spent { tokens, money, refused: false });
+                }
+            }
+            shared.meters.flush().await.unwrap();
+        }
+    }
 }

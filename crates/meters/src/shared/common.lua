@@ -108,7 +108,7 @@ local function release(id, record)
     for _, purse in ipairs(claim.purses) do
       local key = purse_key(claim.scope, purse[1])
       if redis.call('HGET', key, 's') == purse[2] then
-        if redis.call('HINCRBY', key, 'h', '-' .. record.money) < 0 then redis.call('HSET', key, 'h', 0) end
+        if redis.call('HINCRBY', key, 'h', int(-record.money)) < 0 then redis.call('HSET', key, 'h', 0) end
       end
     end
   end
