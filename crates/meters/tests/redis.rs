@@ -295,3 +295,43 @@ async fn the_store_decides_as_memory_does() {
         }
     }
 }
+
+/// Prints how many calls with four claims a second one store decides for 64 callers at once, and how long they wait.
+/// `cargo test --release -p tollway-meters --test redis -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn cost_of_reserve_and_settle_in_the_store() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let limits = || Limits {
+        rpm: Some(u64::MAX / 2),
+        tpm: Some(u64::MAX / 2),
+        parallel: Some(1000),
+        budgets: vec![budget(i64::MAX)],
+    };
+    let kinds = [ScopeKind::Key, ScopeKind::User, ScopeKind::Team, ScopeKind::Deployment];
+    let begun = std::time::Instant::now();
+    let callers = (0..64).map(|number| {
+        let meters = one.meters.clone();
+        tokio::spawn(async move {
+            let claims = kinds.map(|kind| claim(kind, &format!("caller {number}"), limits()));
+            let mut waits = Vec::new();
+            for _ in 0..500 {
+                let begun = std::time::Instant::now();
+                let demand = Demand { tokens: 100, ..money(10) };
+                let hold = meters.reserve(&claims, demand).await.unwrap();
+                waits.push(begun.elapsed());
+                hold.settle(Spent { tokens: 90, ..spent(9) });
+            }
+            waits
+        })
+    });
+    let mut waits = Vec::new();
+    for caller in futures_util::future::join_all(callers).await {
+        waits.extend(caller.unwrap());
+    }
+    let rate = waits.len() as u128 * 1000 / begun.elapsed().as_millis();
+    waits.sort();
+    println!("{rate} a second, median {:?}, p99 {:?}", waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
+    one.meters.flush().await.unwrap();
+}
