@@ -206,6 +206,32 @@ async fn values_and_messages_go_through_the_same_connection() {
     assert_eq!(heard.recv().await, Some(Heard::Message(b"deleted".to_vec())));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute"]
+async fn a_minute_later_the_store_admits_again_exactly_what_is_over() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let limits = Limits { rpm: Some(3), tpm: Some(100), ..Limits::default() };
+    let claims = [claim(ScopeKind::Key, "k", limits)];
+    let demand = Demand { tokens: 30, ..Demand::default() };
+    one.meters.reserve(&claims, demand).await.unwrap().settle(Spent { tokens: 10, ..Spent::default() });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        one.meters.reserve(&claims, demand).await.unwrap().settle(Spent { tokens: 20, ..Spent::default() });
+    }
+    one.meters.flush().await.unwrap();
+    let refusal = denied(one.meters.reserve(&claims, demand).await);
+    assert_eq!((refusal.limit, refusal.used), (LimitKind::Requests, 3));
+    let wait = u64::try_from(refusal.resets_at.unwrap() - wall()).unwrap();
+    assert!((57_000..=58_100).contains(&wait), "{wait}");
+    tokio::time::sleep(Duration::from_millis(wait - 300)).await;
+    assert_eq!(denied(one.meters.reserve(&claims, demand).await).used, 3);
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    let hold = one.meters.reserve(&claims, demand).await.unwrap();
+    assert_eq!((hold.states()[0].requests, hold.states()[0].tokens), (Some((3, 0)), Some((100, 30))));
+    assert_eq!(denied(one.meters.reserve(&claims, demand).await).used, 3);
+}
+
 /// Numbers that look random and are the same in every run.
 struct Dice(u64);
 

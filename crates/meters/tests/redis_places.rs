@@ -1,11 +1,6 @@
 //! Where the store can be: behind a password, in a cluster, found through sentinels.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::net::TcpListener;
 use std::path::Path;
