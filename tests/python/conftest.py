@@ -5,7 +5,7 @@ import pytest
 import harness
 from surfaces import SURFACES, Ask
 
-UPSTREAMS = ["oai", "ant", "gem"]
+UPSTREAMS = ["oai", "ant", "gem", "bed"]
 UPSTREAM_OF = {"openai": "oai", "anthropic": "ant", "gemini": "gem"}
 
 

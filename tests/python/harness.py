@@ -96,7 +96,7 @@ class Stack:
 
 def clean_environment() -> dict[str, str]:
     """No provider keys, proxies or settings of the machine reach the processes."""
-    foreign = ("_API_KEY", "_PROXY", "_proxy", "LITELLM_", "TOLLWAY_", "DATABASE_URL", "REDIS_")
+    foreign = ("AWS_", "_API_KEY", "_PROXY", "_proxy", "LITELLM_", "TOLLWAY_", "DATABASE_URL", "REDIS_")
     return {key: value for key, value in os.environ.items() if not any(part in key for part in foreign)}
 
 

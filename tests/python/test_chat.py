@@ -20,8 +20,9 @@ def test_the_provider_is_spoken_to_in_its_own_dialect(pair, send, stack, tag):
     """The fake answers every dialect, so that only this tells a translation from a pass-through."""
     send(pair.ask(user=tag))
     call = stack.one(tag)
-    path = {"oai": "/chat/completions", "ant": "/v1/messages", "gem": "enerateContent"}[pair.upstream]
-    assert call["path"].endswith(path), call["path"]
+    paths = {"oai": "/chat/completions", "ant": "/v1/messages", "gem": "enerateContent", "bed": "/converse"}
+    path = paths[pair.upstream]
+    assert call["path"].removesuffix("-stream").endswith(path), call["path"]
     assert call["headers"]["content-type"].startswith("application/json")
 
 
@@ -49,8 +50,8 @@ def test_comments_of_a_provider_are_no_text(pair):
     assert pair.client.stream(pair.ask("fake-comments", user=WORDS)).text == SAID
 
 
-# Gemini never sends comments, and its SDK would fail on them.
-test_comments_of_a_provider_are_no_text.pairs_where = lambda surface, upstream: upstream != "gem"
+# Gemini never sends comments, and its SDK would fail on them; Bedrock's streams have no place for them.
+test_comments_of_a_provider_are_no_text.pairs_where = lambda surface, upstream: upstream not in ("gem", "bed")
 
 
 def test_long_answers_arrive_completely(pair, send):

@@ -100,10 +100,10 @@ def test_the_providers_refusal_of_our_key_does_not_reveal_it(clients):
 @pytest.mark.gateway
 def test_the_callers_key_never_reaches_the_provider(clients, stack, tag):
     for client in clients.values():
-        for upstream in ("oai", "ant", "gem"):
+        for upstream in ("oai", "ant", "gem", "bed"):
             client.ask(Ask(model=f"{upstream}/fake-ok", user=tag))
     calls = stack.received(tag)
-    assert len(calls) == 9
+    assert len(calls) == 12
     assert all(stack.key not in str(call["headers"]) + call["query"] for call in calls)
 
 
@@ -182,3 +182,11 @@ def test_retries_recover_from_a_failing_provider(clients, stack, tag):
     answer = clients["openai"].ask(Ask(model=f"retry/fake-flaky-2+{tag}", user="say: recovered"))
     assert answer.text == "recovered"
     assert len(stack.received(tag)) == 3
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_fallback_answers_for_a_broken_model(clients, name, mode):
+    client = clients[name]
+    send = client.ask if mode == "whole" else client.stream
+    assert send(Ask(model="broken", user="say: from the other one")).text == "from the other one"

@@ -162,7 +162,7 @@ def test_unknown_members_of_an_answer_reach_the_caller(stack, clients):
 def test_a_field_the_provider_lacks_is_refused_by_name(clients):
     import openai
 
-    for upstream in ("ant", "gem"):
+    for upstream in ("ant", "gem", "bed"):
         with pytest.raises(openai.BadRequestError) as caught:
             clients["openai"].sdk.chat.completions.create(
                 model=f"{upstream}/fake-ok", messages=[{"role": "user", "content": "hi"}], logit_bias={"1": 5}

@@ -51,12 +51,12 @@ def test_tool_calls_survive_any_chunking(pair):
 
 
 def thinking_upstreams(surface, upstream):
-    return upstream in ("ant", "gem")
+    return upstream in ("ant", "gem", "bed")
 
 
 def test_signatures_survive_a_tool_turn(pair, send):
     """The provider refuses the second turn unless its signature comes back unchanged."""
-    model = {"ant": "claude-haiku-4-5", "gem": "gemini-3.1-pro-preview"}[pair.upstream]
+    model = {"ant": "claude-haiku-4-5", "gem": "gemini-3.1-pro-preview", "bed": "haiku-4-5"}[pair.upstream]
     ask = pair.ask(model, user="weather city=Oslo", tools=["weather"], thinking=True)
     first = send(ask)
     assert first.calls and first.reasoning

@@ -1,6 +1,7 @@
 //! What the tests need from the machine beside Rust: programs, installed from Debian's packages when missing.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
@@ -32,6 +33,60 @@ const NODE: &[Need] = &[
     Need { what: "Node", probe: "command -v node", packages: &["nodejs"] },
     Need { what: "npm", probe: "command -v npm", packages: &["npm"] },
 ];
+
+/// Debian keeps PostgreSQL's programs off the path.
+const SERVERS: &[Need] = &[
+    Need {
+        what: "PostgreSQL",
+        probe: "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb",
+        packages: &["postgresql"],
+    },
+    Need { what: "Redis", probe: "command -v redis-server", packages: &["redis-server"] },
+];
+
+/// The servers tests talk to: one PostgreSQL and one Redis, for as long as the value lives.
+pub(crate) struct Servers {
+    child: Child,
+    /// Environment variables that tell tests where they are.
+    variables: Vec<(String, String)>,
+}
+
+impl Servers {
+    /// Starts them with the program `test-services`, which also stops them, even when we are killed.
+    pub(crate) fn start() -> anyhow::Result<Servers> {
+        provide(SERVERS)?;
+        let program = shell::target_directory()?.join("debug/test-services");
+        println!("==> start PostgreSQL and Redis");
+        let mut command = Command::new(&program);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let output = child.stdout.take().context("its output is not ours")?;
+        let mut servers = Servers { child, variables: Vec::new() };
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            match line.split_once('=') {
+                Some((name, value)) => servers.variables.push((name.to_owned(), value.to_owned())),
+                // The list is complete.
+                None if line.is_empty() => return Ok(servers),
+                None => bail!("{} says {line}", program.display()),
+            }
+        }
+        bail!("PostgreSQL and Redis for the tests did not start")
+    }
+
+    /// Tells a program where they are.
+    pub(crate) fn offer_to(&self, command: &mut Command) {
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // The end of its input is what it waits for.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
 
 /// Makes sure Rust code can be built.
 pub(crate) fn for_rust() -> anyhow::Result<()> {

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use crate::count::{Count, Runner};
-use crate::{services, shell};
+use crate::services::{self, Servers};
+use crate::shell;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -63,8 +64,14 @@ fn suites(options: &Options, tally: &mut Tally) -> anyhow::Result<()> {
     tally.keep_going = options.keep_going;
     tally.filtered = filter.is_some();
     services::for_rust()?;
+    // Everything at once, with the features of the whole workspace, so that no later step builds a second variant.
+    shell::step(
+        "build programs and examples",
+        shell::cargo().args(["build", "--workspace", "--bins", "--examples"]),
+    )?;
+    let servers = services::Servers::start()?;
     if wanted(Suite::Rust) {
-        rust(filter, tally)?;
+        rust(filter, &servers, tally)?;
     }
     let mut programs = None;
     let end_to_end = [(Suite::Python, "tests/python"), (Suite::Node, "tests/node")];
@@ -76,7 +83,7 @@ fn suites(options: &Options, tally: &mut Tally) -> anyhow::Result<()> {
         }
         let programs = match &programs {
             Some(built) => built,
-            None => programs.insert(Programs::build()?),
+            None => programs.insert(Programs::build(&servers)?),
         };
         match suite {
             Suite::Python => python(&folder, programs, filter, tally)?,
@@ -122,19 +129,16 @@ impl Tally {
     }
 }
 
-fn rust(filter: Option<&str>, tally: &mut Tally) -> anyhow::Result<()> {
-    // Everything at once, with the features of the whole workspace, so that no later step builds a second variant.
-    shell::step(
-        "build programs and examples",
-        shell::cargo().args(["build", "--workspace", "--bins", "--examples"]),
-    )?;
+fn rust(filter: Option<&str>, servers: &Servers, tally: &mut Tally) -> anyhow::Result<()> {
     if shell::installed("cargo-nextest") {
         let mut command = shell::cargo();
         command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"]).args(filter);
+        servers.offer_to(&mut command);
         tally.run("Rust tests (nextest)", Runner::Nextest, &mut command, None)?;
     } else {
         let mut command = shell::cargo();
         command.args(["test", "--workspace", "--bins", "--lib", "--tests", "--no-fail-fast"]).args(filter);
+        servers.offer_to(&mut command);
         tally.run("Rust tests", Runner::Cargo, &mut command, None)?;
     }
     let mut command = shell::cargo();
@@ -143,15 +147,16 @@ fn rust(filter: Option<&str>, tally: &mut Tally) -> anyhow::Result<()> {
 }
 
 /// The programs the end-to-end suites start.
-struct Programs {
+struct Programs<'a> {
+    servers: &'a Servers,
     gateway: PathBuf,
     provider: PathBuf,
     /// Where the suites' environments are kept.
     home: PathBuf,
 }
 
-impl Programs {
-    fn build() -> anyhow::Result<Programs> {
+impl Programs<'_> {
+    fn build(servers: &Servers) -> anyhow::Result<Programs<'_>> {
         shell::step(
             "build tollway and fake-provider",
             shell::cargo().args(["build", "--workspace", "--bins"]),
@@ -163,15 +168,21 @@ impl Programs {
         };
         let home = target.join("e2e");
         fs::create_dir_all(&home)?;
-        Ok(Programs { gateway: program("tollway")?, provider: program("fake-provider")?, home })
+        Ok(Programs { servers, gateway: program("tollway")?, provider: program("fake-provider")?, home })
     }
 
     fn offer_to(&self, command: &mut Command) {
+        self.servers.offer_to(command);
         command.env("TOLLWAY_BIN", &self.gateway).env("FAKE_PROVIDER_BIN", &self.provider);
     }
 }
 
-fn python(folder: &Path, programs: &Programs, filter: Option<&str>, tally: &mut Tally) -> anyhow::Result<()> {
+fn python(
+    folder: &Path,
+    programs: &Programs<'_>,
+    filter: Option<&str>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     services::for_python()?;
     let environment = programs.home.join("venv");
     let version = shell::read(Command::new("python3").arg("--version"))?;
@@ -195,7 +206,12 @@ fn python(folder: &Path, programs: &Programs, filter: Option<&str>, tally: &mut 
     tally.run("Python clients", Runner::Pytest, &mut command, filter.map(|_| 5))
 }
 
-fn node(folder: &Path, programs: &Programs, filter: Option<&str>, tally: &mut Tally) -> anyhow::Result<()> {
+fn node(
+    folder: &Path,
+    programs: &Programs<'_>,
+    filter: Option<&str>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     services::for_node()?;
     let version = shell::read(Command::new("node").arg("--version"))?;
     let wanted = version + &read(&folder.join("package-lock.json"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tollway_model::{Dialect, Notices, Operation, Request, Result, Secret};
 use tollway_providers::Endpoint;
+use tollway_providers::aws::AwsSettings;
 use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::{Restore, codec, embedding, gemini};
 
@@ -111,6 +112,13 @@ impl ClientBuilder {
         value: impl Into<String>,
     ) -> Self {
         self.given(provider).variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// Whose credentials sign requests to a provider at Amazon, such as `bedrock`, and in which region. Default: what
+    /// Amazon's own tools would find, in the environment, the shared files, the container or the machine.
+    pub fn aws(mut self, provider: impl Into<String>, settings: AwsSettings) -> Self {
+        self.given(provider).aws = settings;
         self
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tollway_model::{Cost, Error, Kind, Result, Secret, Usage};
 use tollway_prices::{Catalog, Facts};
+use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Table};
 
 /// Endpoints that are remembered; a client that calls ever-new model names does not grow without bound.
@@ -22,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) organization: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) aws: AwsSettings,
 }
 
 /// What was given for providers, and the endpoints made of it.
@@ -68,6 +70,7 @@ impl Endpoints {
             spec.organization = given.organization;
             spec.extra_headers = given.headers;
             spec.variables = given.variables;
+            spec.aws = given.aws;
         }
         if let Some(entry) = Catalog::builtin().find(&provider.id, model) {
             spec.capabilities = entry.capabilities();

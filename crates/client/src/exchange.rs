@@ -113,7 +113,7 @@ pub enum Lane {
 /// An attempt ready to be sent.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The request, signed.
+    /// The request, signed where that needs a key only. [`send`] adds signatures that cover the body.
     pub request: http::Request<Pieces>,
     /// How its answer comes back.
     pub lane: Lane,
@@ -236,8 +236,22 @@ fn verbatim_body(
 /// Does a default named as in OpenAI's dialect mean the same in the caller's?
 fn native_field(surface: Dialect, field: &str) -> bool {
     match surface {
-        Dialect::Gemini => false,
+        Dialect::Gemini | Dialect::BedrockConverse => false,
         Dialect::Anthropic => matches!(field, "temperature" | "top_p" | "top_k" | "max_tokens" | "thinking"),
+        Dialect::OpenaiResponses => matches!(
+            field,
+            "temperature"
+                | "top_p"
+                | "top_logprobs"
+                | "user"
+                | "metadata"
+                | "store"
+                | "service_tier"
+                | "parallel_tool_calls"
+                | "prompt_cache_key"
+                | "prompt_cache_retention"
+                | "safety_identifier"
+        ),
         _ => true,
     }
 }
@@ -393,6 +407,12 @@ pub async fn send(
     target: Dialect,
     timeouts: &Timeouts,
 ) -> std::result::Result<Received, Refused> {
+    let request = match endpoint.signing() {
+        Some(signing) => transport.sign(signing, request).await?,
+        None => request,
+    };
+    // A refused signature is explained with the headers that were signed, a session's token among them.
+    let signed: Vec<_> = endpoint.signing().map(|_| sensitive(request.headers())).unwrap_or_default();
     let answer = transport.send(request, timeouts).await?;
     if answer.status.is_success() {
         return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });
@@ -401,12 +421,32 @@ pub async fn send(
         return Err(Refused { error: misdirected(endpoint, &answer), headers: Some(answer.headers) });
     }
     // A provider that fails while telling us why it failed has still failed.
-    let body = endpoint.redact(answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default());
+    let body = answer.body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
+    let body = without(endpoint.redact(body), &signed);
     let error = codec(target)
         .decode_error(answer.status.as_u16(), &answer.headers, &body)
         .with_origin(Origin::Upstream)
         .with_context("provider", endpoint.provider().id.as_str());
     Err(Refused { error, headers: Some(answer.headers) })
+}
+
+/// The values of headers that nobody may see.
+fn sensitive(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.values().filter(|value| value.is_sensitive());
+    values
+        .filter_map(|value| value.to_str().ok())
+        .filter(|value| value.len() >= 8)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `body` without these texts.
+fn without(body: Bytes, secrets: &[String]) -> Bytes {
+    let text = String::from_utf8_lossy(&body);
+    if !secrets.iter().any(|secret| text.contains(secret.as_str())) {
+        return body;
+    }
+    Bytes::from(secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), "***")))
 }
 
 /// A redirect, or another status that is neither an answer nor an error. Passed on, it would make no sense to the

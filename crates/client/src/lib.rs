@@ -171,6 +171,7 @@
 //! [`model`] is the neutral model, [`embedding`] its part for vectors. [`exchange`] and [`body`] are the parts of one
 //! attempt that a gateway puts together in its own way; programs need [`Client`] only.
 
+mod aws;
 pub mod body;
 mod client;
 mod completion;
@@ -190,6 +191,7 @@ pub use tollway_model::{
     Cost, Delta, Effort, Error, Event, FinishReason, Kind, Message, Part, Request, Result, Role, Tool,
     ToolCall, ToolChoice, ToolResult, Usage,
 };
+pub use tollway_providers::aws::AwsSettings;
 pub use tollway_wire::embedding;
 pub use tollway_wire::embedding::EmbeddingRequest;
 

@@ -20,9 +20,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tollway_model::{Error, Kind, Result, Retry};
+use tollway_providers::aws::Signing;
 use tollway_wire::json::Pieces;
 
-use crate::body::AnswerBody;
+use crate::aws::Vault;
+use crate::body::{AnswerBody, Drained};
 
 /// How long to wait for each phase of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ struct Inner {
     plain: Plain,
     /// Reading the system's certificates takes milliseconds: only when the first TLS call comes, or [`Transport::warm`].
     tls: OnceLock<Tls>,
+    /// Credentials that requests are signed with.
+    vault: Vault,
 }
 
 impl Default for Transport {
@@ -128,12 +132,28 @@ impl Transport {
         let proxy_auth = route.plain_proxy_auth();
         let plain =
             builder(&options).build(Bounded { inner: route.clone(), limit: bounded(options.connect) });
-        Transport(Arc::new(Inner { options, route, proxy_auth, plain, tls: OnceLock::new() }))
+        Transport(Arc::new(Inner {
+            options,
+            route,
+            proxy_auth,
+            plain,
+            tls: OnceLock::new(),
+            vault: Vault::default(),
+        }))
     }
 
     /// Prepares TLS ahead of the first call. Blocks for some milliseconds.
     pub fn warm(&self) {
         self.0.tls();
+    }
+
+    /// Signs `request` as its endpoint wants it; the last thing that happens to a request before it is sent.
+    pub(crate) async fn sign(
+        &self,
+        signing: &Signing,
+        request: http::Request<Pieces>,
+    ) -> Result<http::Request<Pieces>> {
+        self.0.vault.sign(self, signing, request).await
     }
 
     /// Sends `request` and waits for the answer's headers.
@@ -162,8 +182,8 @@ impl Transport {
             Ok(Err(error)) => return Err(connection_error(&error)),
             Err(_) => return Err(timed_out("the provider sent no answer", wait)),
         };
-        let (parts, body) = answer.into_parts();
-        let body = AnswerBody::new(body, start, timeouts);
+        let (mut parts, body) = answer.into_parts();
+        let body = AnswerBody::new(body, start, timeouts, parts.extensions.remove());
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 }
@@ -268,10 +288,19 @@ struct Route {
     proxies: Option<Arc<Matcher>>,
 }
 
-/// A TCP connection that remembers whether it goes to a proxy, which wants whole URLs in plain requests.
+/// A TCP connection to a provider.
 pub(crate) struct Wire {
     io: TokioIo<TcpStream>,
+    /// It goes to a proxy, which wants whole URLs in plain requests.
     proxied: bool,
+    /// For the bodies of the answers that arrive on it.
+    drained: Drained,
+}
+
+impl Wire {
+    fn new(io: TokioIo<TcpStream>, proxied: bool) -> Wire {
+        Wire { io, proxied, drained: Drained::default() }
+    }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -336,7 +365,7 @@ impl tower_service::Service<Uri> for Route {
         Box::pin(async move {
             let Some(proxy) = intercept else {
                 let io = tower_service::Service::call(&mut connector, target).await?;
-                return Ok(Wire { io, proxied: false });
+                return Ok(Wire::new(io, false));
             };
             if target.scheme_str() == Some("https") {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
@@ -344,17 +373,18 @@ impl tower_service::Service<Uri> for Route {
                     tunnel = tunnel.with_auth(auth.clone());
                 }
                 let io = tower_service::Service::call(&mut tunnel, target).await?;
-                return Ok(Wire { io, proxied: false });
+                return Ok(Wire::new(io, false));
             }
             let io = tower_service::Service::call(&mut connector, proxy.uri().clone()).await?;
-            Ok(Wire { io, proxied: true })
+            Ok(Wire::new(io, true))
         })
     }
 }
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
-        self.io.connected().proxy(self.proxied)
+        // What the socket itself would add, its addresses, nobody asks for.
+        Connected::new().proxy(self.proxied).extra(self.drained.clone())
     }
 }
 
@@ -364,7 +394,9 @@ impl hyper::rt::Read for Wire {
         context: &mut Context<'_>,
         buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let result = Pin::new(&mut self.io).poll_read(context, buffer);
+        self.drained.set(result.is_pending());
+        result
     }
 }
 

@@ -13,6 +13,20 @@ use crate::tree::{Node, Value};
 pub(crate) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     repeated_ids(root, reader);
     let groups = Groups::of(config);
+    for section in ["router_settings", "litellm_settings"] {
+        let Some(section) = child(root, section) else { continue };
+        for key in ["fallbacks", "context_window_fallbacks", "content_policy_fallbacks"] {
+            for rule in child(section, key).map_or(&[][..], items) {
+                for entry in rule.entries() {
+                    groups.check(&entry.key, entry.key_mark, reader);
+                    items(&entry.value).iter().for_each(|target| groups.check_node(target, reader));
+                }
+            }
+        }
+        for target in child(section, "default_fallbacks").map_or(&[][..], items) {
+            groups.check_node(target, reader);
+        }
+    }
     let aliases = child(root, "router_settings").and_then(|router| child(router, "model_group_alias"));
     for alias in aliases.map_or(&[][..], Node::entries) {
         groups.check_node(&alias.value, reader);

@@ -1,7 +1,5 @@
 //! The whole file, and what its sections say together.
 
-use std::time::Duration;
-
 use indexmap::IndexMap;
 use tollway_model::Secret;
 
@@ -11,7 +9,7 @@ use crate::general::GeneralSettings;
 use crate::litellm::LitellmSettings;
 use crate::model_list::{Credential, Deployment, LitellmParams};
 use crate::read::{Fields, FromNode, Reader, list};
-use crate::router::RouterSettings;
+use crate::router::{Fallbacks, RouterSettings};
 use crate::section::{Section, settings};
 use crate::tollway::Tollway;
 use crate::tree::{Node, Value};
@@ -24,7 +22,7 @@ settings! {
         pub model_list: Vec<Deployment> = Vec::new();
         /// How calls are translated.
         pub litellm_settings: LitellmSettings = LitellmSettings::default();
-        /// Which deployment serves a call, and how often it is tried.
+        /// Which deployment serves a call, and what happens when it fails.
         pub router_settings: RouterSettings = RouterSettings::default();
         /// The server and who may call it.
         pub general_settings: GeneralSettings = GeneralSettings::default();
@@ -119,26 +117,40 @@ impl Config {
         self.router_settings.num_retries.or(self.litellm_settings.num_retries).unwrap_or(2)
     }
 
+    /// Most model groups tried in place of the first: `router_settings`, else `litellm_settings`, else 5.
+    pub fn max_fallbacks(&self) -> u32 {
+        self.router_settings.max_fallbacks.or(self.litellm_settings.max_fallbacks).unwrap_or(5)
+    }
+
+    /// Failures after which a deployment rests; none when LiteLLM's rules by kind apply.
+    pub fn allowed_fails(&self) -> Option<u32> {
+        self.router_settings.allowed_fails.or(self.litellm_settings.allowed_fails)
+    }
+
+    /// Model groups to try when one fails.
+    pub fn fallbacks(&self) -> &Fallbacks {
+        first(&self.router_settings.fallbacks, &self.litellm_settings.fallbacks)
+    }
+
+    /// Model groups to try when the prompt is too long.
+    pub fn context_window_fallbacks(&self) -> &Fallbacks {
+        first(&self.router_settings.context_window_fallbacks, &self.litellm_settings.context_window_fallbacks)
+    }
+
+    /// Model groups to try when the content is refused.
+    pub fn content_policy_fallbacks(&self) -> &Fallbacks {
+        first(&self.router_settings.content_policy_fallbacks, &self.litellm_settings.content_policy_fallbacks)
+    }
+
+    /// Model groups to try for any other.
+    pub fn default_fallbacks(&self) -> &[String] {
+        let own = &self.router_settings.default_fallbacks;
+        if own.is_empty() { &self.litellm_settings.default_fallbacks } else { own }
+    }
+
     /// Leaves a deployment's calls without what its provider lacks, instead of refusing them.
     pub fn drop_params(&self, deployment: &LitellmParams) -> bool {
         deployment.drop_params.unwrap_or(self.litellm_settings.drop_params)
-    }
-
-    /// Longest duration of one attempt at a deployment.
-    ///
-    /// Streamed: its `stream_timeout`, `router_settings.stream_timeout`, then as for others. Others: its `timeout`,
-    /// `litellm_settings.request_timeout`, `router_settings.timeout`, 6000 s.
-    pub fn attempt_timeout(&self, deployment: &LitellmParams, streamed: bool) -> Duration {
-        let for_stream = deployment.stream_timeout.or(match deployment.timeout {
-            Some(_) => None,
-            None => self.router_settings.stream_timeout,
-        });
-        for_stream
-            .filter(|_| streamed)
-            .or(deployment.timeout)
-            .or(self.litellm_settings.request_timeout)
-            .or(self.router_settings.timeout)
-            .unwrap_or(Duration::from_secs(6000))
     }
 
     /// Largest request body: `tollway.limits.max_body`, else `general_settings.max_request_size_mb`, else 32 MiB.
@@ -147,4 +159,8 @@ impl Config {
         let litellm = litellm.map(|mebibytes| ByteSize(mebibytes.saturating_mul(1 << 20)));
         self.tollway.limits.max_body.or(litellm).unwrap_or(ByteSize::mebibytes(32))
     }
+}
+
+fn first<'f>(own: &'f Fallbacks, general: &'f Fallbacks) -> &'f Fallbacks {
+    if own.0.is_empty() { general } else { own }
 }

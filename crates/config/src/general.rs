@@ -1,10 +1,13 @@
 //! `general_settings`: the server.
 
+use std::time::Duration;
+
 use tollway_model::Secret;
 
 use crate::diagnostic::Severity;
 use crate::read::{Fields, Reader};
 use crate::section::{Section, settings};
+use crate::values::DurationSchema;
 
 settings! {
     /// `general_settings`: the server and who may call it.
@@ -17,7 +20,15 @@ settings! {
         /// Lets the gateway listen beyond this machine with a master key that is weak or a known sample.
         /// Default: `false`.
         pub dangerously_permit_weak_or_unset_master_key: bool = false;
-        /// Postgres, for keys, users and spend. Not built yet: nothing is stored. Default: none.
+        /// Tells callers which model groups failed before the one that answered: `x-litellm-fallback-errors`, as if every
+        /// call asked for `include_fallback_errors`. Default: `false`.
+        pub expose_fallback_errors_to_caller: bool = false;
+        /// Checks a caller's access to the model groups that its call falls back to. Default: `true`.
+        pub enforce_fallback_model_access: bool = true;
+        /// Lets callers make their own calls fail: `mock_testing_fallbacks` and the like. Default: `false`.
+        pub dangerously_allow_mock_testing_request_params: bool = false;
+        /// PostgreSQL, for keys, users and spend. Default: the variable `DATABASE_URL`, else a SQLite file in the data
+        /// directory. Example: `database_url: os.environ/DATABASE_URL`.
         #[schemars(with = "Option<String>")]
         pub database_url: Option<Secret> = None;
         /// Largest request body in MB, as LiteLLM counts them (1024 × 1024 bytes). `tollway.limits.max_body` counts more.
@@ -26,6 +37,13 @@ settings! {
         /// A header that may carry the key in place of `Authorization`. Default: none.
         /// Example: `litellm_key_header_name: X-Litellm-Key`.
         pub litellm_key_header_name: Option<String> = None;
+        /// A user's own budget and limits also hold for its calls with a team's key. Default: `false`.
+        pub apply_user_budget_to_team_keys: bool = false;
+        /// How long receipts are kept in the database. Default: for ever. Example: `maximum_spend_logs_retention_period: 30d`.
+        #[schemars(with = "Option<DurationSchema>")]
+        pub maximum_spend_logs_retention_period: Option<Duration> = None;
+        /// Models added over the API are kept in the database and served. They always are; `false` is not built. Default: `true`.
+        pub store_model_in_db: bool = true;
     }
 }
 
@@ -40,13 +58,6 @@ impl Section for GeneralSettings {
                     .to_owned(),
             );
             self.master_key = None;
-        }
-        if let Some(entry) = fields.entry("database_url").filter(|_| self.database_url.is_some()) {
-            let message = "`general_settings.database_url` is not built yet: no database is used";
-            let diagnostic = reader.report(Severity::Warning, "not-built", entry.key_mark, message);
-            diagnostic.notes.push(
-                "keys, users, teams and spend are not stored; the master key is the only key".to_owned(),
-            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::tree::{Node, Value};
 pub(crate) const TOP: &str = "top";
 
 /// Sections in the order in which a misplaced key is looked for.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "general_settings",
     "router_settings",
     "litellm_settings",
@@ -25,6 +25,7 @@ const SECTIONS: [&str; 10] = [
     "tollway",
     "tollway.limits",
     "tollway.log",
+    "routing_strategy_args",
 ];
 
 struct Known {
@@ -141,7 +142,7 @@ fn limits(value: &Node) -> bool {
     let Value::List(items) = &value.value else { return true };
     items.iter().any(|item| {
         matches!(&item.value, Value::Scalar(scalar)
-            if matches!(scalar.text.as_str(), "enforce_model_rate_limits" | "router_budget_limiting"))
+            if scalar.text == "router_budget_limiting")
     })
 }
 
@@ -256,8 +257,7 @@ pub(crate) static GROUPS: &[Group] = &[
             "rpd",
             "daily_reset_time",
             "default_api_key_*",
-            "max_parallel_requests",
-            "default_max_parallel_requests",
+            "general_settings.max_parallel_requests",
             "global_max_parallel_requests",
             "max_in_flight_requests_per_worker",
             "max_queued_requests_per_worker",
@@ -273,9 +273,9 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Danger,
-        "filters of deployments by tag are",
-        "a deployment serves calls with any tags, and calls with none",
-        &["enable_tag_filtering", "tag_regex"],
+        "filters of deployments by patterns of tags are",
+        "a deployment serves calls by its `tags`, and any call where those are not filtered",
+        &["tag_regex", "model_info.enable_tag_filtering"],
     ),
     Group::new(
         Danger,
@@ -285,35 +285,22 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
-        "fallbacks to other models are",
-        "a call that fails in its model group fails, and no other group is tried",
+        "fallbacks in these places are",
+        "`fallbacks`, `context_window_fallbacks`, `content_policy_fallbacks` and `default_fallbacks` under \
+         `router_settings` are what counts",
         &["*fallback*"],
     ),
     Group::new(
         Warning,
-        "cooldowns and retries by kind of failure are",
-        "a failing deployment keeps its share of the calls; what may pass is tried again, `num_retries` times",
-        &[
-            "allowed_fails*",
-            "*cooldown*",
-            "retry_policy",
-            "retry_after",
-            "model_group_retry_policy",
-            "disable_retry_on_*",
-        ],
+        "cooldowns and retries in these places are",
+        "those under `router_settings`, and `cooldown_time` under `litellm_params`, are what counts",
+        &["allowed_fails*", "*cooldown*", "disable_retry_on_*"],
     ),
     Group::new(
         Warning,
         "these ways to choose a deployment are",
-        "calls are shuffled by `weight`, else `rpm`, else `tpm`",
-        &[
-            "routing_strategy_args",
-            "enable_weighted_failover",
-            "enable_pre_call_checks",
-            "tags",
-            "tag_filtering_match_any",
-            "tag_routing_prefix",
-        ],
+        "calls go by `routing_strategy`",
+        &["tag_routing_prefix", "weights", "routing_strategy_args.*"],
     ),
     Group::new(
         Warning,
@@ -587,9 +574,10 @@ mod tests {
         check("top", "mcp_servers", "MCP, agents, tools, prompts and vector stores are");
         check("litellm_params", "vertex_project", "sign-in to clouds by these means is");
         check("general_settings", "store_model_in_db", "keys, users and spend in a database are");
-        check("router_settings", "fallbacks", "fallbacks to other models are");
-        check("litellm_settings", "allowed_fails", "cooldowns and retries by kind of failure are");
-        check("litellm_params", "tags", "these ways to choose a deployment are");
+        check("litellm_params", "fallbacks", "fallbacks in these places are");
+        check("model_info", "allowed_fails", "cooldowns and retries in these places are");
+        check("router_settings", "tag_routing_prefix", "these ways to choose a deployment are");
+        check("routing_strategy_args", "ttft_percentile", "these ways to choose a deployment are");
         check("litellm_params", "mock_response", "mocked answers are");
         check("litellm_params", "use_in_pass_through", "pass-through and provider file routes are");
         check("tollway.limits", "max_event", "bounds of what providers send are");
@@ -610,9 +598,7 @@ mod tests {
             ("general_settings", "enforced_params"),
             ("general_settings", "max_parallel_requests"),
             ("router_settings", "provider_budget_config"),
-            ("router_settings", "default_max_parallel_requests"),
-            ("litellm_params", "max_parallel_requests"),
-            ("router_settings", "enable_tag_filtering"),
+            ("litellm_params", "tag_regex"),
             ("model_info", "team_id"),
             ("model_info", "access_windows"),
         ] {

@@ -43,7 +43,12 @@ pub use load::{Loaded, Options, Source, from_str, load};
 pub use master_key::check_master_key;
 pub use model_list::{Credential, Deployment, LitellmParams, Mode, ModelInfo};
 pub use reference::{json_schema, reference_markdown};
-pub use router::{Alias, RouterSettings, Strategy};
+pub use router::{
+    Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, Strategy, StrategyArguments, Target,
+};
 pub use source::Place;
-pub use tollway::{CallLimits, Limits, Log, LogFormat, Receipts, Timeouts, Tollway};
+pub use tollway::{
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, RetryBudget, Timeouts,
+    Tollway, WhenFull,
+};
 pub use values::{ByteSize, Decimal};

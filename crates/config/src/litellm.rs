@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use crate::diagnostic::Severity;
 use crate::read::{Fields, Reader};
-use crate::router::bound_retries;
+use crate::router::{Fallbacks, bound_retries};
 use crate::section::{Section, settings};
-use crate::values::DurationSchema;
+use crate::values::{Decimal, DurationSchema};
 
 settings! {
     /// `litellm_settings`: how calls are translated, and defaults for `router_settings`, which counts more.
@@ -20,8 +21,29 @@ settings! {
         /// Longest duration of one attempt. Default: `6000s`. Example: `request_timeout: 600`.
         #[schemars(with = "Option<DurationSchema>")]
         pub request_timeout: Option<Duration> = None;
+        /// As in `router_settings`.
+        pub fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub context_window_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub content_policy_fallbacks: Fallbacks = Fallbacks::default();
+        /// As in `router_settings`.
+        pub default_fallbacks: Vec<String> = Vec::new();
+        /// As in `router_settings`.
+        pub max_fallbacks: Option<u32> = None;
+        /// As in `router_settings`.
+        pub allowed_fails: Option<u32> = None;
         /// Further names of models, replaced before anything else. Example: `model_alias_map: {gpt-4: gpt-4o}`.
         pub model_alias_map: IndexMap<String, String> = IndexMap::new();
+        /// Most US dollars that all calls together may cost in `budget_duration`. Default: no limit.
+        /// Example: `max_budget: 500`.
+        pub max_budget: Option<Decimal> = None;
+        /// The window of `max_budget`: `24h`, `7d`, `1mo`. Default: for ever. Example: `budget_duration: 1mo`.
+        pub budget_duration: Option<String> = None;
+        /// The status of a call that is refused because a budget is spent: 422 or 429. Default: `422`.
+        pub budget_exceeded_status_code: Option<u32> = None;
+        /// Budget of customers that have none: its `budget_id`. Example: `max_end_user_budget_id: free-tier`.
+        pub max_end_user_budget_id: Option<String> = None;
         /// The log as one JSON object a line. Default: `false`.
         pub json_logs: bool = false;
         /// The log at level `debug`. Default: `false`.
@@ -34,5 +56,13 @@ impl Section for LitellmSettings {
         // Read with the list at the top level, before everything else.
         fields.entry("credential_list");
         bound_retries(&mut self.num_retries, fields, reader);
+        let status = self.budget_exceeded_status_code;
+        if let Some(entry) = fields.entry("budget_exceeded_status_code")
+            && status.is_some_and(|status| !(400..500).contains(&status))
+        {
+            let message = "`budget_exceeded_status_code` is a status from 400 to 499; 422 is used";
+            reader.report(Severity::Warning, "out-of-range", entry.value.mark, message);
+            self.budget_exceeded_status_code = None;
+        }
     }
 }

@@ -66,6 +66,37 @@ settings! {
         pub api_version: Option<String> = None;
         /// Organization the calls are billed to, for providers that know them.
         pub organization: Option<String> = None;
+        /// Amazon: the region. Default: the one in the model's name, else `AWS_REGION_NAME`, `AWS_REGION`,
+        /// `AWS_DEFAULT_REGION`. Example: `eu-west-1`.
+        pub aws_region_name: Option<String> = None;
+        /// Amazon: the key's id. Default: what Amazon's own tools would find, in the environment, the shared files, the
+        /// container or the machine. Example: `os.environ/AWS_ACCESS_KEY_ID`.
+        #[schemars(with = "Option<String>")]
+        pub aws_access_key_id: Option<Secret> = None;
+        /// Amazon: the key itself; goes with `aws_access_key_id`.
+        #[schemars(with = "Option<String>")]
+        pub aws_secret_access_key: Option<Secret> = None;
+        /// Amazon: the token of temporary keys.
+        #[schemars(with = "Option<String>")]
+        pub aws_session_token: Option<Secret> = None;
+        /// Amazon: a profile of the shared files. Example: `production`.
+        pub aws_profile_name: Option<String> = None;
+        /// Amazon: a role to take on. Example: `arn:aws:iam::123456789012:role/models`.
+        pub aws_role_name: Option<String> = None;
+        /// Amazon: the name of the role's session, for the owner's log; when absent, it is `tollway`.
+        pub aws_session_name: Option<String> = None;
+        /// Amazon: what the role's owner asks for.
+        pub aws_external_id: Option<String> = None;
+        /// Amazon: tags of the role's session. Example: `[{Key: team, Value: search}]`.
+        pub aws_session_tags: Vec<IndexMap<String, String>> = Vec::new();
+        /// Amazon: takes on the role by this token: itself, a file (a path, or `oidc/file/PATH`), or `oidc/env/VARIABLE`.
+        #[schemars(with = "Option<String>")]
+        pub aws_web_identity_token: Option<Secret> = None;
+        /// Amazon: where roles are taken on. Default: the region's own. Example: `https://sts.eu-west-1.amazonaws.com`.
+        pub aws_sts_endpoint: Option<String> = None;
+        /// Amazon Bedrock: its address, where it is not the region's own. `api_base` wins over it.
+        /// Example: `https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com`.
+        pub aws_bedrock_runtime_endpoint: Option<String> = None;
         /// The provider, where `model` does not begin with it. Example: `openai`.
         pub custom_llm_provider: Option<String> = None;
         /// Takes what is not written here from the entry of `credential_list` with this name.
@@ -82,21 +113,33 @@ settings! {
         /// Example: `60`.
         #[schemars(with = "Option<DurationSchema>")]
         pub timeout: Option<Duration> = None;
-        /// The same for streamed calls. Default: `timeout`. Example: `5m`.
+        /// For streamed calls: longest wait for the first content, and between two pieces. Default: as `timeout`.
+        /// Example: `30s`.
         #[schemars(with = "Option<DurationSchema>")]
         pub stream_timeout: Option<Duration> = None;
         /// Further tries at this deployment. Default: `router_settings.num_retries`.
         pub max_retries: Option<u32> = None;
-        /// Further tries of a call that began here. Default: `router_settings.num_retries`.
+        /// Further tries of a call that failed here. Default: `router_settings.num_retries`.
         pub num_retries: Option<u32> = None;
-        /// Requests a minute it is good for: weighs the choice between deployments.
+        /// How long the deployment rests after failing; `0`: it never does. Default: `router_settings.cooldown_time`.
+        /// Example: `60`.
+        #[schemars(with = "Option<DurationSchema>")]
+        pub cooldown_time: Option<Duration> = None;
+        /// Requests a minute it is good for: weighs the choice between deployments, and limits where
+        /// `usage-based-routing-v2`, `latency-based-routing`, `cost-based-routing` or `enforce_model_rate_limits` is on.
         pub rpm: Option<u64> = None;
-        /// Tokens a minute it is good for: weighs the choice between deployments.
+        /// Tokens a minute it is good for, as `rpm`.
         pub tpm: Option<u64> = None;
+        /// Most calls in flight at once; further ones go elsewhere, or wait. Default:
+        /// `router_settings.default_max_parallel_requests`.
+        pub max_parallel_requests: Option<u32> = None;
         /// Share of the traffic relative to its siblings. Default: by `rpm`, then `tpm`, else equal. Example: `3`.
         pub weight: Option<f64> = None;
         /// Deployments of the lowest order are used first, the others when those fail.
         pub order: Option<u32> = None;
+        /// Tags that calls may ask for, where `router_settings.enable_tag_filtering` is on. `default` serves calls without
+        /// tags. Example: `[free, eu]`.
+        pub tags: Vec<String> = Vec::new();
         /// Leaves out parameters the provider lacks instead of refusing the call. Default: `litellm_settings.drop_params`.
         pub drop_params: Option<bool> = None;
         /// Parameters always left out. Example: `[seed]`.
@@ -159,6 +202,21 @@ impl LitellmParams {
         fill(&mut self.api_version, credential.api_version);
         fill(&mut self.organization, credential.organization);
         fill(&mut self.custom_llm_provider, credential.custom_llm_provider);
+        self.aws_access_key_id = self.aws_access_key_id.take().or(credential.aws_access_key_id);
+        self.aws_secret_access_key = self.aws_secret_access_key.take().or(credential.aws_secret_access_key);
+        self.aws_session_token = self.aws_session_token.take().or(credential.aws_session_token);
+        self.aws_web_identity_token =
+            self.aws_web_identity_token.take().or(credential.aws_web_identity_token);
+        fill(&mut self.aws_region_name, credential.aws_region_name);
+        fill(&mut self.aws_profile_name, credential.aws_profile_name);
+        fill(&mut self.aws_role_name, credential.aws_role_name);
+        fill(&mut self.aws_session_name, credential.aws_session_name);
+        fill(&mut self.aws_external_id, credential.aws_external_id);
+        fill(&mut self.aws_sts_endpoint, credential.aws_sts_endpoint);
+        fill(&mut self.aws_bedrock_runtime_endpoint, credential.aws_bedrock_runtime_endpoint);
+        if self.aws_session_tags.is_empty() {
+            self.aws_session_tags = credential.aws_session_tags;
+        }
         for (name, value) in credential.extra_headers.into_iter().chain(credential.headers) {
             self.extra_headers.entry(name).or_insert(value);
         }

@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers a key that LiteLLM knows and this gateway does not build.
-    fn not_built(&mut self, group: usize, entry: &Entry) {
+    pub(crate) fn not_built(&mut self, group: usize, entry: &Entry) {
         self.unbuilt.entry(group).or_default().push((entry.key.clone(), entry.key_mark));
     }
 

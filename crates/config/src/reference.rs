@@ -37,11 +37,13 @@ static PARTS: &[Part] = &[
     part("Credential", "credential_list[]", "credential_list", &[]),
     part("LitellmSettings", "litellm_settings", "litellm_settings", &[]),
     part("RouterSettings", "router_settings", "router_settings", &[]),
+    part("StrategyArguments", "router_settings.routing_strategy_args", "routing_strategy_args", &[]),
     part("GeneralSettings", "general_settings", "general_settings", &[]),
     part("Tollway", "tollway", "tollway", &[]),
     part("Limits", "tollway.limits", "tollway.limits", &[]),
     part("Timeouts", "tollway.timeouts", "", &[]),
     part("CallLimits", "tollway.calls", "", &[]),
+    part("RetryBudget", "tollway.retry_budget", "", &[]),
     part("Receipts", "tollway.receipts", "", &[]),
     part("Log", "tollway.log", "tollway.log", &[]),
 ];

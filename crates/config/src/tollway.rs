@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tollway_model::Secret;
+
 use crate::read::{Fields, Reader};
 use crate::section::{Section, choice, settings};
 use crate::values::{ByteSize, DurationSchema};
@@ -15,8 +17,18 @@ settings! {
         pub timeouts: Timeouts = Timeouts::default();
         /// How much a call may ask for.
         pub calls: CallLimits = CallLimits::default();
+        /// How many tries again a provider gets.
+        pub retry_budget: RetryBudget = RetryBudget::default();
         /// Decision records.
         pub receipts: Receipts = Receipts::default();
+        /// Who may call, and how well that is remembered.
+        pub accounts: Accounts = Accounts::default();
+        /// How money is counted.
+        pub budgets: Budgets = Budgets::default();
+        /// The journal of receipts, on its way to the database.
+        pub ledger: Ledger = Ledger::default();
+        /// Counters that several processes share.
+        pub redis: Redis = Redis::default();
         /// The process log.
         pub log: Log = Log::default();
     }
@@ -107,7 +119,20 @@ settings! {
 impl Section for CallLimits {}
 
 settings! {
-    /// `tollway.receipts`: the decision records that are kept in memory.
+    /// `tollway.retry_budget`: how often failed calls may be tried again at the deployment that failed them. It keeps a
+    /// provider that is down from getting every call several times; tries at other deployments are not limited.
+    pub struct RetryBudget in "" {
+        /// Tries again, as a share of the deployment's calls in the last minute. Default: `0.2`. Example: `share: 0.5`.
+        pub share: f64 = 0.2;
+        /// Tries again that are always allowed, a minute. Default: `30`. Example: `floor: 100`.
+        pub floor: u32 = 30;
+    }
+}
+
+impl Section for RetryBudget {}
+
+settings! {
+    /// `tollway.receipts`: the decision records that are kept in memory, beside those in the database.
     pub struct Receipts in "" {
         /// How many of the latest are kept. `0`: none. Default: `1000`. Example: `keep: 10000`.
         pub keep: usize = 1000;
@@ -115,6 +140,86 @@ settings! {
 }
 
 impl Section for Receipts {}
+
+settings! {
+    /// `tollway.accounts`: keys and their owners are kept in the database and remembered in memory.
+    pub struct Accounts in "" {
+        /// Keys remembered; beyond it those not used for longest are looked up again. Default: `100000`.
+        /// Example: `remember: 20000`.
+        pub remember: usize = 100_000;
+        /// How long known keys are served while the database is away; after it they get 503, as unknown ones do at once.
+        /// Default: `1h`. Example: `grace: 10m`.
+        #[schemars(with = "DurationSchema")]
+        pub grace: Duration = Duration::from_secs(3600);
+    }
+}
+
+impl Section for Accounts {}
+
+settings! {
+    /// `tollway.budgets`: how money is counted against budgets.
+    pub struct Budgets in "" {
+        /// Holds the worst case of a call before it is sent, so that no budget is ever overshot; otherwise the likely
+        /// case, so that large `max_tokens` do not block. `metadata.strict_budget: true` of a key or team asks for the
+        /// worst case there. Default: `false`.
+        pub strict: bool = false;
+        /// The zone in which calendar windows begin, an IANA name. Default: `UTC`. Example: `timezone: Europe/Berlin`.
+        pub timezone: String = "UTC".to_owned();
+        /// Models whose price is zero may be called on an exhausted budget. Default: `true`.
+        pub free_models_pass: bool = true;
+        /// Where a JSON message goes when a soft budget is reached. Default: the variable `WEBHOOK_URL`, else nowhere.
+        /// Example: `alert_webhook: https://hooks.example.com/budget`.
+        #[schemars(with = "Option<String>")]
+        pub alert_webhook: Option<Secret> = None;
+    }
+}
+
+impl Section for Budgets {}
+
+choice! {
+    /// What happens to calls while the journal is full.
+    pub enum WhenFull {
+        /// Calls are refused with 503: what cannot be booked is not spent.
+        Refuse = "refuse",
+        /// Calls go on, and their receipts may be lost.
+        Serve = "serve",
+    }
+}
+
+settings! {
+    /// `tollway.ledger`: receipts go to a journal in the data directory first, and from there to the database.
+    pub struct Ledger in "" {
+        /// Largest journal. It only grows while the database is away. Default: `1GiB`. Example: `max_size: 4GiB`.
+        pub max_size: ByteSize = ByteSize::kibibytes(1024 * 1024);
+        /// What happens to calls while the journal is full. Default: `refuse`.
+        pub when_full: WhenFull = WhenFull::Refuse;
+        /// How often the journal is made to survive a loss of power. The end of the process it survives always.
+        /// `0`: with every call. Default: `1s`. Example: `sync: 100ms`.
+        #[schemars(with = "DurationSchema")]
+        pub sync: Duration = Duration::from_secs(1);
+        /// How long receipts are kept in the database; sums are kept for ever. Default:
+        /// `general_settings.maximum_spend_logs_retention_period`, else for ever. Example: `retention: 90d`.
+        #[schemars(with = "Option<DurationSchema>")]
+        pub retention: Option<Duration> = None;
+    }
+}
+
+impl Section for Ledger {}
+
+settings! {
+    /// `tollway.redis`: counters that several processes share.
+    pub struct Redis in "" {
+        /// Where it is. Default: `router_settings.redis_url`, else `redis_host` there, else the variables `REDIS_URL`,
+        /// `REDIS_HOST`. Example: `url: redis://127.0.0.1:6379`.
+        #[schemars(with = "Option<String>")]
+        pub url: Option<Secret> = None;
+        /// How long a call's place and money stay taken when its process dies. Default: `60s`. Example: `lease: 30s`.
+        #[schemars(with = "DurationSchema")]
+        pub lease: Duration = Duration::from_secs(60);
+    }
+}
+
+impl Section for Redis {}
 
 choice! {
     /// How the log is written.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollway_config::{
-    Config, Diagnostic, Fingerprint, Loaded, Mode, Options, Severity, Source, Strategy, from_str, load,
+    Config, Diagnostic, FailureClass, Fingerprint, Loaded, Mode, Options, Severity, Source, Strategy,
+    from_str, load,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -196,14 +197,28 @@ fn request_parameters_of_a_deployment_are_its_defaults() {
 #[test]
 fn router_settings_are_read_in_all_their_forms() {
     let config = read(
-        "litellm_settings: {num_retries: 7}\n\
+        "litellm_settings: {num_retries: 7, fallbacks: [{x: [y]}], default_fallbacks: [z]}\n\
          router_settings:\n  routing_strategy: usage-based-routing\n  \
-         model_group_alias: {old: new, secret: {model: new, hidden: true}}\n",
+         fallbacks: [{a: [b, {model: c, temperature: 0}], d: [e]}]\n  \
+         model_group_alias: {old: new, secret: {model: new, hidden: true}}\n  \
+         retry_policy: {RateLimitErrorRetries: 3, DefaultRetries: 1}\n  \
+         allowed_fails_policy: {TimeoutErrorAllowedFails: 9}\n  \
+         optional_pre_call_checks: [enforce_model_rate_limits]\n",
     );
     let router = &config.router_settings;
     assert_eq!(router.routing_strategy, Strategy::Usage);
+    let (group, targets) = &config.fallbacks().0[0];
+    assert_eq!((group.as_str(), targets[0].model.as_str(), targets[1].model.as_str()), ("a", "b", "c"));
+    assert_eq!(targets[1].overrides["temperature"], 0);
+    assert_eq!(config.fallbacks().0[1].0, "d");
     assert!(router.model_group_alias["secret"].hidden && !router.model_group_alias["old"].hidden);
+    assert_eq!(router.retry_policy.0[&FailureClass::RateLimit], 3);
+    assert_eq!(router.retry_policy.0[&FailureClass::Default], 1);
+    assert_eq!(router.allowed_fails_policy.0[&FailureClass::Timeout], 9);
+    assert!(router.enforces_limits());
     assert_eq!(config.num_retries(), 7);
+    assert_eq!(config.default_fallbacks(), ["z"]);
+    assert_eq!((config.max_fallbacks(), config.allowed_fails()), (5, None));
 }
 
 #[test]
@@ -212,36 +227,19 @@ fn what_is_known_and_has_no_effect_says_what_that_means() {
         format!("model_list: [{{model_name: a, litellm_params: {{model: openai/a, {params}}}}}]")
     };
     for (text, severity, expected) in [
-        ("router_settings: {fallbacks: [{a: [b]}]}".to_owned(), Severity::Warning, "no other group is tried"),
+        (deployment("fallbacks: [{a: [b]}]"), Severity::Warning, "under `router_settings`"),
         (
-            "litellm_settings: {default_fallbacks: [b]}".to_owned(),
+            "router_settings: {routing_strategy_args: {ttft_percentile: 0.9}}".to_owned(),
             Severity::Warning,
-            "no other group is tried",
+            "calls go by `routing_strategy`",
         ),
+        (deployment("tag_regex: [eu]"), Severity::Danger, "calls by its `tags`"),
         (
-            "router_settings: {cooldown_time: 30, allowed_fails: 3}".to_owned(),
+            "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits, prompt_caching]}"
+                .to_owned(),
             Severity::Warning,
-            "keeps its share",
+            "no effect",
         ),
-        (
-            "router_settings: {retry_policy: {TimeoutErrorRetries: 2}}".to_owned(),
-            Severity::Warning,
-            "num_retries",
-        ),
-        (
-            "router_settings: {routing_strategy: least-busy}".to_owned(),
-            Severity::Warning,
-            "shuffled by `weight`",
-        ),
-        (
-            "router_settings: {enable_pre_call_checks: true}".to_owned(),
-            Severity::Warning,
-            "shuffled by `weight`",
-        ),
-        ("router_settings: {enable_tag_filtering: true}".to_owned(), Severity::Danger, "calls with any tags"),
-        (deployment("tags: [eu]"), Severity::Warning, "shuffled by `weight`"),
-        (deployment("cooldown_time: 0.5"), Severity::Warning, "keeps its share"),
-        (deployment("max_parallel_requests: 3"), Severity::Danger, "only the bounds under `tollway` hold"),
         (deployment("mock_response: hi"), Severity::Warning, "may cost money"),
         (deployment("use_in_pass_through: true"), Severity::Warning, "answer 404"),
         ("tollway: {cors: {allowed_origins: ['*']}}".to_owned(), Severity::Warning, "no CORS headers"),
@@ -252,25 +250,12 @@ fn what_is_known_and_has_no_effect_says_what_that_means() {
         assert_eq!(found(&loaded), [("not-built", severity)], "{text}");
         assert!(loaded.config.is_some() && loaded.report().contains(expected), "{text}\n{}", loaded.report());
     }
-    for silent in
-        ["router_settings: {routing_strategy: simple-shuffle}", "tollway: {log: {redact: true}, cors: {}}"]
-    {
+    for silent in [
+        "router_settings: {routing_strategy: least-busy, optional_pre_call_checks: [enforce_model_rate_limits]}",
+        "tollway: {log: {redact: true}, cors: {}}",
+    ] {
         assert_eq!(found(&from_str(silent, &environment)), [], "{silent}");
     }
-}
-
-#[test]
-fn timeouts_come_from_the_nearest_setting() {
-    let config = read("router_settings: {timeout: 20, stream_timeout: 5}\n");
-    let streamed = |params: &str, streamed| config.attempt_timeout(&parameters(params), streamed).as_secs();
-    assert_eq!(streamed("rpm: 1", true), 5);
-    assert_eq!(streamed("rpm: 1", false), 20);
-    assert_eq!(streamed("timeout: 30", true), 30);
-    assert_eq!(streamed("timeout: 30, stream_timeout: 3", true), 3);
-    assert_eq!(streamed("timeout: 30, stream_timeout: 3", false), 30);
-    let config = read("litellm_settings: {request_timeout: 10}\nrouter_settings: {timeout: 20}\n");
-    assert_eq!(config.attempt_timeout(&parameters("rpm: 1"), false).as_secs(), 10);
-    assert_eq!(Config::default().attempt_timeout(&parameters("rpm: 1"), true).as_secs(), 6000);
 }
 
 #[test]
@@ -291,7 +276,8 @@ fn a_key_that_is_off_is_no_loss() {
         ("litellm_settings: {require_auth_for_metrics_endpoint: true}", None),
         ("litellm_settings: {require_auth_for_metrics_endpoint: false}", Some(Severity::Danger)),
         ("router_settings: {optional_pre_call_checks: [prompt_caching]}", Some(Severity::Warning)),
-        ("router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}", Some(Severity::Danger)),
+        ("router_settings: {optional_pre_call_checks: [router_budget_limiting]}", Some(Severity::Danger)),
+        ("router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}", None),
     ] {
         let loaded = from_str(text, &environment);
         assert_eq!(found(&loaded).first().map(|(_, severity)| *severity), expected, "{text}");

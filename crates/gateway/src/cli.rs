@@ -35,6 +35,9 @@ enum Command {
     /// Works with the models table: prices, limits, capabilities
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Looks after the database
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Prints a shell's completion script
     Completions {
         /// The shell
@@ -251,6 +254,45 @@ pub(crate) enum CatalogCommand {
     },
 }
 
+/// What to do with the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Shows where it is, whether it answers, its migrations and records, and whether the audit log is whole
+    Status(DatabaseArgs),
+    /// Applies the migrations that are missing; the gateway does so, too, when it starts
+    Migrate {
+        #[command(flatten)]
+        place: DatabaseArgs,
+        /// Shows the statements and changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Seals all secrets with another salt key, while gateways run: with the one in TOLLWAY_SALT_KEY or
+    /// LITELLM_SALT_KEY (list the one before in TOLLWAY_OLD_SALT_KEYS), else with a new one in the data directory
+    RotateSaltKey {
+        #[command(flatten)]
+        place: DatabaseArgs,
+        /// Forgets the old keys in the data directory afterwards
+        #[arg(long)]
+        forget_old: bool,
+    },
+}
+
+/// Which database.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DatabaseArgs {
+    /// postgres://…, sqlite:PATH, or a file's path [default: the configuration's database_url, else DATABASE_URL, else
+    /// tollway.db in the data directory]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Where the gateway keeps its files
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The configuration file
+    #[arg(short, long, env = "CONFIG_FILE_PATH", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
 impl Cli {
     /// Does what the command line says.
     pub(crate) fn run(self) -> Result<ExitCode, String> {
@@ -262,6 +304,7 @@ impl Cli {
             Some(Command::Models(arguments)) => crate::models::run(&arguments),
             Some(Command::Why(arguments)) => crate::why::run(&arguments),
             Some(Command::Catalog(command)) => crate::catalog::run(&command),
+            Some(Command::Db(command)) => crate::db::run(&command),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "tollway", &mut script);

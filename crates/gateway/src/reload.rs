@@ -54,9 +54,10 @@ impl Reloader {
 
     async fn watch(self: Arc<Self>) {
         let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+        let watched = self.clone();
         let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // A full channel already says that something changed.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            if event.is_ok_and(|event| !event.kind.is_access() && watched.is_about(&event.paths)) {
                 let _ = changed.try_send(());
             }
         });
@@ -93,6 +94,18 @@ impl Reloader {
         while hangup.recv().await.is_some() {
             self.reload_and_log();
         }
+    }
+
+    /// Is one of these paths a file of the configuration, or what Kubernetes swaps beside it? A busy directory, such as
+    /// the one for temporary files, has much else to tell.
+    fn is_about(&self, paths: &[PathBuf]) -> bool {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name();
+            name.is_some_and(|name| name.as_encoded_bytes().starts_with(b"..data"))
+                || loaded.0.iter().any(|file| file.file_name() == name)
+        };
+        paths.is_empty() || paths.iter().any(is_ours)
     }
 
     fn directories(&self) -> Vec<PathBuf> {

@@ -15,7 +15,7 @@ use crate::admin_key;
 use crate::cli::ServeArgs;
 use crate::log::Format;
 use crate::reload::Reloader;
-use crate::{data_dir, log, state, welcome};
+use crate::{data_dir, log, services, state, welcome};
 
 /// Serves until it is told to stop. Exit code 0 after an orderly stop.
 pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
@@ -96,7 +96,10 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
         connect: config.tollway.timeouts.connect,
         ..TransportOptions::default()
     });
-    let gateway = Gateway::new(build.snapshot(&config)?, transport.clone(), config.tollway.receipts.keep);
+    let running = services::start(&config, &directory).await?;
+    let keep = config.tollway.receipts.keep;
+    let gateway = Gateway::new(build.snapshot(&config)?, transport.clone(), keep, running.services());
+    tokio::spawn(running.directory.clone().follow(|_| {}));
     // Reading the system's certificates takes some milliseconds, and the first call should not.
     tokio::task::spawn_blocking(move || transport.warm());
     let limits = limits(&config);
@@ -108,6 +111,7 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     if !drained {
         tracing::warn!("some calls did not finish in time and were cut off");
     }
+    running.stop().await;
     drop(demo);
     Ok(ExitCode::SUCCESS)
 }

@@ -77,12 +77,7 @@ fn explain(receipt: &Value) -> String {
         text(receipt, "surface"),
         text(receipt, "key"),
     ));
-    for skipped in list(receipt, "skipped") {
-        out.push_str(&format!("  skipped   {}: {}\n", text(skipped, "deployment"), text(skipped, "reason")));
-    }
-    for (number, attempt) in list(receipt, "attempts").iter().enumerate() {
-        attempt_lines(number + 1, attempt, &mut out);
-    }
+    path_lines(receipt, &mut out);
     for notice in list(receipt, "notices") {
         out.push_str(&format!(
             "  notice    {} {}: {}\n",
@@ -110,6 +105,42 @@ fn explain(receipt: &Value) -> String {
     out
 }
 
+/// Every group in the order in which it was tried: who was left out, what was tried, what came of it.
+fn path_lines(receipt: &Value, out: &mut String) {
+    let (attempts, skipped) = (list(receipt, "attempts"), list(receipt, "skipped"));
+    let mut groups: Vec<&str> = vec![text(receipt, "model")];
+    for group in attempts.iter().map(|attempt| text(attempt, "group")) {
+        if !group.is_empty() && !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    // A group that was passed over as a whole was never tried.
+    let passed = |one: &&Value| !groups.contains(&text(one, "group")) && !text(one, "group").is_empty();
+    for (index, group) in groups.iter().enumerate() {
+        if index > 0 {
+            out.push_str(&format!("  fallback  {index} to {group}\n"));
+        }
+        let is_here = |one: &&Value| {
+            let own = text(one, "group");
+            own == *group || (own.is_empty() && index == 0)
+        };
+        let ranked = |one: &&Value| one.get("rank").is_some_and(Value::is_u64);
+        for one in skipped.iter().filter(is_here).filter(|one| !ranked(one)) {
+            out.push_str(&format!("  skipped   {}: {}\n", text(one, "deployment"), text(one, "reason")));
+        }
+        for (number, attempt) in attempts.iter().enumerate().filter(|(_, attempt)| is_here(attempt)) {
+            attempt_lines(number + 1, attempt, out);
+        }
+        for one in skipped.iter().filter(is_here).filter(ranked) {
+            let (rank, deployment) = (number(one, "/rank"), text(one, "deployment"));
+            out.push_str(&format!("  rank {rank}    {deployment}: {}\n", text(one, "reason")));
+        }
+    }
+    for one in skipped.iter().filter(passed) {
+        out.push_str(&format!("  passed    {}: {}\n", text(one, "deployment"), text(one, "reason")));
+    }
+}
+
 fn attempt_lines(number: usize, attempt: &Value, out: &mut String) {
     let took = attempt.get("took_us").and_then(Value::as_u64).unwrap_or(0);
     let lane = match text(attempt, "lane") {
@@ -133,6 +164,9 @@ fn attempt_lines(number: usize, attempt: &Value, out: &mut String) {
             ));
         }
         None => out.push_str("answered"),
+    }
+    if let Some(rests) = attempt.get("rests_ms").and_then(Value::as_u64) {
+        out.push_str(&format!("; it rests for {}", millis(rests * 1000)));
     }
     if let Some(then) = attempt.get("then").and_then(Value::as_str) {
         out.push_str(&format!("; {then}"));
@@ -158,6 +192,39 @@ fn usage_lines(receipt: &Value, out: &mut String) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_fallback_reads_as_a_path_of_groups() {
+        let failed = json!({ "kind": "timeout", "status": 408, "message": "late" });
+        let receipt = json!({
+            "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "key": "ab",
+            "skipped": [
+                { "group": "gpt", "deployment": "d0", "reason": "it failed lately and rests for another 900 ms" },
+                { "group": "gpt", "deployment": "d3", "rank": 2, "reason": "not needed: 4 calls in flight" },
+                { "group": "secret", "deployment": "secret", "reason": "the caller may not use this model" },
+            ],
+            "attempts": [
+                { "group": "gpt", "provider": "groq", "model": "m", "deployment": "d1", "lane": "verbatim", "took_us": 1000,
+                  "error": failed, "rests_ms": 5000, "then": "gave up: retries are off; fell back to claude" },
+                { "group": "claude", "provider": "anthropic", "model": "c", "deployment": "d2", "lane": "anthropic", "took_us": 2000 },
+            ],
+            "outcome": "answered", "status": 200, "cost": {},
+        });
+        let explained = explain(&receipt);
+        let path: Vec<&str> = explained.lines().skip(2).take(6).collect();
+        assert_eq!(
+            path,
+            [
+                "  skipped   d0: it failed lately and rests for another 900 ms",
+                "  attempt 1 groq/m (d1), verbatim, 1.0 ms: failed with timeout 408: late; it rests for 5000.0 ms; gave up: \
+                 retries are off; fell back to claude",
+                "  rank 2    d3: not needed: 4 calls in flight",
+                "  fallback  1 to claude",
+                "  attempt 2 anthropic/c (d2), translated to anthropic, 2.0 ms: answered",
+                "  passed    secret: the caller may not use this model",
+            ]
+        );
+    }
 
     #[test]
     fn a_receipt_reads_as_a_path() {

@@ -4,9 +4,22 @@
 //! before the caller has the end of its answer, from there in batches to the store, and every sum, rollup and balance is
 //! computed from it.
 
+pub mod books;
+mod journal;
+mod ledger;
+pub mod litellm;
+mod opening;
+mod options;
 mod receipt;
+pub mod sample;
+mod ship;
 
+pub use books::{Batch, Books, MemoryBooks, SqlBooks};
+pub use ledger::{Ledger, LedgerError, Recovered, Status};
+pub use opening::Opening;
+pub use options::{OnFull, Options};
 pub use receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
     kept, kept_word,
 };
+pub use ship::ship;

@@ -1,7 +1,7 @@
 //! Receipts: the decision record of a call.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub struct Receipt {
     pub operation: Operation,
     /// The model as the caller named it.
     pub model: String,
+    /// The model group it was routed to, where the caller's name for it was an alias of its key or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Answered as a stream.
     pub stream: bool,
     /// Who called, and for whom.
@@ -56,6 +59,35 @@ pub struct Receipt {
     pub error: Option<ErrorRecord>,
     /// How long it took.
     pub timing: Timing,
+}
+
+impl Receipt {
+    /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
+    /// refused, costs nothing.
+    pub fn cost_is_unknown(&self) -> bool {
+        let used = match self.outcome {
+            Outcome::Answered => self.operation != Operation::CountTokens,
+            Outcome::Refused => false,
+            Outcome::Failed => self.usage.is_some(),
+            Outcome::ClientClosed => !self.attempts.is_empty(),
+            Outcome::Interrupted => true,
+        };
+        used && self.cost.nanos.is_none()
+    }
+
+    /// Without its long lists, when it is too long to be recorded whole. What counts for money stays.
+    pub(crate) fn shortened(&self) -> Receipt {
+        let mut short = self.clone();
+        short.model = clipped(&self.model, MAX_WORD);
+        short.call_id = clipped(&self.call_id, MAX_WORD);
+        short.skipped.truncate(MAX_LIST);
+        short.notices.truncate(MAX_LIST);
+        short.who.tags.truncate(MAX_LIST);
+        // The attempt that answered is the last one.
+        let many = short.attempts.len().saturating_sub(MAX_LIST);
+        short.attempts.drain(..many);
+        short
+    }
 }
 
 /// Who called, and for whom: resolved once, when the call arrived.
@@ -97,7 +129,7 @@ pub struct Who {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The caller has the whole answer.
@@ -115,8 +147,13 @@ pub enum Outcome {
 /// A deployment that was not tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// Its id.
+    /// The group it was looked at in.
+    pub group: Arc<str>,
+    /// Its id; of a group that was passed over as a whole, the group's name.
     pub deployment: Arc<str>,
+    /// Its place in the plan, where it had one: 1 is the first to be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
     /// Why.
     pub reason: String,
 }
@@ -124,6 +161,8 @@ pub struct SkippedRecord {
 /// One try at one deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
+    /// The model group, as it was asked for; another than the call's is one it fell back to.
+    pub group: Arc<str>,
     /// The deployment's id.
     pub deployment: Arc<str>,
     /// The provider's id.
@@ -139,6 +178,9 @@ pub struct AttemptRecord {
     /// The failure; `None` when it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
+    /// How long the deployment rests because of the failure, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_ms: Option<u64>,
     /// What was done about the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,
@@ -171,6 +213,9 @@ impl From<&tollway_model::Error> for ErrorRecord {
 
 /// Longest message kept in a receipt, in bytes. Providers may send a megabyte of it.
 const MAX_MESSAGE: usize = 2048;
+
+/// Entries of a list that a shortened receipt keeps.
+const MAX_LIST: usize = 32;
 
 /// Longest name kept in a receipt, in bytes.
 const MAX_WORD: usize = 256;
@@ -248,45 +293,41 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Receipts {
     capacity: usize,
-    ring: Mutex<Ring>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    order: VecDeque<Arc<Receipt>>,
-    by_id: HashMap<String, Arc<Receipt>>,
+    /// Oldest first. Every call adds one and hardly anybody looks one up, so there is no index.
+    ring: Mutex<VecDeque<Arc<Receipt>>>,
 }
 
 impl Receipts {
     /// Keeps the latest `capacity` receipts.
     pub fn new(capacity: usize) -> Receipts {
-        Receipts { capacity: capacity.max(1), ring: Mutex::default() }
+        Receipts { capacity, ring: Mutex::default() }
     }
 
     /// Adds a receipt; the oldest goes when the ring is full.
     pub fn record(&self, receipt: Receipt) {
+        if self.capacity == 0 {
+            return;
+        }
         let receipt = Arc::new(receipt);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.order.len() >= self.capacity
-            && let Some(oldest) = ring.order.pop_front()
-        {
-            ring.by_id.remove(&oldest.id);
-        }
-        ring.by_id.insert(receipt.id.clone(), receipt.clone());
-        ring.order.push_back(receipt);
+        let oldest = if ring.len() >= self.capacity { ring.pop_front() } else { None };
+        ring.push_back(receipt);
+        drop(ring);
+        // Not while others wait.
+        drop(oldest);
     }
 
     /// The receipt with this id, or the latest with this call id.
     pub fn get(&self, id: &str) -> Option<Arc<Receipt>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_call = || ring.order.iter().rev().find(|receipt| receipt.call_id == id);
-        ring.by_id.get(id).or_else(by_call).cloned()
+        let own = ring.iter().rev().find(|receipt| receipt.id == id);
+        own.or_else(|| ring.iter().rev().find(|receipt| receipt.call_id == id)).cloned()
     }
 
     /// The latest receipts, newest first.
     pub fn latest(&self, count: usize) -> Vec<Arc<Receipt>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.order.iter().rev().take(count).cloned().collect()
+        ring.iter().rev().take(count).cloned().collect()
     }
 }
 

@@ -7,9 +7,26 @@
 //! Rates are buckets, budgets are ledgers, and the two are never mixed: what left a rate window is free again, what was
 //! spent of a budget stays spent until its window ends. Windows are computed from the time, not by a job.
 
+mod clock;
+mod hold;
+mod link;
+mod meters;
+mod purse;
+mod rate;
+mod registry;
+mod shared;
+mod spending;
+mod state;
 mod types;
+mod window;
 
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use hold::Hold;
+pub use link::{Away, Health, Heard, Redis, RedisAddress, RedisSettings};
+pub use meters::{Meters, Options};
+pub use spending::{NothingSpent, Spending};
 pub use types::{
-    Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Scope, ScopeKind,
-    Spent, Window,
+    Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Refusal, Scope,
+    ScopeKind, Spent, Window,
 };
+pub use window::Span;

@@ -205,6 +205,23 @@ pub struct Denied {
     pub resets_at: Option<i64>,
 }
 
+/// A call that is not admitted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// A limit is reached.
+    #[error("the {} limit of {} is reached", .0.limit.name(), .0.scope.kind.name())]
+    Denied(Denied),
+    /// What a scope has spent could not be found out, so its budget cannot be kept. For answers like a 503 with
+    /// `Retry-After: 1`.
+    #[error("what {} has spent is not known: {why}", .scope.kind.name())]
+    Unavailable {
+        /// Whose budget.
+        scope: Scope,
+        /// For the log, never for the caller.
+        why: String,
+    },
+}
+
 /// How much of one scope's limits is left after a decision, for headers and receipts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AllowanceState {

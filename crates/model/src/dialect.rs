@@ -19,12 +19,22 @@ pub enum Dialect {
     Anthropic,
     /// Gemini generateContent, `/v1beta/models/{model}:generateContent`.
     Gemini,
+    /// Amazon Bedrock Converse, `/model/{model}/converse`. Spoken by providers only.
+    BedrockConverse,
+    /// OpenAI Responses, `/v1/responses`.
+    OpenaiResponses,
 }
 
 impl Dialect {
     /// Every dialect, in the order documentation lists them.
-    pub const ALL: [Dialect; 4] =
-        [Dialect::OpenaiChat, Dialect::OpenaiText, Dialect::Anthropic, Dialect::Gemini];
+    pub const ALL: [Dialect; 6] = [
+        Dialect::OpenaiChat,
+        Dialect::OpenaiText,
+        Dialect::Anthropic,
+        Dialect::Gemini,
+        Dialect::BedrockConverse,
+        Dialect::OpenaiResponses,
+    ];
 
     /// The stable name used in configuration, receipts and signatures.
     pub const fn name(self) -> &'static str {
@@ -33,6 +43,8 @@ impl Dialect {
             Dialect::OpenaiText => "openai-text",
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
+            Dialect::BedrockConverse => "bedrock-converse",
+            Dialect::OpenaiResponses => "openai-responses",
         }
     }
 

@@ -1,21 +1,22 @@
 //! From a provider's answer to the caller's: both lanes, whole and streamed.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
-use tollway_model::{Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
+use crate::content;
 use crate::ticket::Settlement;
 
 /// An answer that is certain enough to give to the caller.
 pub(crate) enum Opened {
     /// The whole answer.
     Complete { body: Bytes, settlement: Settlement, headers: HeaderMap, notices: Notices },
-    /// A stream whose first piece has arrived and is not a failure.
+    /// A stream whose first content has arrived.
     Stream { first: Bytes, source: Box<Source>, headers: HeaderMap },
 }
 
@@ -42,7 +43,7 @@ impl Showing {
     }
 }
 
-/// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first piece of a
+/// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
 pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
     let headers = received.headers;
@@ -72,8 +73,12 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(|choice| choice.finish);
-            let settlement =
-                Settlement { usage: answer.usage, finish, service_tier: answer.service_tier.clone() };
+            let settlement = Settlement {
+                usage: answer.usage,
+                finish,
+                service_tier: answer.service_tier.clone(),
+                emitted: body.len() as u64,
+            };
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,
@@ -93,7 +98,7 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         refuse_failure(&body, showing.surface)?;
     }
     let service_tier = service_tier(&body).map(str::to_owned);
-    let settlement = Settlement { usage, finish: None, service_tier };
+    let settlement = Settlement { usage, finish: None, service_tier, emitted: body.len() as u64 };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
@@ -134,6 +139,9 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
 
+/// Most bytes of a stream that are held back until content comes. Announcements of an answer are much shorter.
+const MOST_HELD: usize = 64 << 10;
+
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
     body: AnswerBody,
@@ -154,7 +162,10 @@ struct Translation {
     events: Vec<Event>,
     settlement: Settlement,
     error: Option<Error>,
+    /// Content has come.
+    content: bool,
     laws: tollway_model::Laws,
+    complete: bool,
 }
 
 impl Source {
@@ -174,11 +185,26 @@ impl Source {
         Source { body, way, failed: None, ended: false }
     }
 
-    /// Waits for the first bytes for the caller. A failure until here has not been seen by anyone.
+    /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
+    /// been seen by anyone.
     async fn first(&mut self) -> Result<Bytes> {
-        match std::future::poll_fn(|context| self.poll_next(context)).await {
-            Some(first) => first,
-            None => Err(Error::new(Kind::Upstream, "the provider's stream is empty")),
+        let mut held = BytesMut::new();
+        loop {
+            let piece = match std::future::poll_fn(|context| self.poll_next(context)).await {
+                Some(piece) => piece?,
+                None if held.is_empty() => {
+                    return Err(Error::new(Kind::Upstream, "the provider's stream is empty"));
+                }
+                None => return Ok(held.freeze()),
+            };
+            if self.way.shows_content(&piece) || held.len() + piece.len() > MOST_HELD {
+                if held.is_empty() {
+                    return Ok(piece);
+                }
+                held.extend_from_slice(&piece);
+                return Ok(held.freeze());
+            }
+            held.extend_from_slice(&piece);
         }
     }
 
@@ -214,6 +240,14 @@ impl Source {
         }
     }
 
+    /// Has the provider said all it will? Then what the call used is known before its last bytes go out.
+    pub(crate) fn is_complete(&self) -> bool {
+        match &self.way {
+            Way::Relay(relay) => relay.seen().ended && relay.seen().usage.is_some(),
+            Way::Translate(translation) => translation.complete,
+        }
+    }
+
     /// A failure as the stream's last event, in the caller's dialect and where the stream stands.
     pub(crate) fn tell(&mut self, error: &Error, showing: &Showing) -> Bytes {
         let event = Event::Error(error.clone());
@@ -231,7 +265,12 @@ impl Source {
             Way::Relay(relay) => {
                 relay.abandon();
                 let seen = relay.seen();
-                Settlement { usage: seen.usage, finish: seen.finish, service_tier: seen.service_tier.clone() }
+                Settlement {
+                    usage: seen.usage,
+                    finish: seen.finish,
+                    service_tier: seen.service_tier.clone(),
+                    emitted: 0,
+                }
             }
             Way::Translate(translation) => translation.settlement.clone(),
         }
@@ -246,6 +285,14 @@ impl Way {
                 translation.decoder.push(&piece, &mut translation.events);
                 translation.encode()
             }
+        }
+    }
+
+    /// Has content come, `piece` included? The verbatim lane looks at the bytes, the other has seen the events.
+    fn shows_content(&self, piece: &[u8]) -> bool {
+        match self {
+            Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
+            Way::Translate(translation) => translation.content,
         }
     }
 
@@ -275,7 +322,9 @@ impl Translation {
             events: Vec::new(),
             settlement: Settlement::default(),
             error: None,
+            content: false,
             laws: tollway_model::Laws::new(),
+            complete: false,
         }
     }
 
@@ -288,6 +337,7 @@ impl Translation {
                 tracing::error!(target: "tollway::laws", broken, "a decoder broke the order of events");
                 debug_assert!(false, "a decoder broke the order of events: {broken}");
             }
+            self.content |= content::is(&event);
             match event {
                 Event::Usage(usage) => {
                     self.settlement.usage = Some(usage);
@@ -304,6 +354,10 @@ impl Translation {
                         Event::Meta { service_tier: Some(tier), .. } => {
                             self.settlement.service_tier = Some(tier.clone());
                         }
+                        Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text), .. } => {
+                            self.settlement.emitted += text.len() as u64;
+                        }
+                        Event::End => self.complete = self.settlement.usage.is_some(),
                         _ => {}
                     }
                     self.encoder.push(&event, &mut bytes);

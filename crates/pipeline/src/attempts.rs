@@ -1,169 +1,441 @@
 //! The attempts of a call: which deployment next, when, and when to give up.
 //!
 //! One owner of retries and one deadline for all of them. Everything here happens before the caller has seen a byte,
-//! so trying again is safe.
+//! so trying again is safe. A call is a walk over groups: the one asked for, then those it falls back to
+//! ([`walk`]). In a group the deployments of the lowest `order` are tried first, each order with its own retries
+//! ([`retry`] says what a failure leads to). What an attempt taught is on the board before the next one is chosen.
 
+mod retry;
+mod waits;
+mod walk;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollway::Timeouts;
-use tollway::exchange::{Lane, Prepared, Refused, prepare, send};
+use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
 use tollway_model::{Dialect, Error, Kind, Notices, Retry};
 use tollway_providers::Endpoint;
-use tollway_route::{Deployment, Plan};
+use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
 
+use self::retry::{Next, Try, decide};
+use self::waits::Waits;
+use self::walk::{Leg, Walk};
 use crate::answer::{Opened, Showing, open};
 use crate::call::Call;
+use crate::clock::board_now;
 use crate::serve::Gateway;
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
 use crate::ticket::{Ticket, attempt_record};
+
+pub(crate) use self::retry::Dice;
+pub(crate) use self::walk::{Drawn, draw};
+
+/// May the caller use the group with this name? Asked for every group that a call falls back to.
+pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The winning attempt.
 pub(crate) struct Won {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) opened: Opened,
+    /// Where another group than the one asked for answers: its answer shows its own name.
+    pub(crate) showing: Option<Showing>,
+    /// Retries that were allowed where it was won.
+    pub(crate) max_retries: u32,
+    /// Other groups than the one asked for that were called.
+    pub(crate) fallbacks: usize,
+    /// Groups that failed before.
+    pub(crate) failures: Vec<GroupFailure>,
 }
 
-/// Longest pause that a provider's `Retry-After` can ask for; beyond it the call fails instead.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// A group that failed before another answered.
+pub(crate) struct GroupFailure {
+    pub(crate) group: Arc<str>,
+    pub(crate) error: Error,
+}
 
-/// Shortest pause before the same deployment is tried again, whatever its `Retry-After` says.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// A group that could not answer.
+struct Lost {
+    error: Error,
+    /// What was done about it, for the receipt.
+    why: &'static str,
+    /// Nothing else can help: the time is over.
+    over: bool,
+}
 
-/// Tries the plan's deployments until one answers.
+/// A pause while every deployment of a group is as busy as it may be doubles from the first of these to the second.
+const BUSY_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(160));
+
+/// Tries the plan's deployments, and then the groups the call falls back to, until one answers.
+///
+/// When all fail, the error is that of the group that was asked for.
 pub(crate) async fn run(
     gateway: &Gateway,
-    settings: &Settings,
+    snapshot: &Snapshot,
     call: &Call,
-    plan: Plan,
+    drawn: Drawn,
     ticket: &mut Ticket,
     showing: &Showing,
+    access: Option<&Access>,
 ) -> Result<Won, Error> {
-    for skipped in plan.skipped {
-        ticket.skip(skipped.deployment.id.clone(), skipped.reason);
-    }
-    let mut dice = Dice::seeded(&call.id);
-    let mut tried = 0_u32;
-    let mut next = 0;
-    let mut deadline = None;
+    let settings = &snapshot.settings;
+    let whole = call.control.deadline.map_or(settings.call_time, |asked| asked.min(settings.call_time));
+    let mut run =
+        Run { gateway, settings, call, deadline: call.started + whole, dice: Dice::seeded(&call.id), ticket };
+    let mut walk = Walk::new(gateway, snapshot, call, access);
+    let mut leg = Leg::first(call, drawn, showing);
+    // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
+    let mut resort = None;
     loop {
-        let Some(deployment) = plan.candidates.get(next) else {
-            return Err(Error::new(
-                Kind::Unavailable,
-                format!("no deployment of {} can be called", call.ask.model),
-            ));
+        if leg.plan.last_resort
+            && resort.is_none()
+            && !leg.passed_by
+            && let Some(next) = walk.around(&leg, run.ticket)
+        {
+            run.pass_by(&leg, &next.group);
+            leg.passed_by = true;
+            resort = Some(std::mem::replace(&mut leg, next));
+        }
+        let lost = match run.leg(&leg, &walk).await {
+            Ok((deployment, opened, max_retries)) => {
+                let showing = match leg.showing {
+                    Cow::Owned(showing) => Some(showing),
+                    Cow::Borrowed(_) => None,
+                };
+                let (fallbacks, failures) = (walk.fallbacks(), walk.failures);
+                return Ok(Won { deployment, opened, showing, max_retries, fallbacks, failures });
+            }
+            Err(lost) => lost,
         };
-        let Some(endpoint) = deployment.endpoint() else {
-            next += 1;
-            continue;
+        let over = lost.over;
+        let next = walk.after(&leg, lost.error, over, run.ticket);
+        let next = next.or_else(|| resort.take().filter(|_| !over));
+        match next {
+            Some(next) => {
+                run.ticket.then(&leg.group, format!("{}; fell back to {}", lost.why, next.group));
+                leg = next;
+            }
+            None => {
+                run.ticket.then(&leg.group, lost.why.to_owned());
+                return Err(walk.original());
+            }
+        }
+    }
+}
+
+/// What the attempts of one call share.
+struct Run<'a> {
+    gateway: &'a Gateway,
+    settings: &'a Settings,
+    call: &'a Call,
+    deadline: Instant,
+    dice: Dice,
+    ticket: &'a mut Ticket,
+}
+
+type Winner = (Arc<Deployment>, Opened, u32);
+
+impl Run<'_> {
+    /// Says in the receipt who is left out of a group.
+    fn tell_skipped(&mut self, leg: &Leg<'_>) {
+        for skipped in &leg.plan.skipped {
+            self.ticket.skip(&leg.group, skipped.deployment.id.clone(), None, skipped.reason.to_string());
+        }
+    }
+
+    /// A group of which all rest is left for later.
+    fn pass_by(&mut self, leg: &Leg<'_>, next: &str) {
+        self.tell_skipped(leg);
+        for candidate in &leg.plan.candidates {
+            let reason = format!("it failed lately and rests, so {next} is asked first");
+            self.ticket.skip(&leg.group, candidate.deployment.id.clone(), None, reason);
+        }
+    }
+
+    /// Tries one group, order by order.
+    async fn leg(&mut self, leg: &Leg<'_>, walk: &Walk<'_>) -> Result<Winner, Lost> {
+        if !leg.passed_by {
+            self.tell_skipped(leg);
+        }
+        if let Some(mock) = self.call.control.mock.filter(|_| leg.is_first) {
+            let error =
+                Error::new(mock.kind, format!("the call failed because `{}` asked for it", mock.field));
+            return Err(Lost { error, why: "gave up: the caller asked for this failure", over: false });
+        }
+        let mut lost = None;
+        for tier in
+            leg.plan.candidates.chunk_by(|one, next| one.deployment.order() == next.deployment.order())
+        {
+            if lost.is_some() {
+                self.ticket.then(&leg.group, "tried the next order".to_owned());
+            }
+            match self.tier(tier, leg, walk).await {
+                Ok(won) => {
+                    self.not_needed(leg);
+                    return Ok(won);
+                }
+                Err(failed) => {
+                    let end = failed.over
+                        || failed.error.retry() == Retry::Never
+                        || leg.leaves(walk, &failed.error);
+                    lost = Some(failed);
+                    if end {
+                        break;
+                    }
+                }
+            }
+        }
+        self.not_needed(leg);
+        Err(lost.unwrap_or_else(|| Lost { error: refusal(leg), why: "nothing could be tried", over: false }))
+    }
+
+    /// Candidates that were never tried say so, and why they would have come later.
+    fn not_needed(&mut self, leg: &Leg<'_>) {
+        if leg.plan.candidates.len() < 2 {
+            return;
+        }
+        for (index, candidate) in leg.plan.candidates.iter().enumerate() {
+            if !self.ticket.has_tried(&leg.group, &candidate.deployment.id) {
+                let reason = format!("not needed: {}", candidate.rank);
+                self.ticket.skip(&leg.group, candidate.deployment.id.clone(), Some(index + 1), reason);
+            }
+        }
+    }
+
+    /// Tries the deployments of one order.
+    async fn tier(&mut self, tier: &[Candidate], leg: &Leg<'_>, walk: &Walk<'_>) -> Result<Winner, Lost> {
+        // Empty until something fails.
+        let mut tries: Vec<Try> = Vec::new();
+        let (mut tried, mut preferred) = (0_u32, None);
+        let mut last: Option<Error> = None;
+        loop {
+            let (index, flight) = match self.admit(tier, &tries, preferred, leg).await {
+                Ok(admitted) => admitted,
+                // What failed says more than that nothing else has room.
+                Err(lost) => return Err(Lost { error: last.unwrap_or(lost.error), ..lost }),
+            };
+            let Some(Candidate { deployment, .. }) = tier.get(index) else {
+                return Err(Lost { error: refusal(leg), why: "nothing could be tried", over: false });
+            };
+            let waits = Waits::of(self.settings, deployment, self.call, self.deadline);
+            let retries = self.retries(deployment);
+            let error = match self.attempt(deployment, flight, &waits, leg).await {
+                Ok(opened) => return Ok((deployment.clone(), opened, retries)),
+                Err(error) => error,
+            };
+            if tries.is_empty() {
+                tries = tier.iter().map(|_| Try::default()).collect();
+            }
+            let leaves = leg.leaves(walk, &error);
+            let by_class = self.settings.recovery.by_class(&leg.group, Class::of(&error));
+            let retries = by_class.unwrap_or(retries);
+            let facts = retry::Facts {
+                tried,
+                retries,
+                forced: by_class.is_some_and(|count| count > 0),
+                leaves,
+                weighted_failover: self.settings.recovery.weighted_failover,
+                shortest_pause: self.settings.recovery.shortest_pause,
+                deadline: self.deadline,
+            };
+            let now = Instant::now();
+            let next = self.decide(tier, &mut tries, index, &error, &facts, now);
+            match next {
+                Next::GiveUp(why) => {
+                    let over = Instant::now() >= self.deadline || why == retry::TOO_LATE;
+                    return Err(Lost { error, why, over });
+                }
+                Next::Elsewhere(other) => {
+                    self.ticket.then(&leg.group, "tried the next deployment".to_owned());
+                    preferred = Some(other);
+                }
+                Next::Again(other, pause) => {
+                    self.ticket.then(&leg.group, format!("tried again after {} ms", pause.as_millis()));
+                    tokio::time::sleep(pause).await;
+                    self.ticket.paused(pause);
+                    preferred = Some(other);
+                }
+            }
+            tried += 1;
+            last = Some(error);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        tier: &[Candidate],
+        tries: &mut [Try],
+        failed: usize,
+        error: &Error,
+        facts: &retry::Facts,
+        now: Instant,
+    ) -> Next {
+        let board = self.gateway.board();
+        let rests = |index: usize| {
+            let live = tier.get(index).map(|one| one.deployment.live(board));
+            live.is_some_and(|live| live.cooling(board_now()).is_some())
         };
-        let timeouts = timeouts(settings, deployment, call);
-        let longest = timeouts.total.min(settings.call_time);
-        let deadline = *deadline.get_or_insert(call.started + longest);
-        let left = if tried == 0 { longest } else { deadline.saturating_duration_since(Instant::now()) };
-        let timeouts = Timeouts { first_byte: timeouts.first_byte.min(left), ..timeouts };
-        let drop_params = call.control.drop_params.or(deployment.drop_params).unwrap_or(settings.drop_params);
-        let rules = Rules { timeouts, drop_params };
-        let result = attempt(gateway, call, deployment, endpoint, &rules, ticket, showing).await;
-        let error = match result {
-            Ok(opened) => return Ok(Won { deployment: deployment.clone(), opened }),
-            Err(error) => error,
+        let budget = &self.settings.recovery.budget;
+        let may_repeat = |index: usize| {
+            let live = tier.get(index).map(|one| one.deployment.live(board));
+            live.is_some_and(|live| live.repeat(budget, board_now()))
         };
-        let retries = call.control.retries.or(deployment.retries).unwrap_or(settings.retries);
-        let elsewhere = (next + 1 < plan.candidates.len()).then_some(next + 1);
-        match decide(&error, tried, retries, elsewhere, &mut dice) {
-            Next::GiveUp(why) => {
-                ticket.then(why.to_owned());
+        decide(tries, failed, error, facts, &rests, &may_repeat, &mut self.dice, now)
+    }
+
+    /// How often a failure may be followed by another attempt: the caller's word, the deployment's, the settings'.
+    fn retries(&self, deployment: &Deployment) -> u32 {
+        self.call.control.retries.or(deployment.retries).unwrap_or(self.settings.recovery.retries)
+    }
+
+    /// A place at one of the deployments: at the preferred one, else at the best that has one. Waits while all are as
+    /// busy as they may be; takes one that rests when nothing else is left.
+    async fn admit(
+        &mut self,
+        tier: &[Candidate],
+        tries: &[Try],
+        preferred: Option<usize>,
+        leg: &Leg<'_>,
+    ) -> Result<(usize, Flight), Lost> {
+        let policy = &self.settings.policy;
+        let board = self.gateway.board();
+        let begin = |index: usize, anyway: bool| {
+            let deployment = tier.get(index).map(|one| &one.deployment)?;
+            let caps = policy.caps(deployment, leg.input);
+            let terms = policy.terms(deployment, leg.siblings);
+            Some(deployment.live(board).begin(&caps, terms, anyway, board_now()))
+        };
+        // Beside the preferred one only those that have not failed: the others would need a pause.
+        let is_fresh = |index: &usize| tries.get(*index).is_none_or(|one| one.count == 0);
+        let mut pause = BUSY_PAUSES.0;
+        loop {
+            let (mut busy, mut soonest, mut full) = (false, None::<(u64, usize)>, None::<u64>);
+            let others = (0..tier.len()).filter(|index| Some(*index) != preferred).filter(is_fresh);
+            for index in preferred.into_iter().chain(others) {
+                let resting =
+                    |millis: u64| soonest.filter(|(least, _)| *least <= millis).or(Some((millis, index)));
+                match begin(index, leg.plan.last_resort) {
+                    Some(Ok(flight)) => return Ok((index, flight)),
+                    Some(Err(Denied::Parallel(_))) => busy = true,
+                    Some(Err(Denied::Resting(millis))) => soonest = resting(millis),
+                    Some(Err(Denied::Probing)) => soonest = resting(0),
+                    Some(Err(Denied::Full { frees_in, .. })) => {
+                        full = Some(full.map_or(frees_in, |least| least.min(frees_in)));
+                    }
+                    None => {}
+                }
+            }
+            if let Some((_, index)) = soonest.filter(|_| !busy) {
+                match begin(index, true) {
+                    Some(Ok(flight)) => return Ok((index, flight)),
+                    Some(Err(Denied::Parallel(_))) => busy = true,
+                    _ => {}
+                }
+            }
+            if !busy {
+                let error = full.map_or_else(|| refusal(leg), |millis| used_up(leg, millis));
+                return Err(Lost { error, why: "nothing could be tried", over: false });
+            }
+            if Instant::now() + pause >= self.deadline {
+                let message = format!("all deployments of {} are busy", leg.group);
+                let error = Error::new(Kind::Unavailable, message).with_retry(Retry::Later(None));
+                return Err(Lost { error, why: "gave up: the call's time is over", over: true });
+            }
+            tokio::time::sleep(pause).await;
+            self.ticket.paused(pause);
+            pause = (pause * 2).min(BUSY_PAUSES.1);
+        }
+    }
+
+    /// One attempt. What it taught is on the board when it returns.
+    async fn attempt(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        mut flight: Flight,
+        waits: &Waits,
+        leg: &Leg<'_>,
+    ) -> Result<Opened, Error> {
+        let begun = Instant::now();
+        let since = begun.saturating_duration_since(self.ticket.started());
+        let drop_params =
+            self.call.control.drop_params.or(deployment.drop_params).unwrap_or(self.settings.drop_params);
+        let endpoint = deployment.endpoint();
+        let prepared = endpoint.ok_or_else(|| refusal(leg)).and_then(|endpoint| {
+            Ok((endpoint, prepare(endpoint, leg.ask(), &deployment.defaults, drop_params)?))
+        });
+        let (endpoint, Prepared { request, lane, notices }) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let record =
+                    attempt_record(deployment, &leg.group, None, since, begun.elapsed(), Some(&error));
+                self.ticket.attempt(record, Duration::ZERO);
                 return Err(error);
             }
-            Next::Elsewhere(index) => {
-                ticket.then("tried the next deployment".to_owned());
-                next = index;
-            }
-            Next::Again(pause) => {
-                if Instant::now() + pause >= deadline {
-                    ticket.then("gave up: the call's deadline would pass during the pause".to_owned());
-                    return Err(error);
+        };
+        let target = match &lane {
+            Lane::Verbatim => None,
+            Lane::Translated { target, .. } => Some(*target),
+        };
+        let sent = Instant::now();
+        self.ticket.sending(deployment, &leg.group, target);
+        let result = receive(self.gateway, endpoint, request, lane, waits, leg.ask(), &leg.showing).await;
+        let waited = sent.elapsed();
+        let result = result.map_err(|Refused { error, headers }| {
+            self.ticket.refused(headers);
+            error
+        });
+        let mut record =
+            attempt_record(deployment, &leg.group, target, since, begun.elapsed(), result.as_ref().err());
+        match result {
+            Ok(opened) => {
+                flight.answers(board_now());
+                self.ticket.attempt(record, waited);
+                self.ticket.flying(flight);
+                let mut all: Notices = notices;
+                if let Opened::Complete { notices, .. } = &opened {
+                    all.extend(notices.clone());
                 }
-                ticket.then(format!("tried again after {} ms", pause.as_millis()));
-                tokio::time::sleep(pause).await;
-                ticket.paused(pause);
+                self.ticket.answering(deployment.prices.clone(), all);
+                Ok(opened)
+            }
+            Err(error) => {
+                let rest = flight.failed(&error, waits.blameless, board_now());
+                record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
+                self.ticket.attempt(record, waited);
+                Err(error)
             }
         }
-        tried += 1;
     }
-}
-
-/// What holds for one attempt: the caller's word counts more than the deployment's, the deployment's more than the
-/// settings'.
-struct Rules {
-    timeouts: Timeouts,
-    /// Leave out what the provider cannot do instead of failing.
-    drop_params: bool,
-}
-
-async fn attempt(
-    gateway: &Gateway,
-    call: &Call,
-    deployment: &Arc<Deployment>,
-    endpoint: &Endpoint,
-    rules: &Rules,
-    ticket: &mut Ticket,
-    showing: &Showing,
-) -> Result<Opened, Error> {
-    let begun = Instant::now();
-    let since = begun.saturating_duration_since(ticket.started());
-    let prepared = prepare(endpoint, &call.ask, &deployment.defaults, rules.drop_params);
-    let Prepared { request, lane, notices } = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            let record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
-            ticket.attempt(record, Duration::ZERO);
-            return Err(error);
-        }
-    };
-    let target = match &lane {
-        Lane::Verbatim => None,
-        Lane::Translated { target, .. } => Some(*target),
-    };
-    let sent = Instant::now();
-    let result = receive(gateway, call, endpoint, request, lane, &rules.timeouts, showing).await;
-    let waited = sent.elapsed();
-    let result = result.map_err(|Refused { error, headers }| {
-        ticket.refused(headers);
-        error
-    });
-    let error = result.as_ref().err();
-    ticket.attempt(attempt_record(deployment, target, since, begun.elapsed(), error), waited);
-    if let Ok(opened) = &result {
-        let mut all: Notices = notices;
-        if let Opened::Complete { notices, .. } = opened {
-            all.extend(notices.clone());
-        }
-        ticket.answering(deployment.prices.clone(), all);
-    }
-    result
 }
 
 async fn receive(
     gateway: &Gateway,
-    call: &Call,
     endpoint: &Endpoint,
     request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
-    timeouts: &Timeouts,
+    waits: &Waits,
+    ask: &Ask,
     showing: &Showing,
 ) -> Result<Opened, Refused> {
     let target = match &lane {
-        Lane::Verbatim => call.ask.surface,
+        Lane::Verbatim => ask.surface,
         Lane::Translated { target, .. } => *target,
     };
-    match send(&gateway.transport, endpoint, request, target, timeouts).await {
-        Ok(received) => Ok(open(received, lane, &call.ask, showing).await?),
+    let received = match send(&gateway.transport, endpoint, request, target, &waits.timeouts).await {
+        Ok(received) => received,
         Err(refused) => {
             log_refusal(&refused.error, target);
-            Err(refused)
+            return Err(refused);
         }
+    };
+    let opening = open(received, lane, ask, showing);
+    if !ask.stream {
+        return Ok(opening.await?);
+    }
+    match tokio::time::timeout_at(waits.first_content.into(), opening).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(waits.no_content().into()),
     }
 }
 
@@ -176,121 +448,32 @@ fn log_refusal(error: &Error, target: Dialect) {
     tracing::debug!(target: "tollway::attempt", dialect = target.name(), kind = error.kind().code(), context = context.join(" "), "attempt failed");
 }
 
-/// The caller's timeout wins over the deployment's, the deployment's over the settings'.
-fn timeouts(settings: &Settings, deployment: &Deployment, call: &Call) -> Timeouts {
-    let total = call.control.timeout.or(deployment.total_timeout).unwrap_or(settings.timeouts.total);
-    let first_byte =
-        deployment.first_byte_timeout.filter(|_| call.ask.stream).unwrap_or(settings.timeouts.first_byte);
-    Timeouts { first_byte: first_byte.min(total), idle: settings.timeouts.idle.min(total), total }
+/// Why nothing of a group could be tried, as an error for the caller.
+fn refusal(leg: &Leg<'_>) -> Error {
+    let skipped = &leg.plan.skipped;
+    let frees_in = skipped.iter().filter_map(|skipped| match skipped.reason {
+        Reason::Denied(Denied::Full { frees_in, .. }) => Some(frees_in),
+        _ => None,
+    });
+    if let Some(millis) = frees_in.min() {
+        return used_up(leg, millis);
+    }
+    let reasons: Vec<String> = skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
+    let message = format!("no deployment of {} can be called: {}", leg.group, reasons.join("; "));
+    let any = |wanted: fn(&Reason) -> bool| skipped.iter().any(|skipped| wanted(&skipped.reason));
+    if any(|reason| matches!(reason, Reason::TooLong { .. })) {
+        return Error::new(Kind::ContextWindow, message).with_param("messages").with_retry(Retry::Never);
+    }
+    if any(|reason| matches!(reason, Reason::Tags)) {
+        return Error::invalid_at("tags", message);
+    }
+    Error::new(Kind::Unavailable, message).with_param("model").with_retry(Retry::Never)
 }
 
-#[derive(Debug, PartialEq)]
-enum Next {
-    GiveUp(&'static str),
-    Elsewhere(usize),
-    Again(Duration),
-}
-
-/// What to do about a failed attempt. `tried` counts the attempts before this one.
-fn decide(error: &Error, tried: u32, retries: u32, elsewhere: Option<usize>, dice: &mut Dice) -> Next {
-    if tried >= retries {
-        return Next::GiveUp(if retries == 0 {
-            "gave up: retries are off"
-        } else {
-            "gave up: no retry left"
-        });
-    }
-    match (error.retry(), elsewhere) {
-        (Retry::Never, _) => Next::GiveUp("gave up: trying again cannot help"),
-        (_, Some(index)) => Next::Elsewhere(index),
-        (Retry::Elsewhere, None) => Next::GiveUp("gave up: there is no other deployment"),
-        (Retry::Later(asked), None) => match asked {
-            Some(pause) if pause > LONGEST_RETRY_AFTER => {
-                Next::GiveUp("gave up: the provider asks for a longer pause")
-            }
-            Some(pause) => Next::Again(pause.max(SHORTEST_PAUSE)),
-            None => Next::Again(backoff(tried, dice)),
-        },
-    }
-}
-
-/// 0.5 s, 1 s, 2 s … at most 8 s, shortened by up to a quarter so that callers do not come back together.
-fn backoff(tried: u32, dice: &mut Dice) -> Duration {
-    let full = Duration::from_millis(500).saturating_mul(1 << tried.min(4)).min(Duration::from_secs(8));
-    full.mul_f64(1.0 - 0.25 * dice.roll())
-}
-
-/// Numbers in `[0, 1)` for spreading load; no secret depends on them.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// The random bits of a version 7 UUID are seed enough.
-    pub(crate) fn seeded(id: &str) -> Dice {
-        Dice(id.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| {
-            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        }))
-    }
-
-    /// SplitMix64.
-    pub(crate) fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-        let fraction = (z >> 11) as f64;
-        fraction / 9_007_199_254_740_992.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(error: Error, tried: u32, elsewhere: Option<usize>, expected: Next) {
-        let mut dice = Dice(1);
-        let got = decide(&error, tried, 2, elsewhere, &mut dice);
-        match (&got, &expected) {
-            (Next::GiveUp(_), Next::GiveUp(_)) => {}
-            _ => assert_eq!(got, expected, "{error}"),
-        }
-    }
-
-    #[test]
-    fn retries_happen_where_they_can_help() {
-        let give_up = || Next::GiveUp("");
-        check(Error::invalid("bad"), 0, Some(1), give_up());
-        check(Error::new(Kind::RateLimit, "slow"), 0, Some(1), Next::Elsewhere(1));
-        check(
-            Error::new(Kind::Authentication, "key").with_retry(Retry::Elsewhere),
-            0,
-            Some(1),
-            Next::Elsewhere(1),
-        );
-        check(Error::new(Kind::Authentication, "key").with_retry(Retry::Elsewhere), 0, None, give_up());
-        let asked = |seconds| {
-            Error::new(Kind::RateLimit, "slow").with_retry(Retry::Later(Some(Duration::from_secs(seconds))))
-        };
-        check(asked(3), 0, None, Next::Again(Duration::from_secs(3)));
-        check(asked(0), 0, None, Next::Again(SHORTEST_PAUSE));
-        check(asked(61), 0, None, give_up());
-        check(asked(3), 2, None, give_up());
-    }
-
-    #[test]
-    fn pauses_grow_and_stay_bounded() {
-        let mut dice = Dice::seeded("x");
-        for (tried, full) in [(0, 500), (1, 1000), (2, 2000), (4, 8000), (30, 8000)] {
-            let pause = backoff(tried, &mut dice).as_millis();
-            assert!(pause <= full && pause >= full * 3 / 4, "{tried}: {pause}");
-        }
-    }
-
-    #[test]
-    fn dice_are_even() {
-        let mut dice = Dice::seeded("0193-x");
-        let high = (0..10_000).filter(|_| dice.roll() >= 0.5).count();
-        assert!((4800..5200).contains(&high), "{high}");
-    }
+/// Every deployment has had its requests or tokens of this minute.
+fn used_up(leg: &Leg<'_>, millis: u64) -> Error {
+    let message = format!("the requests or tokens a minute of every deployment of {} are used up", leg.group);
+    Error::new(Kind::RateLimit, message)
+        .with_origin(tollway_model::Origin::Gateway)
+        .with_retry(Retry::Later(Some(Duration::from_millis(millis))))
 }

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use tollway::exchange::Ask;
 use tollway_model::{Dialect, Error, Kind, Notices, Operation, Result};
+use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
 
+use crate::attribution::Attribution;
 use crate::clock::unix_millis;
+use crate::control::read_control;
 use crate::settings::CallLimits;
 
 /// One client request on its way through the gateway.
@@ -28,13 +31,15 @@ pub struct Call {
     pub ask: Ask,
     /// What the client asks of the gateway itself.
     pub control: Control,
+    /// For whom it is made.
+    pub attribution: Attribution,
     /// Show usage in the stream.
     pub include_usage: bool,
     /// What reading the request already changed.
     pub notices: Notices,
 }
 
-/// What a client asks of the gateway itself, in the body or in headers.
+/// What a client asks of the gateway itself, in the body or in headers; the body counts more.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Control {
     /// Leave out what the provider cannot do.
@@ -43,6 +48,29 @@ pub struct Control {
     pub retries: Option<u32>,
     /// Longest wait for the whole answer of one attempt.
     pub timeout: Option<Duration>,
+    /// For streams: longest wait for the first content of one attempt, and between two pieces.
+    pub stream_timeout: Option<Duration>,
+    /// Longest wait for the first byte of the call's answer, every attempt included.
+    pub deadline: Option<Duration>,
+    /// Tags that choose deployments.
+    pub tags: Vec<String>,
+    /// Groups to try in place of the one asked for, instead of the operator's.
+    pub fallbacks: Option<Box<Fallbacks>>,
+    /// No other group is to be tried.
+    pub disable_fallbacks: bool,
+    /// Tell which groups failed.
+    pub include_fallback_errors: bool,
+    /// The call is to fail, to see what happens.
+    pub mock: Option<Mock>,
+}
+
+/// A failure that a caller asks for, to see what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mock {
+    /// The field that asked.
+    pub field: &'static str,
+    /// How the first group is to fail.
+    pub kind: Kind,
 }
 
 /// What the URL says of a call.
@@ -69,57 +97,6 @@ pub struct AcceptRules {
     pub limits: CallLimits,
 }
 
-/// Most retries a caller may ask for.
-const MAX_RETRIES: u32 = 20;
-
-/// Fields a client may not send: they would choose where the gateway connects, or with whose key.
-const FORBIDDEN: [&str; 13] = [
-    "api_base",
-    "base_url",
-    "api_key",
-    "api_version",
-    "aws_bedrock_runtime_endpoint",
-    "azure_endpoint",
-    "custom_llm_provider",
-    "extra_headers",
-    "litellm_credential_name",
-    "litellm_params",
-    "model_list",
-    "user_config",
-    "vertex_credentials",
-];
-
-/// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 3] = ["drop_params", "num_retries", "timeout"];
-
-/// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 24] = [
-    "allowed_openai_params",
-    "additional_drop_params",
-    "cache",
-    "caching",
-    "content_policy_fallbacks",
-    "context_window_fallbacks",
-    "disable_fallbacks",
-    "fallbacks",
-    "force_timeout",
-    "guardrails",
-    "include_fallback_errors",
-    "input_cost_per_token",
-    "litellm_call_id",
-    "litellm_metadata",
-    "litellm_session_id",
-    "litellm_trace_id",
-    "max_retries",
-    "mock_response",
-    "no-log",
-    "output_cost_per_token",
-    "proxy_server_request",
-    "spend_logs_metadata",
-    "stream_timeout",
-    "tags",
-];
-
 impl Call {
     /// Reads a request. The whole body is checked here; deeper parsing happens where a step needs it.
     pub fn accept(
@@ -135,6 +112,7 @@ impl Call {
         let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
         check_size(&envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
+        let attribution = Attribution::read(surface.dialect, headers, &envelope);
         let model = match surface.model {
             Some(model) => model,
             None => read_model(&envelope)?,
@@ -154,6 +132,7 @@ impl Call {
             at: unix_millis(),
             ask,
             control,
+            attribution,
             include_usage,
             notices,
         })
@@ -188,56 +167,6 @@ fn check_name(model: &str) -> Result<()> {
     Ok(())
 }
 
-/// One look at every top-level member: what is forbidden refuses the call, what is the gateway's is taken out.
-fn read_control(
-    envelope: &Envelope,
-    headers: &HeaderMap,
-    edits: &mut Edits,
-    notices: &mut Notices,
-) -> Result<Control> {
-    let mut control = Control {
-        drop_params: None,
-        retries: headers.get("x-litellm-num-retries").and_then(|text| retries(text.to_str().ok()?)),
-        timeout: header_number(headers, "x-litellm-timeout").and_then(seconds),
-    };
-    for name in envelope.keys() {
-        let name = name.as_ref();
-        let known = |list: &[&str]| list.contains(&name);
-        if !known(&FORBIDDEN) && !known(&IGNORED) && !known(&HONOURED) {
-            continue;
-        }
-        let raw = envelope.get(name).unwrap_or("null");
-        if FORBIDDEN.contains(&name) && raw != "null" {
-            let message = format!(
-                "`{name}` may not be sent by a client: where calls go is the operator's to configure"
-            );
-            return Err(Error::invalid_at(name, message));
-        }
-        if let Some(name) = IGNORED.iter().find(|known| **known == name) {
-            edits.remove(*name);
-            notices
-                .changed(*name, "a control field of LiteLLM that is not acted on here yet; it was left out");
-        }
-        let Some(name) = HONOURED.iter().find(|known| **known == name) else { continue };
-        edits.remove(*name);
-        match *name {
-            "drop_params" => control.drop_params = envelope.bool(name),
-            "num_retries" => control.retries = retries(raw).or(control.retries),
-            _ => {
-                let value = raw.parse().ok().and_then(seconds);
-                if value.is_none() && raw != "null" {
-                    return Err(Error::invalid_at(
-                        *name,
-                        format!("`timeout` is a number of seconds, not {raw}"),
-                    ));
-                }
-                control.timeout = value.or(control.timeout);
-            }
-        }
-    }
-    Ok(control)
-}
-
 /// Refuses what would cost far more than anyone means: a slip of the caller, or worse.
 fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
     let too_much = |field: &str, limit: u64| {
@@ -261,19 +190,6 @@ fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A caller's number of retries. As in the configuration there are never more than [`MAX_RETRIES`].
-fn retries(text: &str) -> Option<u32> {
-    text.trim().parse().ok().map(|retries: u32| retries.min(MAX_RETRIES))
-}
-
-fn seconds(value: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero())
-}
-
-fn header_number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// LiteLLM's clients put tags and trace ids of any type into `metadata`; OpenAI accepts texts only. Metadata that a
@@ -355,26 +271,6 @@ mod tests {
     }
 
     #[test]
-    fn control_fields_are_the_gateways_and_do_not_reach_the_provider() {
-        let call = accept(
-            r#"{"model":"m","drop_params":true,"num_retries":1,"timeout":2.5,"cache":{"no-cache":true},"x":1}"#,
-        );
-        let call = call.unwrap();
-        assert_eq!(sent(&call), r#"{"model":"m","x":1}"#);
-        assert_eq!(call.control.retries, Some(1));
-        assert_eq!(call.control.drop_params, Some(true));
-        assert_eq!(call.control.timeout, Some(Duration::from_millis(2500)));
-        assert_eq!(call.notices.iter().next().unwrap().field, "cache");
-    }
-
-    #[test]
-    fn a_client_cannot_choose_where_the_gateway_connects() {
-        for body in [r#"{"model":"m","api_base":"http://x"}"#, r#"{"model":"m","api_\u006bey":"k"}"#] {
-            assert_eq!(accept(body).unwrap_err().kind(), Kind::InvalidRequest, "{body}");
-        }
-    }
-
-    #[test]
     fn metadata_of_texts_goes_on_and_other_metadata_stays() {
         let kept = accept(r#"{"model":"m","metadata":{"a":"b"}}"#).unwrap();
         assert_eq!(sent(&kept), r#"{"model":"m","metadata":{"a":"b"}}"#);
@@ -414,7 +310,7 @@ mod tests {
     #[test]
     fn a_caller_cannot_ask_for_retries_without_end() {
         let retries = |body| accept(body).unwrap().control.retries;
-        assert_eq!(retries(r#"{"model":"m","num_retries":4000000000}"#), Some(MAX_RETRIES));
+        assert_eq!(retries(r#"{"model":"m","num_retries":4000000000}"#), Some(crate::control::MAX_RETRIES));
         assert_eq!(retries(r#"{"model":"m","num_retries":3}"#), Some(3));
         assert_eq!(retries(r#"{"model":"m","num_retries":-1}"#), None);
     }

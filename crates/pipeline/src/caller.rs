@@ -1,120 +1,92 @@
 //! Who calls, and how they prove it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, Uri, header};
+use tollway_accounts::{Identity, KeyHash, KeyId, Role, WRONG_KEY};
 use tollway_model::{Error, Kind, Result, Secret};
 
 /// Who calls. Resolved once, then immutable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Caller {
-    /// What they may do.
-    pub role: Role,
-    /// The start of the key's hash: names the key in receipts and logs without being of use to a thief.
+    /// Who it is, and what it may.
+    pub identity: Arc<Identity>,
+    /// The start of the key's hash: names the key in logs without being of use to a thief.
     pub key: KeyId,
 }
 
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Holds the master key: everything.
-    Admin,
-}
+impl Caller {
+    /// Whoever holds the master key.
+    pub fn master(hash: KeyHash) -> Caller {
+        Caller { identity: Arc::new(Identity::master(hash.to_hex().into())), key: hash.id() }
+    }
 
-/// The first eight bytes of a key's SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyId(pub [u8; 8]);
-
-impl std::fmt::Display for KeyId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    /// May it do and see everything?
+    pub fn is_admin(&self) -> bool {
+        self.identity.principal.role == Role::ProxyAdmin
     }
 }
 
-/// SHA-256 of a key: all that is kept of it.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyHash([u8; 32]);
-
-impl KeyHash {
-    /// Hashes a key.
-    pub fn of(key: &str) -> KeyHash {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        KeyHash(hash)
-    }
-
-    /// From 64 hexadecimal digits.
-    pub fn from_hex(text: &str) -> Option<KeyHash> {
-        let mut hash = [0; 32];
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(KeyHash(hash))
-    }
-
-    /// As 64 hexadecimal digits.
-    pub fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// The hash's first bytes.
-    pub fn id(&self) -> KeyId {
-        let mut id = [0; 8];
-        id.copy_from_slice(self.0.first_chunk::<8>().unwrap_or(&[0; 8]));
-        KeyId(id)
-    }
-
-    /// Compares in constant time.
-    pub fn matches(&self, other: &KeyHash) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
-    }
-}
-
-/// The `param` of the error for a key that opens nothing; other failures to identify have none.
-pub const WRONG_KEY: &str = "key";
-
-/// The keys that open the gateway.
+/// The master keys, and where requests carry keys.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
-    admins: Vec<KeyHash>,
+    masters: Vec<(KeyHash, Caller)>,
     header: Option<header::HeaderName>,
 }
 
 impl Keyring {
-    /// A ring that any of `admins` opens; `header` is looked at before the usual ones.
-    pub fn new(admins: Vec<KeyHash>, header: Option<header::HeaderName>) -> Keyring {
-        Keyring { admins, header }
+    /// A ring of these master keys; `header` is looked at before the usual ones.
+    pub fn new(masters: Vec<KeyHash>, header: Option<header::HeaderName>) -> Keyring {
+        Keyring { masters: masters.into_iter().map(|hash| (hash, Caller::master(hash))).collect(), header }
     }
 
     /// Hashes a configured master key.
     pub fn with_master(mut self, key: &Secret) -> Keyring {
-        self.admins.push(KeyHash::of(key.expose()));
+        let hash = KeyHash::of(key.expose());
+        self.masters.push((hash, Caller::master(hash)));
         self
     }
 
-    /// Who sent a request with these headers? An error is always [`Kind::Authentication`]: there is no anonymous caller.
-    pub fn identify(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller> {
+    /// The key that a request presents. An error is always [`Kind::Authentication`]: there is no anonymous caller.
+    pub fn presented(&self, headers: &HeaderMap, uri: &Uri) -> Result<Presented> {
         let Some(key) = presented(headers, uri, self.header.as_ref())? else {
             let message = "Authentication Error, No api key passed in.";
             return Err(
                 Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
             );
         };
-        let hash = KeyHash::of(&key);
-        // Every admin key is compared, so the time does not tell which one was near.
-        let matched = self.admins.iter().fold(false, |found, admin| admin.matches(&hash) | found);
-        if matched {
-            return Ok(Caller { role: Role::Admin, key: hash.id() });
-        }
-        let message = "Authentication Error, Invalid API key provided.";
-        Err(Error::new(Kind::Authentication, message)
-            .with_param(WRONG_KEY)
-            .with_provider(None, Some("token_not_found_in_db".into())))
+        Ok(Presented { hash: KeyHash::of(&key), is_virtual: key.starts_with("sk-") })
+    }
+
+    /// The holder of a master key, if it is one.
+    pub fn master(&self, presented: &Presented) -> Option<&Caller> {
+        // Every master key is compared, so the time does not tell which one was near.
+        self.masters.iter().fold(None, |found, (hash, caller)| {
+            let same = hash.matches(&presented.hash);
+            found.or(same.then_some(caller))
+        })
+    }
+}
+
+/// A key as it was presented; of the key itself only the hash is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented {
+    /// Its SHA-256.
+    pub hash: KeyHash,
+    /// It begins with `sk-`, as every virtual key does.
+    pub is_virtual: bool,
+}
+
+impl Presented {
+    /// The refusal of a key that opens nothing.
+    pub fn refusal(&self) -> Error {
+        let (message, kind) = if self.is_virtual {
+            ("Authentication Error, Invalid API key provided.", "token_not_found_in_db")
+        } else {
+            ("Authentication Error, a virtual key is expected; it starts with `sk-`.", "auth_error")
+        };
+        Error::new(Kind::Authentication, message).with_param(WRONG_KEY).with_provider(None, Some(kind.into()))
     }
 }
 
@@ -179,7 +151,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        ring.identify(&map, &uri.parse().unwrap())
+        let presented = ring.presented(&map, &uri.parse().unwrap())?;
+        ring.master(&presented).cloned().ok_or_else(|| presented.refusal())
     }
 
     #[test]
@@ -225,13 +198,5 @@ mod tests {
         assert_eq!(param(&[("api-key", "sk-wrong")]).as_deref(), Some(WRONG_KEY));
         assert_eq!(param(&[]), None);
         assert_eq!(param(&[("authorization", "Basic x")]), None);
-    }
-
-    #[test]
-    fn a_hash_survives_hexadecimal() {
-        let hash = KeyHash::of("sk-right");
-        assert!(KeyHash::from_hex(&hash.to_hex()).unwrap().matches(&hash));
-        assert!(KeyHash::from_hex("xy").is_none());
-        assert_eq!(hash.id().to_string(), hash.to_hex()[..16]);
     }
 }

@@ -23,6 +23,9 @@ names! {
     DURATION = "x-litellm-response-duration-ms";
     OVERHEAD = "x-litellm-overhead-duration-ms";
     RETRIES = "x-litellm-attempted-retries";
+    MAX_RETRIES = "x-litellm-max-retries";
+    FALLBACKS = "x-litellm-attempted-fallbacks";
+    FALLBACK_ERRORS = "x-litellm-fallback-errors";
     LITELLM_VERSION = "x-litellm-version";
     RECEIPT = "x-tollway-receipt";
     NOTICES = "x-tollway-notices";
@@ -114,6 +117,24 @@ pub(crate) fn notices_text<'a>(notices: impl Iterator<Item = &'a tollway_model::
         text.push_str(": ");
         text.push_str(&notice.message);
     }
+    ascii(&text)
+}
+
+/// The text of `x-litellm-fallback-errors`: a JSON list of the groups that failed, in ASCII and bounded.
+pub(crate) fn failures_text<'a>(
+    failures: impl Iterator<Item = (&'a str, &'a tollway_model::Error)>,
+) -> String {
+    let list: Vec<serde_json::Value> = failures
+        .map(|(group, error)| {
+            let message: String = error.message().chars().take(200).collect();
+            let kind = error.kind().code();
+            serde_json::json!({ "model_group": group, "status": error.status(), "kind": kind, "message": message })
+        })
+        .collect();
+    ascii(&serde_json::Value::from(list).to_string())
+}
+
+fn ascii(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' }).collect()
 }
 

@@ -3,11 +3,16 @@
 //! [`Gateway::serve`] reads top to bottom like the table in `ARCHITECTURE.md`: accept, plan, send, settle, record.
 //! Every surface goes through it, so none can skip a step.
 
+mod admission;
 mod answer;
 mod attempts;
+mod attribution;
 mod call;
 mod caller;
 mod clock;
+mod content;
+mod control;
+mod demand;
 mod headers;
 mod reply;
 mod serve;
@@ -15,14 +20,18 @@ mod settings;
 mod snapshot;
 mod ticket;
 
-pub use call::{AcceptRules, Call, Control, Surface, not_found};
-pub use caller::{Caller, KeyHash, KeyId, Keyring, Role, WRONG_KEY};
-pub use clock::unix_millis;
+pub use admission::Services;
+pub use attempts::Access;
+pub use attribution::Attribution;
+pub use call::{AcceptRules, Call, Control, Mock, Surface, not_found};
+pub use caller::{Caller, Keyring, Presented};
+pub use clock::{board_now, unix_millis};
 pub use headers::VERSION;
 pub use reply::{Reply, ReplyBody};
 pub use serve::{Gateway, json_reply, render_error};
-pub use settings::Settings;
+pub use settings::{Recovery, Settings};
 pub use snapshot::{Environment, Snapshot, Sources};
+pub use tollway_accounts::{KeyHash, KeyId, Role, WRONG_KEY};
 pub use tollway_ledger::{
     AttemptRecord, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
 };

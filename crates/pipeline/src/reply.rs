@@ -161,6 +161,12 @@ impl StreamReply {
                 },
                 State::Streaming(source) => match source.poll_next(context) {
                     Poll::Ready(Some(Ok(bytes))) => {
+                        // Booked before the caller can see the end, so that nothing it has seen whole can be lost.
+                        if source.is_complete()
+                            && let Some(mut ticket) = self.ticket.take()
+                        {
+                            ticket.answered(source.settlement());
+                        }
                         self.ready.push_back(bytes);
                         true
                     }

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
 use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
-use tollway_route::{Deployment, Plan, plan};
+use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
+use crate::admission::{self, Refusal, Services};
 use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Dice, Won};
+use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
-use crate::caller::{Caller, Role};
+use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
@@ -29,7 +30,9 @@ use tollway_ledger::Receipts;
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) transport: Transport,
+    board: Arc<Board>,
     receipts: Arc<Receipts>,
+    services: Arc<Services>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -45,11 +48,18 @@ impl Drop for Place {
 
 impl Gateway {
     /// A gateway that serves `snapshot`.
-    pub fn new(snapshot: Snapshot, transport: Transport, receipts: usize) -> Arc<Gateway> {
+    pub fn new(
+        snapshot: Snapshot,
+        transport: Transport,
+        receipts: usize,
+        services: Services,
+    ) -> Arc<Gateway> {
         Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             transport,
+            board: Arc::default(),
             receipts: Arc::new(Receipts::new(receipts)),
+            services: Arc::new(services),
             in_flight: Arc::default(),
         })
     }
@@ -64,9 +74,31 @@ impl Gateway {
         self.snapshot.store(Arc::new(snapshot));
     }
 
+    /// How the deployments are doing.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// The latest receipts.
     pub fn receipts(&self) -> &Receipts {
         &self.receipts
+    }
+
+    /// What knows callers, limits and books.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Who presents this key? An error is [`Kind::Authentication`], or [`Kind::Unavailable`] while nobody can tell.
+    pub async fn identify(&self, snapshot: &Snapshot, presented: &Presented) -> Result<Caller> {
+        if let Some(master) = snapshot.keyring.master(presented) {
+            return Ok(master.clone());
+        }
+        let Some(directory) = self.services.directory.as_ref().filter(|_| presented.is_virtual) else {
+            return Err(presented.refusal());
+        };
+        let identity = directory.identify(presented.hash).await?;
+        Ok(Caller { identity, key: presented.hash.id() })
     }
 
     /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
@@ -75,24 +107,48 @@ impl Gateway {
     pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
-        let mut ticket = Ticket::open(&call, caller.key, self.receipts.clone(), place);
+        let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         let showing = showing(&call);
         if full {
-            return refuse(&too_many(&snapshot.settings), &call, &caller, ticket);
+            return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let deployments = match self.plan(&snapshot, &call) {
-            Ok(plan) => plan,
-            Err(error) => return refuse(&error, &call, &caller, ticket),
+        let drawn = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+            Ok(drawn) => drawn,
+            Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
-        if let Some(local) = count_locally(&call, &deployments) {
+        if let Some(local) = count_locally(&call, &drawn.plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
+        let access = access(&snapshot, &caller);
         if !call.ask.stream {
             let won =
-                attempts::run(self, &snapshot.settings, &call, deployments, &mut ticket, &showing).await;
+                attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        self.stream(snapshot, caller, call, deployments, ticket, showing).await
+        self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
+    }
+
+    /// May they, now, and who serves it? The hold is the ticket's from here on.
+    async fn admit(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        call: &Call,
+        ticket: &mut Ticket,
+    ) -> std::result::Result<Drawn, Refusal> {
+        let services = &*self.services;
+        if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
+            return Err(books_full().into());
+        }
+        let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
+        ticket.routed(&model);
+        let drawn = self.plan(snapshot, call, &model)?;
+        let size = *ticket.size();
+        let customer = customer.as_deref();
+        let hold = admission::reserve(services, snapshot, caller, customer, &model, call, &drawn.plan, &size)
+            .await?;
+        ticket.admitted(hold);
+        Ok(drawn)
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -102,31 +158,31 @@ impl Gateway {
         (before < settings.calls.in_flight).then_some(place)
     }
 
-    /// Which deployments, in which order? Pure but for the dice.
-    fn plan(&self, snapshot: &Snapshot, call: &Call) -> Result<Plan> {
-        let model = call.ask.model.as_str();
+    /// Which deployments, in which order? Pure but for the clock.
+    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
-        let mut dice = Dice::seeded(&call.id);
-        let plan = plan(&group, &mut || dice.roll());
-        if plan.candidates.is_empty() {
-            let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
-            let message = format!("no deployment of {model} can be called: {}", reasons.join("; "));
-            return Err(Error::new(Kind::Unavailable, message)
-                .with_param("model")
-                .with_retry(tollway_model::Retry::Never));
+        if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
+            let message =
+                format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
+            return Err(Error::invalid_at(mock.field, message));
         }
-        Ok(plan)
+        Ok(attempts::draw(self, snapshot, &group, call, &call.ask, &mut Dice::seeded(&call.id)))
     }
 
     /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the call's parts, taken over whole by a future of their own"
+    )]
     async fn stream(
         self: &Arc<Gateway>,
         snapshot: Arc<Snapshot>,
         caller: Caller,
         call: Call,
-        plan: Plan,
+        drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
+        access: Option<Access>,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
@@ -135,7 +191,8 @@ impl Gateway {
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
                 let won =
-                    attempts::run(&gateway, &snapshot.settings, &call, plan, &mut ticket, &showing).await;
+                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref())
+                        .await;
                 (ticket, won)
             }
         });
@@ -160,7 +217,7 @@ impl Gateway {
     fn counted(&self, tokens: Result<u64>, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
         let tokens = match tokens {
             Ok(tokens) => tokens,
-            Err(error) => return refuse(&error, call, caller, ticket),
+            Err(error) => return refuse(error.into(), call, caller, ticket),
         };
         ticket.answered(crate::ticket::Settlement::default());
         let mut out = HeaderMap::with_capacity(8);
@@ -176,7 +233,7 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
     if call.ask.operation != Operation::CountTokens {
         return None;
     }
-    let deployment = plan.candidates.first()?;
+    let deployment = &plan.candidates.first()?.deployment;
     if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
         return None;
     }
@@ -190,6 +247,13 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
                 .await;
         counted.map(|count| count.tokens).map_err(|_| Error::internal("token counting failed"))
     })
+}
+
+/// Money must not be lost: what cannot be booked is not spent.
+fn books_full() -> Error {
+    let message = "the journal of calls is full because the database has been away for long; try again later";
+    Error::new(Kind::Unavailable, message)
+        .with_retry(tollway_model::Retry::Later(Some(Duration::from_secs(30))))
 }
 
 fn too_many(settings: &Settings) -> Error {
@@ -209,7 +273,17 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
         .with_provider(Some("model_not_found".into()), None)
 }
 
-fn showing(call: &Call) -> Showing {
+/// May the caller use a group that its call falls back to? `None`: any.
+fn access(snapshot: &Arc<Snapshot>, caller: &Caller) -> Option<Access> {
+    if caller.identity.may_everything() {
+        return None;
+    }
+    let (snapshot, identity) = (snapshot.clone(), caller.identity.clone());
+    Some(Arc::new(move |group: &str| identity.may_use(group, snapshot.access_groups(group)).is_ok()))
+}
+
+/// What a caller sees of an answer that the provider does not decide.
+pub(crate) fn showing(call: &Call) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -231,15 +305,19 @@ fn reply(
 ) -> Reply {
     let won = match won {
         Ok(won) => won,
-        Err(error) => return refuse(&error, call, caller, ticket),
+        Err(error) => return refuse(error.into(), call, caller, ticket),
     };
     ticket.first_byte();
     let mut out = HeaderMap::with_capacity(24);
     common_headers(&mut out, call);
-    deployment_headers(&mut out, &won.deployment, caller, &ticket);
+    deployment_headers(&mut out, &won.deployment, caller);
+    recovery_headers(&mut out, &won, snapshot, call, &ticket);
+    let showing = won.showing.unwrap_or(showing);
+    let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             json_headers(&mut out);
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
@@ -253,6 +331,7 @@ fn reply(
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
+            admission::limit_headers(&allowances, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
             timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
@@ -262,14 +341,16 @@ fn reply(
     }
 }
 
-fn refuse(error: &Error, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
-    ticket.failed(error, error.status());
-    let mut reply = render_error(error, call.ask.surface);
+fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+    let Refusal { error, headers } = refusal;
+    ticket.failed(&error, error.status());
+    let mut reply = render_error(&error, call.ask.surface);
+    reply.headers.extend(headers);
     if let Some(provider) = ticket.refusal() {
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
-    if caller.role == Role::Admin && ticket.retries() > 0 {
+    if caller.is_admin() && ticket.retries() > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
     }
     reply
@@ -306,14 +387,30 @@ fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, request_id, call.id.as_str());
 }
 
-fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller, ticket: &Ticket) {
+/// What it took to get the answer.
+fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &Call, ticket: &Ticket) {
+    let retries = ticket.retries();
+    if retries > 0 {
+        set(out, headers::RETRIES, HeaderValue::from(retries));
+        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+    }
+    if won.fallbacks > 0 {
+        set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));
+    }
+    if won.failures.is_empty() {
+        return;
+    }
+    if call.control.include_fallback_errors || snapshot.settings.recovery.tell_failures {
+        let failures = won.failures.iter().map(|failure| (failure.group.as_ref(), &failure.error));
+        set(out, headers::FALLBACK_ERRORS, headers::failures_text(failures));
+    }
+}
+
+fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller) {
     set(out, headers::MODEL_ID, deployment.id.as_ref());
     set(out, headers::MODEL_GROUP, deployment.group.as_ref());
-    if ticket.retries() > 0 {
-        set(out, headers::RETRIES, HeaderValue::from(ticket.retries()));
-    }
     // Where a deployment is, is the operator's business only.
-    if caller.role == Role::Admin
+    if caller.is_admin()
         && let Some(endpoint) = deployment.endpoint()
     {
         set(out, headers::MODEL_API_BASE, endpoint.base());

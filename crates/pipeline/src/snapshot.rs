@@ -3,17 +3,20 @@
 //! A call holds one `Arc` of it from beginning to end; a reload builds a new one and swaps it in.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
 use tollway_model::{Capabilities, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
+use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
-use tollway_route::{Availability, Deployment, Group, Limits, Pattern, Routes, Template};
+use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
-use crate::caller::{KeyHash, Keyring};
-use crate::settings::Settings;
+use tollway_accounts::KeyHash;
+
+use crate::caller::Keyring;
+use crate::settings::{Settings, or_ever};
 
 /// Reads an environment variable, those of the configuration file first.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -29,6 +32,10 @@ pub struct Snapshot {
     pub keyring: Keyring,
     /// Names shown beside the groups: examples of what wildcards serve.
     pub listed: Vec<String>,
+    /// Model → the access groups it is in (`model_info.access_groups`).
+    access_groups: HashMap<String, Vec<Arc<str>>>,
+    /// The same for wildcards.
+    wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
 }
 
 /// What a snapshot is built from.
@@ -81,7 +88,10 @@ impl Snapshot {
             listed.push("demo/chat".to_owned());
         }
         let aliases = sources.config.aliases();
+        let (access_groups, wildcard_groups) = access_groups(sources.config);
         Snapshot {
+            access_groups,
+            wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
             settings,
             keyring: sources.keyring,
@@ -95,10 +105,35 @@ impl Snapshot {
         group.iter().any(|deployment| !deployment.provider.is_empty()).then_some(group)
     }
 
+    /// The access groups that `model` is in.
+    pub fn access_groups(&self, model: &str) -> &[Arc<str>] {
+        if let Some(groups) = self.access_groups.get(model) {
+            return groups;
+        }
+        let matching = self.wildcard_groups.iter().find(|(pattern, _)| pattern.capture(model).is_some());
+        matching.map_or(&[], |(_, groups)| groups)
+    }
+
     /// Is there anything to call?
     pub fn is_serving(&self) -> bool {
         true
     }
+}
+
+type AccessGroups = (HashMap<String, Vec<Arc<str>>>, Vec<(Pattern, Vec<Arc<str>>)>);
+
+/// The access groups of the file, by name and by wildcard.
+fn access_groups(config: &Config) -> AccessGroups {
+    let mut named: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+    let mut wildcards = Vec::new();
+    for entry in config.model_list.iter().filter(|entry| !entry.model_info.access_groups.is_empty()) {
+        let groups = entry.model_info.access_groups.iter().map(|group| Arc::from(group.as_str()));
+        match Pattern::parse(&entry.model_name) {
+            Some(pattern) => wildcards.push((pattern, groups.collect())),
+            None => named.entry(entry.model_name.clone()).or_default().extend(groups),
+        }
+    }
+    (named, wildcards)
 }
 
 /// Every model of `provider`, under `provider/model`.
@@ -156,9 +191,13 @@ impl Maker {
                 rpm: params.rpm,
                 tpm: params.tpm,
                 order: params.order.map(i64::from),
+                parallel: params.max_parallel_requests,
             },
-            first_byte_timeout: params.stream_timeout,
-            total_timeout: params.timeout,
+            stream_timeout: params.stream_timeout.map(or_ever),
+            timeout: params.timeout.map(or_ever),
+            rest: params.cooldown_time,
+            tags: params.tags.clone(),
+            max_input_tokens: facts.max_input_tokens,
             retries: params.num_retries.or(params.max_retries),
             drop_params: params.drop_params,
             defaults: params
@@ -168,6 +207,7 @@ impl Maker {
                 .collect(),
             prices: facts.prices,
             info: Arc::new(facts.info),
+            seat: OnceLock::new(),
         }
     }
 
@@ -208,7 +248,11 @@ impl Maker {
         if provider.id == "demo" && spec.api_base.is_none() {
             spec.api_base.clone_from(&self.demo);
         }
+        if spec.api_base.is_none() {
+            spec.api_base.clone_from(&params.aws_bedrock_runtime_endpoint);
+        }
         spec.api_key.clone_from(&params.api_key);
+        spec.aws = aws(params);
         spec.organization.clone_from(&params.organization);
         spec.api_version.clone_from(&params.api_version);
         let headers = params.headers.iter().chain(&params.extra_headers);
@@ -266,7 +310,13 @@ impl Maker {
         shown.extend(facts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         shown.extend(shown_facts(&entry));
         shown.extend(info.other.iter().map(|(key, value)| (key.clone(), value.clone())));
-        Facts { capabilities: entry.capabilities(), prices, info: shown, fault }
+        Facts {
+            capabilities: entry.capabilities(),
+            prices,
+            max_input_tokens: entry.limits.input,
+            info: shown,
+            fault,
+        }
     }
 }
 
@@ -309,6 +359,7 @@ fn shown_facts(entry: &tollway_prices::Entry) -> Map<String, Value> {
 struct Facts {
     capabilities: Capabilities,
     prices: Option<Arc<tollway_prices::PriceSheet>>,
+    max_input_tokens: Option<u64>,
     info: Map<String, Value>,
     /// Why the entry's own facts cannot be read.
     fault: Option<String>,
@@ -344,21 +395,65 @@ fn deployment_id(entry: &Entry, index: usize) -> Arc<str> {
 
 /// Aliases of the configuration, in one map.
 trait Aliases {
-    fn aliases(&self) -> HashMap<String, String>;
+    fn aliases(&self) -> HashMap<String, Alias>;
 }
 
 impl Aliases for Config {
-    fn aliases(&self) -> HashMap<String, String> {
-        let mut aliases: HashMap<String, String> = HashMap::new();
+    fn aliases(&self) -> HashMap<String, Alias> {
+        let mut aliases: HashMap<String, Alias> = HashMap::new();
+        let models = self.litellm_settings.model_alias_map.iter();
         aliases.extend(
-            self.litellm_settings.model_alias_map.iter().map(|(alias, name)| (alias.clone(), name.clone())),
+            models.map(|(name, group)| (name.clone(), Alias { group: group.clone(), hidden: false })),
         );
+        let groups = self.router_settings.model_group_alias.iter();
         aliases.extend(
-            self.router_settings
-                .model_group_alias
-                .iter()
-                .map(|(alias, name)| (alias.clone(), name.model.clone())),
+            groups.map(|(name, alias)| {
+                (name.clone(), Alias { group: alias.model.clone(), hidden: alias.hidden })
+            }),
         );
         aliases
+    }
+}
+
+/// Credentials and region of a deployment at Amazon.
+fn aws(params: &LitellmParams) -> AwsSettings {
+    let tags = params.aws_session_tags.iter();
+    let tags = tags.filter_map(|tag| Some((tag.get("Key")?.clone(), tag.get("Value")?.clone())));
+    AwsSettings {
+        access_key_id: params.aws_access_key_id.clone(),
+        secret_access_key: params.aws_secret_access_key.clone(),
+        session_token: params.aws_session_token.clone(),
+        region: params.aws_region_name.clone(),
+        profile: params.aws_profile_name.clone(),
+        role: params.aws_role_name.clone(),
+        session_name: params.aws_session_name.clone(),
+        external_id: params.aws_external_id.clone(),
+        session_tags: tags.collect(),
+        web_identity_token: params.aws_web_identity_token.clone(),
+        sts_endpoint: params.aws_sts_endpoint.clone(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What a configuration serves.
+    pub(crate) fn snapshot_of(text: &str) -> Snapshot {
+        let config = tollway_config::from_str(text, &|_| None).config.unwrap();
+        Snapshot::build(Sources {
+            config: &config,
+            from_environment: false,
+            environment: Arc::new(|_: &str| None),
+            catalog: Catalog::builtin(),
+            demo: None,
+            keyring: Keyring::default(),
+        })
+    }
+
+    /// The first deployment of a configuration.
+    pub(crate) fn deployment_of(text: &str) -> Deployment {
+        let snapshot = snapshot_of(text);
+        (**snapshot.routes.deployments().next().unwrap()).clone()
     }
 }

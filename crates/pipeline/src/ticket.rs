@@ -7,21 +7,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Notices, Usage};
+use tollway_meters::{AllowanceState, Hold, Spent};
+use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
+use tollway_route::{Answer, Deployment, Flight};
 
+use crate::admission::Services;
 use crate::call::Call;
-use crate::caller::KeyId;
+use crate::caller::Caller;
+use crate::clock::board_now;
+use crate::demand::Size;
 use crate::serve::Place;
 use tollway_ledger::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
-    kept, kept_word,
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opening, Outcome, Receipt, Receipts, SkippedRecord,
+    Timing, Who, kept, kept_word,
 };
 
 /// The open record of a call.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     receipts: Arc<Receipts>,
+    services: Arc<Services>,
+    /// The call's places and money; `None` where nothing is limited.
+    hold: Option<Hold>,
+    size: Size,
+    /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
+    sent: bool,
+    /// The attempt that is on its way.
+    open: Option<OpenAttempt>,
+    /// Bytes of text that the answer's stream carried.
+    emitted: u64,
     started: Instant,
     first_byte: Option<Duration>,
     /// Time spent waiting: for providers, and between attempts.
@@ -31,8 +46,19 @@ pub(crate) struct Ticket {
     refusal: Option<HeaderMap>,
     /// `None` once settled.
     receipt: Option<Receipt>,
+    /// The call at the deployment that answers.
+    flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
+}
+
+/// An attempt whose outcome is not known yet.
+#[derive(Debug)]
+struct OpenAttempt {
+    deployment: Arc<Deployment>,
+    group: Arc<str>,
+    target: Option<Dialect>,
+    since: Duration,
 }
 
 /// What an answer told.
@@ -41,10 +67,18 @@ pub(crate) struct Settlement {
     pub(crate) usage: Option<Usage>,
     pub(crate) finish: Option<FinishReason>,
     pub(crate) service_tier: Option<String>,
+    /// Bytes of text the answer had, for usage that the provider does not tell.
+    pub(crate) emitted: u64,
 }
 
 impl Ticket {
-    pub(crate) fn open(call: &Call, key: KeyId, receipts: Arc<Receipts>, place: Option<Place>) -> Ticket {
+    pub(crate) fn open(
+        call: &Call,
+        caller: &Caller,
+        services: Arc<Services>,
+        receipts: Arc<Receipts>,
+        place: Option<Place>,
+    ) -> Ticket {
         let receipt = Receipt {
             id: call.id.clone(),
             call_id: call.shown_id().to_owned(),
@@ -52,8 +86,9 @@ impl Ticket {
             surface: call.ask.surface,
             operation: call.ask.operation,
             model: call.ask.model.clone(),
+            group: None,
             stream: call.ask.stream,
-            who: Who { token: key.to_string().into(), ..Who::default() },
+            who: who(call, caller),
             outcome: Outcome::ClientClosed,
             status: 200,
             skipped: Vec::new(),
@@ -68,30 +103,112 @@ impl Ticket {
         };
         Ticket {
             receipts,
+            services,
+            hold: None,
+            size: Size::of(call),
+            sent: false,
+            open: None,
+            emitted: 0,
             started: call.started,
             first_byte: None,
             waited: Duration::ZERO,
             prices: None,
             refusal: None,
             receipt: Some(receipt),
+            flight: None,
             _place: place,
         }
+    }
+
+    /// The caller's name for the model stands for another.
+    pub(crate) fn routed(&mut self, group: &str) {
+        if let Some(receipt) = self.receipt.as_mut().filter(|receipt| receipt.model != group) {
+            receipt.group = Some(group.to_owned());
+        }
+    }
+
+    /// How large the call is, as far as that can be told before it is sent.
+    pub(crate) fn size(&self) -> &Size {
+        &self.size
+    }
+
+    /// The call's places and money are taken; it is about to be sent.
+    pub(crate) fn admitted(&mut self, hold: Option<Hold>) {
+        if let (Some(ledger), Some(receipt)) = (&self.services.ledger, &self.receipt) {
+            ledger.opened(&Opening::of(receipt));
+        }
+        if let (Some(hold), Some(receipt)) = (&hold, &mut self.receipt) {
+            receipt.cost.held = Some(hold.held());
+        }
+        self.hold = hold;
+    }
+
+    /// What is left of the caller's limits.
+    pub(crate) fn allowances(&self) -> Vec<AllowanceState> {
+        self.hold.as_ref().map(Hold::states).unwrap_or_default()
+    }
+
+    /// An attempt goes to `deployment`.
+    pub(crate) fn sending(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        group: &Arc<str>,
+        target: Option<Dialect>,
+    ) {
+        self.prices.clone_from(&deployment.prices);
+        self.sent = true;
+        let since = self.started.elapsed();
+        self.open = Some(OpenAttempt { deployment: deployment.clone(), group: group.clone(), target, since });
     }
 
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
-    pub(crate) fn skip(&mut self, deployment: Arc<str>, reason: String) {
+    /// A deployment, or a whole group, that is not tried, and why. `rank`: its place in the plan.
+    pub(crate) fn skip(
+        &mut self,
+        group: &Arc<str>,
+        deployment: Arc<str>,
+        rank: Option<usize>,
+        reason: String,
+    ) {
         if let Some(receipt) = &mut self.receipt {
-            receipt.skipped.push(SkippedRecord { deployment, reason });
+            receipt.skipped.push(SkippedRecord { group: group.clone(), deployment, rank, reason });
         }
+    }
+
+    /// Was this deployment of this group tried?
+    pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
+        self.attempts().iter().any(|attempt| attempt.deployment == *deployment && attempt.group == *group)
+    }
+
+    /// Who was not tried, so far.
+    #[cfg(test)]
+    pub(crate) fn skipped(&self) -> &[SkippedRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.skipped)
+    }
+
+    fn attempts(&self) -> &[AttemptRecord] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
+    }
+
+    /// The call that the provider is answering: it ends with the ticket.
+    pub(crate) fn flying(&mut self, flight: Flight) {
+        self.flight = Some(flight);
     }
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
     pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
         self.waited += waited;
+        self.open = None;
+        // A provider that answered an error does not bill it.
+        self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
+            // Mostly it is the only one, and receipts are kept.
+            if receipt.attempts.is_empty() {
+                receipt.attempts.reserve_exact(1);
+            }
             receipt.attempts.push(record);
         }
     }
@@ -111,9 +228,10 @@ impl Ticket {
         self.refusal.as_ref()
     }
 
-    /// What the last attempt's failure led to.
-    pub(crate) fn then(&mut self, what: String) {
-        if let Some(attempt) = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut()) {
+    /// What the last attempt's failure led to, if it was one of `group`.
+    pub(crate) fn then(&mut self, group: &Arc<str>, what: String) {
+        let last = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut());
+        if let Some(attempt) = last.filter(|attempt| attempt.group == *group) {
             attempt.then = Some(what);
         }
     }
@@ -131,6 +249,7 @@ impl Ticket {
         if let Some(receipt) = &mut self.receipt {
             receipt.usage = settlement.usage.or(receipt.usage);
             receipt.finish = settlement.finish.or(receipt.finish);
+            self.emitted = self.emitted.max(settlement.emitted);
             if let Some(tier) = settlement.service_tier {
                 receipt.service_tier = Some(kept_word(&tier));
             }
@@ -143,8 +262,10 @@ impl Ticket {
         }
     }
 
+    /// Attempts beside the first one of each group.
     pub(crate) fn retries(&self) -> usize {
-        self.receipt.as_ref().map_or(0, |receipt| receipt.attempts.len().saturating_sub(1))
+        let attempts = self.attempts();
+        attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group == next.group).count()
     }
 
     pub(crate) fn notices(&self) -> &[tollway_model::Notice] {
@@ -175,9 +296,18 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, status: u16, error: Option<&Error>) -> Cost {
         let Some(mut receipt) = self.receipt.take() else { return Cost::Unknown };
+        // The caller went away while an attempt was at its provider, which will bill it.
+        if let Some(open) = self.open.take() {
+            let took = self.started.elapsed().saturating_sub(open.since);
+            let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
+            let record =
+                attempt_record(&open.deployment, &open.group, open.target, open.since, took, Some(&gone));
+            receipt.attempts.push(record);
+        }
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
+        self.land(&receipt, error);
         let cost = self.price(&mut receipt);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -187,12 +317,68 @@ impl Ticket {
             overhead_us: micros(self.first_byte.unwrap_or(total).saturating_sub(self.waited)),
         };
         log(&receipt);
+        self.book(&receipt, cost);
         self.receipts.record(receipt);
         cost
     }
 
+    /// The journal first, then the hold: what the meters forget, the books must already know.
+    fn book(&mut self, receipt: &Receipt, cost: Cost) {
+        let services = &self.services;
+        if let Some(ledger) = &services.ledger {
+            ledger.settled(receipt);
+        }
+        let tokens = receipt.usage.map_or(0, |usage| usage.total());
+        if let Some(hold) = self.hold.take() {
+            let refused = receipt.attempts.is_empty() && !self.sent;
+            let money = cost.known().unwrap_or(Money::ZERO);
+            hold.settle(Spent { tokens, money, refused });
+            if let Some(usage) = &receipt.usage {
+                services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
+            }
+        }
+    }
+
+    /// Tells the board how the call at the deployment that answered has ended.
+    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
+        let Some(flight) = self.flight.take() else { return };
+        match (receipt.outcome, error) {
+            (Outcome::Failed, Some(error)) => {
+                flight.failed(error, false, board_now());
+            }
+            // Who leaves in the middle has used what has come.
+            _ => {
+                let usage = receipt.usage.unwrap_or_default();
+                let output = usage.total_output();
+                let answer =
+                    Answer { tokens: usage.total_input() + output, output, streamed: receipt.stream };
+                flight.answered(&answer, board_now());
+            }
+        }
+    }
+
+    /// What the call cost. One rule for all surfaces:
+    ///
+    /// - The provider's word on usage counts.
+    /// - Where it has none and the call reached it, the prompt and the text that came are counted here, and the receipt
+    ///   says `estimated`. So a caller who hangs up pays for what the provider generated until then.
+    /// - A call that no provider took, or that every provider answered with an error, costs nothing.
     fn price(&self, receipt: &mut Receipt) -> Cost {
-        let (Some(sheet), Some(usage)) = (&self.prices, &receipt.usage) else { return Cost::Unknown };
+        if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
+            receipt.usage = Some(Usage {
+                input: self.size.input,
+                output: self.emitted.div_ceil(BYTES_PER_TOKEN),
+                estimated: true,
+                ..Usage::default()
+            });
+        }
+        let Some(usage) = &receipt.usage else {
+            receipt.cost.nanos = Some(Money::ZERO);
+            receipt.cost.usd = Some(Money::ZERO.to_string());
+            return Cost::Known(Money::ZERO);
+        };
+        receipt.cost.estimated = usage.estimated;
+        let Some(sheet) = &self.prices else { return Cost::Unknown };
         let facts = Facts {
             service_tier: receipt.service_tier.as_deref(),
             at: Some(receipt.at / 1000),
@@ -207,6 +393,29 @@ impl Ticket {
             .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
             .collect();
         breakdown.total
+    }
+}
+
+/// Bytes of an answer's text that make a token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The caller and for whom it calls, as receipts keep it.
+fn who(call: &Call, caller: &Caller) -> Who {
+    let names = caller.identity.names.clone();
+    let mut tags = call.attribution.tags.clone();
+    tags.extend(names.tags.iter().filter(|tag| !call.attribution.tags.contains(tag)).cloned());
+    Who {
+        token: names.token,
+        key: names.key,
+        key_alias: names.key_alias,
+        user: names.user,
+        team: names.team,
+        team_alias: names.team_alias,
+        organization: names.organization,
+        customer: call.attribution.customer.clone(),
+        tags,
+        session: call.attribution.session.clone(),
+        address: call.attribution.address,
     }
 }
 
@@ -267,12 +476,14 @@ fn log(receipt: &Receipt) {
 /// The record of an attempt that is about to be sent.
 pub(crate) fn attempt_record(
     deployment: &tollway_route::Deployment,
+    group: &Arc<str>,
     lane: Option<Dialect>,
     started: Duration,
     took: Duration,
     error: Option<&Error>,
 ) -> AttemptRecord {
     AttemptRecord {
+        group: group.clone(),
         deployment: deployment.id.clone(),
         provider: deployment.provider.clone(),
         model: deployment.model.clone(),
@@ -280,6 +491,7 @@ pub(crate) fn attempt_record(
         started_us: micros(started),
         took_us: micros(took),
         error: error.map(ErrorRecord::from),
+        rests_ms: None,
         then: None,
     }
 }

@@ -89,6 +89,11 @@ impl Base {
         Base { path: format!("{path}{version}/{model}:{method}"), ..self.clone() }
     }
 
+    /// The URL of a method of a model at Bedrock. ARNs have slashes and colons, which are encoded.
+    pub(crate) fn bedrock(&self, model: &str, method: &str) -> Base {
+        Base { path: format!("{}/model/{}/{method}", self.path, segment(model)), ..self.clone() }
+    }
+
     /// The URL.
     pub(crate) fn uri(&self) -> Result<Uri, String> {
         let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();

@@ -31,8 +31,15 @@ impl Endpoint {
         let generates = matches!(operation, Operation::Chat | Operation::Completion);
         let openai = matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiText);
         // Gemini says it in the URL; embeddings do not stream.
-        if generates && (openai || dialect == Dialect::Anthropic) {
+        if generates && (openai || matches!(dialect, Dialect::Anthropic | Dialect::OpenaiResponses)) {
             flag_stream(body, stream, &mut edits);
+        }
+        if dialect == Dialect::OpenaiResponses {
+            // OpenAI's names, mostly those of its other dialect: what the operator says holds here too. The rules of
+            // the row are about Chat Completions.
+            self.drop_fields(body, &mut edits, notices);
+            self.extra_body.iter().for_each(|(field, raw)| edits.set_raw(field.clone(), raw.clone()));
+            return Ok(edits);
         }
         if !self.is_main(dialect) {
             return Ok(edits);
@@ -42,13 +49,7 @@ impl Endpoint {
                 own.rules.apply(body, generates, &mut edits, notices);
             }
         }
-        for field in &self.dropped_fields {
-            // The model and the stream flag are not the caller's to keep or the operator's to drop.
-            if body.get(field).is_some() && field != "model" && field != "stream" {
-                edits.remove(field.clone());
-                notices.changed(field.clone(), "left out: the deployment is configured so");
-            }
-        }
+        self.drop_fields(body, &mut edits, notices);
         if generates && openai {
             self.ask_usage(body, stream, &mut edits, notices)?;
         }
@@ -66,14 +67,25 @@ impl Endpoint {
 
     /// Rules are written for the dialect of the provider's row, not for its second base.
     fn is_main(&self, dialect: Dialect) -> bool {
-        dialect == self.dialect || (dialect == Dialect::OpenaiText && self.dialect == Dialect::OpenaiChat)
+        let row = self.provider.dialect;
+        Some(dialect) == row || (dialect == Dialect::OpenaiText && row == Some(Dialect::OpenaiChat))
+    }
+
+    fn drop_fields(&self, body: &Envelope, edits: &mut Edits, notices: &mut Notices) {
+        for field in &self.dropped_fields {
+            // The model and the stream flag are not the caller's to keep or the operator's to drop.
+            if body.get(field).is_some() && field != "model" && field != "stream" {
+                edits.remove(field.clone());
+                notices.changed(field.clone(), "left out: the deployment is configured so");
+            }
+        }
     }
 
     fn name_model(&self, body: &Envelope, dialect: Dialect, edits: &mut Edits) {
         match (dialect, body.get("model")) {
-            // Gemini names the model in the URL; a body may repeat it as a resource.
-            (Dialect::Gemini, None) => {}
-            (Dialect::Gemini, Some(_)) => edits.remove("model"),
+            // These name the model in the URL; a body may repeat it as a resource.
+            (Dialect::Gemini | Dialect::BedrockConverse, None) => {}
+            (Dialect::Gemini | Dialect::BedrockConverse, Some(_)) => edits.remove("model"),
             (_, Some(raw)) if raw == self.model_json => {}
             _ => edits.set_raw("model", self.model_json.clone()),
         }

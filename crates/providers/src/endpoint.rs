@@ -13,6 +13,7 @@ use tollway_model::{Capabilities, Dialect, Error, Kind, Operation, RawJson, Resu
 use tollway_wire::Target;
 use tollway_wire::openai_chat::Quirks;
 
+use crate::aws::{AwsSettings, Signing};
 use crate::error::EndpointError;
 use crate::headers;
 use crate::provider::{ModelRules, Provider};
@@ -45,8 +46,25 @@ pub struct EndpointSpec {
     pub allowed_fields: Vec<String>,
     /// Values of the variables of the provider's base, such as `region`.
     pub variables: BTreeMap<String, String>,
+    /// Credentials and region, for providers whose requests are signed.
+    pub aws: AwsSettings,
     /// What the model can do.
     pub capabilities: Capabilities,
+    /// Which of OpenAI's two dialects calls go out in, where the provider's row leaves it open.
+    pub mode: Mode,
+}
+
+/// Which of OpenAI's dialects a provider that speaks OpenAI is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Each in its own: Responses calls go out as they are where the provider's row says that it serves them, and as
+    /// chats elsewhere.
+    #[default]
+    Native,
+    /// Always Chat Completions: for models or hosts whose Responses API is missing or wrong.
+    Chat,
+    /// Always Responses, whatever the client speaks: for models that have no other API.
+    Responses,
 }
 
 impl EndpointSpec {
@@ -65,7 +83,9 @@ impl EndpointSpec {
             dropped_fields: Vec::new(),
             allowed_fields: Vec::new(),
             variables: BTreeMap::new(),
+            aws: AwsSettings::default(),
             capabilities: Capabilities::default(),
+            mode: Mode::Native,
         }
     }
 }
@@ -91,6 +111,7 @@ pub struct Endpoint {
     headers: HeaderMap,
     /// Headers of the Anthropic base of a provider that speaks another dialect.
     anthropic_headers: HeaderMap,
+    signing: Option<Arc<Signing>>,
     quirks: Quirks,
     capabilities: Capabilities,
 }
@@ -152,6 +173,11 @@ impl Endpoint {
         Target { model: &self.model, capabilities: &self.capabilities, quirks: &self.quirks }
     }
 
+    /// How requests are signed before they are sent; `None`: they hold all they need.
+    pub fn signing(&self) -> Option<&Signing> {
+        self.signing.as_deref()
+    }
+
     /// Is there a URL for this?
     pub fn speaks(&self, operation: Operation, dialect: Dialect) -> bool {
         self.routes.iter().any(|route| route.operation == operation && route.dialect == dialect)
@@ -164,7 +190,9 @@ impl Endpoint {
     pub fn lane(&self, operation: Operation, surface: Dialect) -> Option<(Operation, Dialect)> {
         let instead = if operation == Operation::Completion { Operation::Chat } else { operation };
         let lanes = [(operation, surface), (operation, self.dialect), (instead, self.dialect)];
-        lanes.into_iter().find(|(operation, dialect)| self.speaks(*operation, *dialect))
+        // The dialect of the row has what that of the deployment's mode has not: embeddings.
+        let row = self.provider.dialect.map(|dialect| (operation, dialect));
+        lanes.into_iter().chain(row).find(|(operation, dialect)| self.speaks(*operation, *dialect))
     }
 
     /// Makes the HTTP request that carries `body`. No I/O.

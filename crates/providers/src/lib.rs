@@ -9,6 +9,7 @@
 //! in `tests/behaviour.rs` then builds every request that provider can get.
 
 mod address;
+pub mod aws;
 mod edits;
 mod endpoint;
 mod error;
@@ -19,7 +20,7 @@ mod reference;
 mod rules;
 mod table;
 
-pub use endpoint::{Endpoint, EndpointSpec};
+pub use endpoint::{Endpoint, EndpointSpec, Mode};
 pub use error::EndpointError;
 pub use provider::{Auth, AuthWhen, KeyNeed, ModelName, ModelRules, Native, Provider};
 pub use reference::reference_markdown;

@@ -47,7 +47,7 @@ pub struct Provider {
     pub headers: BTreeMap<String, String>,
     /// Operations known to exist there: `chat`, `completions`, `embeddings`, `responses` … Known is not complete.
     pub serves: Vec<String>,
-    /// Paths that differ from the dialect's, by operation: `chat`, `completions`, `embeddings`.
+    /// Paths that differ from the dialect's, by operation: `chat`, `completions`, `embeddings`, `responses`.
     pub paths: BTreeMap<String, String>,
     /// How model names are written there.
     pub model_name: Option<ModelName>,
@@ -242,6 +242,11 @@ impl Provider {
             _ => return false,
         };
         self.serves.iter().any(|served| served == name)
+    }
+
+    /// Does the base serve OpenAI's Responses API too?
+    pub fn serves_responses(&self) -> bool {
+        self.dialect == Some(Dialect::OpenaiChat) && self.serves.iter().any(|served| served == "responses")
     }
 
     /// Departures inside messages of every model there.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use tollway_model::Dialect;
+
 use crate::provider::{KeyNeed, Provider};
 use crate::rules::{Replacement, Rules};
 use crate::table::Table;
@@ -45,6 +47,9 @@ fn section(table: &Table, provider: &Provider, page: &mut String) {
     if let Some(native) = &provider.anthropic {
         let base = native.base_url.replace("{base_url}", "the same address");
         line(page, format_args!("- speaks anthropic too: {base}"));
+    }
+    if provider.serves_responses() {
+        line(page, format_args!("- speaks {} too: the same address", Dialect::OpenaiResponses.name()));
     }
     let base = provider.base_url.as_deref().map_or("give `api_base`".to_owned(), |base| format!("`{base}`"));
     let names = list(", or from ", &code(&provider.base_url_env));

@@ -1,11 +1,13 @@
 //! One configured way to reach a model.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tollway_model::RawJson;
-use tollway_prices::PriceSheet;
+use tollway_prices::{PriceSheet, Rate};
 use tollway_providers::Endpoint;
+
+use crate::{Board, Live};
 
 /// One configured way to reach a model: an entry of `model_list`, or a provider found in the environment.
 #[derive(Debug, Clone)]
@@ -22,12 +24,18 @@ pub struct Deployment {
     pub availability: Availability,
     /// Its share of the group's calls.
     pub limits: Limits,
-    /// Longest wait for an answer's first byte.
-    pub first_byte_timeout: Option<Duration>,
+    /// For streams: longest wait for the first content, and between two pieces.
+    pub stream_timeout: Option<Duration>,
     /// Longest wait for a whole answer.
-    pub total_timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// Retries of a call that failed here, beside the first attempt; overrides the router's.
     pub retries: Option<u32>,
+    /// How long it rests after failing; zero: never. Overrides the router's.
+    pub rest: Option<Duration>,
+    /// Tags that calls may ask for.
+    pub tags: Vec<String>,
+    /// Most tokens of a prompt, when known.
+    pub max_input_tokens: Option<u64>,
     /// Leave out what the provider cannot do instead of refusing the call; overrides the global setting.
     pub drop_params: Option<bool>,
     /// Request fields the operator set for this deployment, used where the caller sent none.
@@ -36,6 +44,8 @@ pub struct Deployment {
     pub prices: Option<Arc<PriceSheet>>,
     /// `model_info` and what the models table knows, as `/model/info` shows it.
     pub info: Arc<serde_json::Map<String, serde_json::Value>>,
+    /// How it is doing; found on the board when it is first looked at.
+    pub seat: OnceLock<Arc<Live>>,
 }
 
 /// Can a deployment be called?
@@ -58,9 +68,28 @@ pub struct Limits {
     pub tpm: Option<u64>,
     /// Lower orders are used first.
     pub order: Option<i64>,
+    /// Most calls in flight.
+    pub parallel: Option<u32>,
 }
 
 impl Deployment {
+    /// How it is doing.
+    pub fn live(&self, board: &Board) -> &Arc<Live> {
+        self.seat.get_or_init(|| board.live(&self.id))
+    }
+
+    /// Lower orders are used first.
+    pub fn order(&self) -> i64 {
+        self.limits.order.unwrap_or(0)
+    }
+
+    /// Picodollars of one input and one output token together; `None` when either is unknown.
+    pub fn token_price(&self) -> Option<i64> {
+        let rates = &self.prices.as_ref()?.base;
+        let (input, output) = (rates.token(Rate::In)?, rates.token(Rate::Out)?);
+        Some(input.picos().saturating_add(output.picos()))
+    }
+
     /// Where calls go, when it can be called.
     pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         match &self.availability {

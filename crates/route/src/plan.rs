@@ -1,16 +1,58 @@
 //! The order in which a group's deployments are tried.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::{Availability, Deployment};
+use crate::live::Denied;
+use crate::policy::{Policy, Strategy};
+use crate::{Availability, Board, Deployment, Now, tags};
 
-/// Deployments to try, best first, and those left out with the reason.
+/// What a call brings along that decides where it goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// Its answer is streamed.
+    pub streamed: bool,
+    /// Its tags.
+    pub tags: &'a [String],
+    /// Tokens of its prompt, by an estimate; 0 when nobody counted.
+    pub input: u64,
+}
+
+/// Deployments to try, best first, and those left out with the reason. Every deployment of the group is in one of them.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// To be tried in this order.
-    pub candidates: Vec<Arc<Deployment>>,
+    pub candidates: Vec<Candidate>,
     /// Not tried.
     pub skipped: Vec<Skipped>,
+    /// All that could be tried rest after failing; the candidate is the one that rests shortest.
+    pub last_resort: bool,
+}
+
+/// A deployment to be tried.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Which.
+    pub deployment: Arc<Deployment>,
+    /// What decided its place.
+    pub rank: Rank,
+}
+
+/// What decided a deployment's place among those of its order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rank {
+    /// There is no other.
+    Only,
+    /// Chance; this was its share.
+    Share(f64),
+    /// Calls in flight.
+    InFlight(u32),
+    /// Latency in milliseconds, for each output token or to the first content; `None`: not measured yet.
+    Latency(Option<f64>),
+    /// Tokens of the last minute.
+    Tokens(u64),
+    /// Picodollars of an input and an output token; `None`: unknown.
+    Price(Option<i64>),
 }
 
 /// A deployment that is not tried, and why.
@@ -18,57 +60,275 @@ pub struct Plan {
 pub struct Skipped {
     /// Which.
     pub deployment: Arc<Deployment>,
-    /// Why, lower case, no full stop.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
 }
 
-/// Orders `deployments` for one call.
-///
-/// Lower `order` first; within one order a weighted shuffle: by `weight` when any is set, else by `rpm`, else by
-/// `tpm`, else evenly. `dice` returns numbers in `[0, 1)`.
-pub fn plan(deployments: &[Arc<Deployment>], dice: &mut dyn FnMut() -> f64) -> Plan {
-    // The common case needs no dice and no sorting.
-    if let [only] = deployments
-        && only.endpoint().is_some()
-    {
-        return Plan { candidates: vec![only.clone()], skipped: Vec::new() };
+/// Why a deployment is not tried. Reads as lower case without a full stop.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// It cannot be called at all.
+    Unavailable(String),
+    /// Its tags are not the call's.
+    Tags,
+    /// The prompt is longer than it takes.
+    TooLong {
+        /// The prompt, by an estimate.
+        input: u64,
+        /// Most it takes.
+        limit: u64,
+    },
+    /// It rests, or is full.
+    Denied(Denied),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Unavailable(reason) => f.write_str(reason),
+            Reason::Tags => f.write_str("its tags are not the call's"),
+            Reason::TooLong { input, limit } => {
+                write!(f, "the prompt has about {input} tokens, and it takes {limit}")
+            }
+            Reason::Denied(denied) => denied.fmt(f),
+        }
     }
-    let mut plan = Plan::default();
-    let mut ready = Vec::with_capacity(deployments.len());
-    for deployment in deployments {
-        match &deployment.availability {
-            Availability::Ready(_) => ready.push(deployment.clone()),
-            Availability::Unavailable(reason) => {
-                plan.skipped.push(Skipped { deployment: deployment.clone(), reason: reason.clone() });
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Resting(millis) => write!(f, "it failed lately and rests for another {millis} ms"),
+            Denied::Probing => f.write_str("it failed lately, and another call is trying whether it answers"),
+            Denied::Parallel(most) => write!(f, "{most} calls are in flight there, the most it takes"),
+            Denied::Full { what, limit, frees_in } => {
+                write!(f, "its {limit} {what} a minute are used up for another {frees_in} ms")
             }
         }
     }
-    ready.sort_by_key(|deployment| deployment.limits.order.unwrap_or(0));
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rank::Only => f.write_str("the only one"),
+            Rank::Share(share) => write!(f, "drawn with a share of {:.1} %", share * 100.0),
+            Rank::InFlight(count) => write!(f, "{count} calls in flight"),
+            Rank::Latency(Some(millis)) => write!(f, "{millis:.1} ms latency"),
+            Rank::Latency(None) => f.write_str("latency not measured yet"),
+            Rank::Tokens(tokens) => write!(f, "{tokens} tokens in the last minute"),
+            Rank::Price(Some(picos)) => write!(f, "{picos} picodollars a token"),
+            Rank::Price(None) => f.write_str("price unknown"),
+        }
+    }
+}
+
+/// An unknown price, in picodollars: five dollars a token, dearer than anything.
+const UNKNOWN_PRICE: i64 = 5_000_000_000_000;
+
+/// Orders `group` for one call.
+///
+/// Left out are deployments that cannot be called, have other tags, too small a context window, no requests or tokens
+/// left, or rest after failing; but never the last one for its rest: when all that is left rests, the one that rests
+/// shortest is tried. Lower `order` first; within one order as the policy's strategy says. `dice` returns numbers in
+/// `[0, 1)`.
+pub fn plan(
+    group: &[Arc<Deployment>],
+    ask: &Ask<'_>,
+    policy: &Policy,
+    board: &Board,
+    now: Now,
+    dice: &mut dyn FnMut() -> f64,
+) -> Plan {
+    // The common case needs no dice and no sorting.
+    if let [only] = group
+        && only.endpoint().is_some()
+        && policy.is_plain()
+    {
+        let last_resort = only.live(board).cooling(now).is_some();
+        let candidate = Candidate { deployment: only.clone(), rank: Rank::Only };
+        return Plan { candidates: vec![candidate], skipped: Vec::new(), last_resort };
+    }
+    let mut plan = Plan::default();
+    let mut ready = filter(group, ask, policy, board, now, &mut plan);
+    ready.sort_by_key(|deployment| deployment.order());
     let mut rest = ready.as_slice();
     while let Some(first) = rest.first() {
-        let order = first.limits.order.unwrap_or(0);
-        let end = rest.partition_point(|deployment| deployment.limits.order.unwrap_or(0) <= order);
+        let order = first.order();
+        let end = rest.partition_point(|deployment| deployment.order() <= order);
         let (tier, later) = rest.split_at(end);
-        shuffle(tier.to_vec(), dice, &mut plan.candidates);
+        rank(tier, ask, policy, board, now, dice, &mut plan.candidates);
         rest = later;
     }
     plan
 }
 
-fn shuffle(mut tier: Vec<Arc<Deployment>>, dice: &mut dyn FnMut() -> f64, out: &mut Vec<Arc<Deployment>>) {
-    let mut weights = weights(&tier);
-    while tier.len() > 1 {
-        let total: f64 = weights.iter().sum();
-        let mut left = dice() * total;
-        let chosen = weights.iter().position(|weight| {
-            left -= weight;
-            left < 0.0
-        });
-        let chosen = chosen.unwrap_or(tier.len() - 1);
-        weights.remove(chosen);
-        out.push(tier.remove(chosen));
+/// The deployments that can be tried; the others go to `plan.skipped`.
+fn filter(
+    group: &[Arc<Deployment>],
+    ask: &Ask<'_>,
+    policy: &Policy,
+    board: &Board,
+    now: Now,
+    plan: &mut Plan,
+) -> Vec<Arc<Deployment>> {
+    let tagged = policy.tags.map(|filter| tags::matching(group, ask.tags, filter));
+    let mut ready = Vec::with_capacity(group.len());
+    let mut resting: Vec<(u64, &Arc<Deployment>)> = Vec::new();
+    for (index, deployment) in group.iter().enumerate() {
+        let fits = tagged.as_ref().is_none_or(|tagged| tagged.get(index).copied().unwrap_or(false));
+        let reason = match unfit(deployment, fits, ask, policy, board, now) {
+            None => {
+                ready.push(deployment.clone());
+                continue;
+            }
+            Some(reason) => reason,
+        };
+        match reason {
+            Reason::Denied(Denied::Resting(millis)) => resting.push((millis, deployment)),
+            Reason::Denied(Denied::Probing) => resting.push((0, deployment)),
+            _ => {}
+        }
+        plan.skipped.push(Skipped { deployment: deployment.clone(), reason });
     }
-    out.append(&mut tier);
+    let shortest = resting.iter().min_by_key(|(millis, _)| *millis).map(|(_, deployment)| *deployment);
+    if let Some(last) = shortest.filter(|_| ready.is_empty()) {
+        plan.last_resort = true;
+        plan.skipped.retain(|skipped| !Arc::ptr_eq(&skipped.deployment, last));
+        ready.push(last.clone());
+    }
+    ready
+}
+
+/// Why a deployment is not tried.
+fn unfit(
+    deployment: &Deployment,
+    fits_tags: bool,
+    ask: &Ask<'_>,
+    policy: &Policy,
+    board: &Board,
+    now: Now,
+) -> Option<Reason> {
+    if let Availability::Unavailable(reason) = &deployment.availability {
+        return Some(Reason::Unavailable(reason.clone()));
+    }
+    if !fits_tags {
+        return Some(Reason::Tags);
+    }
+    if let Some(limit) = deployment.max_input_tokens.filter(|limit| policy.check_input && ask.input > *limit)
+    {
+        return Some(Reason::TooLong { input: ask.input, limit });
+    }
+    let live = deployment.live(board);
+    let full = live.full(&policy.caps(deployment, ask.input), now);
+    full.or_else(|| live.cooling(now)).map(Reason::Denied)
+}
+
+/// Puts the deployments of one order in their order.
+fn rank(
+    tier: &[Arc<Deployment>],
+    ask: &Ask<'_>,
+    policy: &Policy,
+    board: &Board,
+    now: Now,
+    dice: &mut dyn FnMut() -> f64,
+    out: &mut Vec<Candidate>,
+) {
+    if let [only] = tier {
+        out.push(Candidate { deployment: only.clone(), rank: Rank::Only });
+        return;
+    }
+    let begin = out.len();
+    match policy.strategy {
+        Strategy::Shuffle => shuffle(tier, dice, out),
+        Strategy::LeastBusy => {
+            let score = |one: &Deployment| one.live(board).in_flight();
+            by_score(tier, dice, |one| (f64::from(score(one)), Rank::InFlight(score(one))), out);
+        }
+        Strategy::Latency(arguments) => {
+            let measure = |one: &Deployment| {
+                let latency = one.live(board).latency(ask.streamed, now, arguments.ttl, arguments.samples);
+                (latency.unwrap_or(0.0), Rank::Latency(latency))
+            };
+            by_score(tier, dice, measure, out);
+            mix_close(out.get_mut(begin..).unwrap_or_default(), arguments.buffer, dice);
+        }
+        Strategy::Usage => {
+            let score = |one: &Deployment| {
+                let tokens = one.live(board).tokens(now);
+                (share(tokens), Rank::Tokens(tokens))
+            };
+            by_score(tier, dice, score, out);
+        }
+        Strategy::Cost => {
+            let score = |one: &Deployment| {
+                let price = one.token_price();
+                (price_score(price.unwrap_or(UNKNOWN_PRICE)), Rank::Price(price))
+            };
+            by_score(tier, dice, score, out);
+        }
+    }
+    // Full ones come last: a call would have to wait there.
+    let is_full = |one: &Candidate| {
+        let most = policy.caps(&one.deployment, 0).parallel;
+        most.is_some_and(|most| one.deployment.live(board).in_flight() >= most)
+    };
+    out.get_mut(begin..).unwrap_or_default().sort_by_key(is_full);
+}
+
+/// Lowest score first; chance decides between equals.
+fn by_score(
+    tier: &[Arc<Deployment>],
+    dice: &mut dyn FnMut() -> f64,
+    score: impl Fn(&Deployment) -> (f64, Rank),
+    out: &mut Vec<Candidate>,
+) {
+    let mut scored: Vec<(f64, f64, Candidate)> = tier
+        .iter()
+        .map(|one| {
+            let (score, rank) = score(one);
+            (score, dice(), Candidate { deployment: one.clone(), rank })
+        })
+        .collect();
+    scored.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
+    out.extend(scored.into_iter().map(|(_, _, candidate)| candidate));
+}
+
+/// Draws the first among those that are hardly slower than the fastest.
+fn mix_close(sorted: &mut [Candidate], buffer: f64, dice: &mut dyn FnMut() -> f64) {
+    let latency = |one: &Candidate| match one.rank {
+        Rank::Latency(latency) => latency.unwrap_or(0.0),
+        _ => 0.0,
+    };
+    let Some(lowest) = sorted.first().map(latency) else { return };
+    let close = sorted.partition_point(|one| latency(one) <= lowest * (1.0 + buffer));
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into a few deployments"
+    )]
+    let drawn = (dice() * close as f64) as usize;
+    if let Some(front) = sorted.get_mut(..=drawn.min(close.saturating_sub(1))) {
+        front.rotate_right(1);
+    }
+}
+
+fn shuffle(tier: &[Arc<Deployment>], dice: &mut dyn FnMut() -> f64, out: &mut Vec<Candidate>) {
+    let mut weights = weights(tier);
+    let whole: f64 = weights.iter().sum();
+    let mut left: Vec<&Arc<Deployment>> = tier.iter().collect();
+    while !left.is_empty() {
+        let total: f64 = weights.iter().sum();
+        let mut rest = dice() * total;
+        let chosen = weights.iter().position(|weight| {
+            rest -= weight;
+            rest < 0.0
+        });
+        let chosen = chosen.unwrap_or(left.len() - 1);
+        let share = weights.remove(chosen) / whole;
+        out.push(Candidate { deployment: left.remove(chosen).clone(), rank: Rank::Share(share) });
+    }
 }
 
 /// A deployment without the number the others have never comes first, but stays as a fallback.
@@ -88,63 +348,10 @@ fn share(count: u64) -> f64 {
     count as f64
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::Limits;
-
-    pub(crate) fn deployment(id: &str, limits: Limits) -> Arc<Deployment> {
-        Arc::new(Deployment {
-            id: id.into(),
-            group: "g".into(),
-            provider: "demo".into(),
-            model: id.into(),
-            availability: Availability::Unavailable("test".into()),
-            limits,
-            first_byte_timeout: None,
-            total_timeout: None,
-            retries: None,
-            drop_params: None,
-            defaults: Vec::new(),
-            prices: None,
-            info: Arc::default(),
-        })
-    }
-
-    fn order(tier: &[Arc<Deployment>], mut dice: impl FnMut() -> f64) -> Vec<String> {
-        let mut out = Vec::new();
-        shuffle(tier.to_vec(), &mut dice, &mut out);
-        out.iter().map(|one| one.id.to_string()).collect()
-    }
-
-    #[test]
-    fn a_shuffle_follows_the_weights() {
-        let heavy = deployment("heavy", Limits { weight: Some(9.0), ..Limits::default() });
-        let light = deployment("light", Limits { weight: Some(1.0), ..Limits::default() });
-        let none = deployment("none", Limits::default());
-        let tier = [none, heavy, light];
-        assert_eq!(order(&tier, || 0.0), ["heavy", "light", "none"]);
-        assert_eq!(order(&tier, || 0.95), ["light", "heavy", "none"]);
-        let mut step = 0.0;
-        let firsts = (0..1000).filter(|_| {
-            step = (step + 0.618_034) % 1.0;
-            order(&tier, || step).first().is_some_and(|id| id == "heavy")
-        });
-        assert!((880..=920).contains(&firsts.count()));
-    }
-
-    #[test]
-    fn requests_per_minute_count_when_there_are_no_weights() {
-        let fast = deployment("fast", Limits { rpm: Some(900), tpm: Some(1), ..Limits::default() });
-        let slow = deployment("slow", Limits { rpm: Some(100), tpm: Some(999), ..Limits::default() });
-        assert_eq!(order(&[slow.clone(), fast.clone()], || 0.5), ["fast", "slow"]);
-        assert_eq!(order(&[slow, fast], || 0.05), ["slow", "fast"]);
-    }
-
-    #[test]
-    fn a_deployment_that_cannot_be_called_is_skipped_with_its_reason() {
-        let plan = plan(&[deployment("a", Limits::default())], &mut || 0.0);
-        assert!(plan.candidates.is_empty());
-        assert_eq!(plan.skipped.first().map(|skipped| skipped.reason.as_str()), Some("test"));
-    }
+#[expect(clippy::cast_precision_loss, reason = "prices are compared, not added")]
+fn price_score(picos: i64) -> f64 {
+    picos as f64
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -33,12 +33,21 @@ impl std::fmt::Debug for Template {
     }
 }
 
+/// Another name of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The group meant.
+    pub group: String,
+    /// Not shown in lists.
+    pub hidden: bool,
+}
+
 /// All names that can be asked for.
 #[derive(Debug, Default)]
 pub struct Routes {
     groups: HashMap<Arc<str>, Group>,
     by_id: HashMap<Arc<str>, Group>,
-    aliases: HashMap<String, String>,
+    aliases: HashMap<String, Alias>,
     /// Most specific first.
     templates: Vec<Template>,
     instantiated: RwLock<HashMap<Arc<str>, Group>>,
@@ -46,11 +55,11 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Routes over `deployments`, `templates` (wildcards) and `aliases` (name → name).
+    /// Routes over `deployments`, `templates` (wildcards) and `aliases`.
     pub fn new(
         deployments: Vec<Arc<Deployment>>,
         mut templates: Vec<Template>,
-        aliases: HashMap<String, String>,
+        aliases: HashMap<String, Alias>,
     ) -> Routes {
         let mut names: Vec<Arc<str>> = Vec::new();
         let mut lists: HashMap<Arc<str>, Vec<Arc<Deployment>>> = HashMap::new();
@@ -75,7 +84,7 @@ impl Routes {
         if name.len() > MAX_NAME {
             return None;
         }
-        let name = self.aliases.get(name).map_or(name, String::as_str);
+        let name = self.group_name(name);
         if let Some(group) = self.groups.get(name).or_else(|| self.by_id.get(name)) {
             return Some(group.clone());
         }
@@ -85,6 +94,11 @@ impl Routes {
             return Some(group.clone());
         }
         self.instantiate(name)
+    }
+
+    /// The name behind an alias; any other name is its own.
+    pub fn group_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.aliases.get(name).map_or(name, |alias| alias.group.as_str())
     }
 
     fn instantiate(&self, name: &str) -> Option<Group> {
@@ -109,9 +123,10 @@ impl Routes {
         self.names.iter()
     }
 
-    /// Aliases, name → group.
+    /// Aliases that are not hidden, name → group.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.aliases.iter().map(|(alias, name)| (alias.as_str(), name.as_str()))
+        let shown = self.aliases.iter().filter(|(_, alias)| !alias.hidden);
+        shown.map(|(name, alias)| (name.as_str(), alias.group.as_str()))
     }
 
     /// Wildcard entries, most specific first.
@@ -184,7 +199,8 @@ mod tests {
     }
 
     fn routes() -> Routes {
-        let aliases = HashMap::from([("smart".to_owned(), "g".to_owned())]);
+        let alias = |hidden| Alias { group: "g".to_owned(), hidden };
+        let aliases = HashMap::from([("smart".to_owned(), alias(false)), ("secret".to_owned(), alias(true))]);
         Routes::new(
             vec![deployment("d1", Limits::default())],
             vec![template("*"), template("openai/*")],
@@ -223,8 +239,15 @@ mod tests {
         check("g", "d1");
         check("d1", "d1");
         check("smart", "d1");
+        check("secret", "d1");
         check("openai/gpt-4o", "openai/*=gpt-4o");
         check("other", "*=other");
+    }
+
+    #[test]
+    fn a_hidden_alias_is_not_listed() {
+        assert_eq!(routes().aliases().collect::<Vec<_>>(), [("smart", "g")]);
+        assert_eq!((routes().group_name("secret"), routes().group_name("other")), ("g", "other"));
     }
 
     #[test]

@@ -4,15 +4,15 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::Params;
 use tollway_model::{Error, Kind, Result};
-use tollway_pipeline::{Caller, Reply, Role, Snapshot, json_reply};
+use tollway_pipeline::{Caller, Reply, Snapshot, json_reply};
 use tollway_route::{Availability, Deployment};
 
 /// When a model was created is not known; a fixed time keeps lists stable.
 const CREATED: i64 = 1_677_610_602;
 
 /// The list in OpenAI's shape, or in Anthropic's for its clients.
-pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
-    let names = names(snapshot);
+pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, anthropic: bool) -> Reply {
+    let names = names(snapshot, caller);
     if anthropic {
         let data: Vec<Value> = names.iter().map(|name| anthropic_entry(name)).collect();
         let first = names.first();
@@ -27,8 +27,8 @@ pub(crate) fn list(snapshot: &Snapshot, anthropic: bool) -> Reply {
 }
 
 /// One model.
-pub(crate) fn one(snapshot: &Snapshot, id: &str, anthropic: bool) -> Result<Reply> {
-    if snapshot.resolve(id).is_none() {
+pub(crate) fn one(snapshot: &Snapshot, caller: &Caller, id: &str, anthropic: bool) -> Result<Reply> {
+    if snapshot.resolve(target(caller, id)).is_none() || !may_use(snapshot, caller, id) {
         let error =
             Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
         return Err(error.with_provider(Some("model_not_found".into()), None));
@@ -38,9 +38,9 @@ pub(crate) fn one(snapshot: &Snapshot, id: &str, anthropic: bool) -> Result<Repl
 }
 
 /// The list in Gemini's shape.
-pub(crate) fn gemini_list(snapshot: &Snapshot) -> Reply {
+pub(crate) fn gemini_list(snapshot: &Snapshot, caller: &Caller) -> Reply {
     let methods = json!(["generateContent", "streamGenerateContent", "countTokens"]);
-    let models: Vec<Value> = names(snapshot)
+    let models: Vec<Value> = names(snapshot, caller)
         .iter()
         .map(|name| {
             json!({ "name": format!("models/{name}"), "displayName": name, "version": "1", "supportedGenerationMethods": methods })
@@ -55,9 +55,11 @@ pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) ->
         query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("litellm_model_id=")));
     let deployments =
         snapshot.routes.deployments().filter(|one| wanted.is_none_or(|id| one.id.as_ref() == id));
+    let deployments = deployments.filter(|one| may_use(snapshot, caller, &one.group));
     let mut data: Vec<Value> = deployments.map(|one| deployment(one, caller)).collect();
     if wanted.is_none() {
-        data.extend(snapshot.routes.templates().map(|template| {
+        let templates = snapshot.routes.templates().filter(|one| may_use(snapshot, caller, &one.name));
+        data.extend(templates.map(|template| {
             json!({ "model_name": template.name.as_ref(), "litellm_params": { "model": template.name.as_ref() }, "model_info": {} })
         }));
     }
@@ -140,11 +142,30 @@ fn show_group(name: &str, group: &[std::sync::Arc<Deployment>]) -> Value {
     Value::Object(out)
 }
 
-fn names(snapshot: &Snapshot) -> Vec<String> {
+/// What the caller may use: of the groups, aliases and wildcards, and what it is allowed by name.
+fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     let mut names: Vec<String> = snapshot.routes.names().map(ToString::to_string).collect();
     names.extend(snapshot.routes.aliases().map(|(alias, _)| alias.to_owned()));
     names.extend(snapshot.listed.iter().cloned());
+    names.retain(|name| may_use(snapshot, caller, name));
+    let mut named: Vec<&str> = caller.identity.named_models().collect();
+    named.sort_unstable();
+    for name in named {
+        let callable = snapshot.resolve(target(caller, name)).is_some() && may_use(snapshot, caller, name);
+        if callable && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
     names
+}
+
+fn target<'a>(caller: &'a Caller, name: &'a str) -> &'a str {
+    caller.identity.alias(name).unwrap_or(name)
+}
+
+fn may_use(snapshot: &Snapshot, caller: &Caller, name: &str) -> bool {
+    let model = target(caller, name);
+    caller.identity.may_use(model, snapshot.access_groups(model)).is_ok()
 }
 
 fn entry(snapshot: &Snapshot, name: &str) -> Value {
@@ -171,7 +192,7 @@ fn deployment(deployment: &Deployment, caller: &Caller) -> Value {
     let mut params = Map::new();
     params.insert("model".into(), json!(format!("{}/{}", deployment.provider, deployment.model)));
     params.insert("custom_llm_provider".into(), json!(deployment.provider.as_ref()));
-    if let (Role::Admin, Some(endpoint)) = (caller.role, deployment.endpoint()) {
+    if let (true, Some(endpoint)) = (caller.is_admin(), deployment.endpoint()) {
         params.insert("api_base".into(), json!(endpoint.base()));
     }
     for (key, value) in [("rpm", deployment.limits.rpm), ("tpm", deployment.limits.tpm)] {

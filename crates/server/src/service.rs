@@ -12,10 +12,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_accounts::manage::Management;
-use tollway_accounts::{Principal, rights};
+use tollway_accounts::rights;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
-    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Role, Snapshot, Surface, render_error,
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error,
 };
 use tollway_wire::Framing;
 
@@ -147,8 +147,8 @@ impl Inner {
         let caller = match route.access {
             Access::Public => None,
             Access::Right(right) => {
-                let caller = self.identify(&snapshot, &request, peer, started)?;
-                rights::permits(&principal(&caller), right, route.path, path)?;
+                let caller = self.identify(&snapshot, &request, peer, started).await?;
+                rights::permits(&caller.identity.principal, right, route.path, path)?;
                 Some(caller)
             }
         };
@@ -159,7 +159,7 @@ impl Inner {
     }
 
     /// Who calls. Addresses that guess keys are refused before another one is looked at.
-    fn identify(
+    async fn identify(
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
@@ -170,7 +170,8 @@ impl Inner {
         if !trusted {
             self.guesses.admit(peer.address, now)?;
         }
-        let identified = snapshot.keyring.identify(request.headers(), request.uri());
+        let presented = snapshot.keyring.presented(request.headers(), request.uri())?;
+        let identified = self.gateway.identify(snapshot, &presented).await;
         match &identified {
             Ok(_) if !trusted => {
                 self.guesses.right(peer.address, now);
@@ -216,13 +217,14 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, headers.contains_key("anthropic-version"))),
+            Action::Models => Ok(models::list(&snapshot, &caller, headers.contains_key("anthropic-version"))),
             Action::Model => models::one(
                 &snapshot,
+                &caller,
                 &captured.unwrap_or_default(),
                 headers.contains_key("anthropic-version"),
             ),
-            Action::GeminiModels => Ok(models::gemini_list(&snapshot)),
+            Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
@@ -252,7 +254,7 @@ impl Inner {
             return Err(Error::internal("a route without a right"));
         };
         let path = request.uri().path();
-        let grant = management.authorize(&principal(caller), right, route.path, path).await?;
+        let grant = management.authorize(&caller.identity.principal, right, route.path, path).await?;
         let params = manage::params(request.uri().query());
         let (parts, incoming) = request.into_parts();
         refuse_encoding(&parts.headers)?;
@@ -275,13 +277,6 @@ impl Inner {
         let rules = AcceptRules { max_depth: snapshot.settings.max_depth, limits: snapshot.settings.calls };
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
         Ok(self.gateway.serve(snapshot, caller, call).await)
-    }
-}
-
-/// Who calls, as rights see it.
-fn principal(caller: &Caller) -> Principal {
-    match caller.role {
-        Role::Admin => Principal::master(caller.key.to_string().into()),
     }
 }
 

@@ -39,10 +39,15 @@ pub(crate) async fn leave<R: Record>(
     transaction: &Transaction,
     changed: impl IntoIterator<Item = (String, Vec<String>)>,
 ) -> StoreResult<()> {
-    if !R::ANNOUNCED {
-        return Ok(());
-    }
-    let changed: Vec<_> = changed.into_iter().collect();
+    if R::ANNOUNCED { leave_of(transaction, R::TABLE, changed.into_iter().collect()).await } else { Ok(()) }
+}
+
+/// As [`leave`], for a table that is only known by name.
+pub(crate) async fn leave_of(
+    transaction: &Transaction,
+    table: &'static str,
+    changed: Vec<(String, Vec<String>)>,
+) -> StoreResult<()> {
     let Ok(count) = i64::try_from(changed.len()) else { return Ok(()) };
     if count == 0 {
         return Ok(());
@@ -60,7 +65,7 @@ pub(crate) async fn leave<R: Record>(
         let mut parameters: Vec<Value> = Vec::with_capacity(chunk.len() * 4);
         for (id, tokens) in chunk {
             sequence += 1;
-            parameters.extend(values![sequence, R::TABLE, id, tokens.join(" ")]);
+            parameters.extend(values![sequence, table, id, tokens.join(" ")]);
         }
         let statement = format!(
             "INSERT INTO changes (sequence, table_name, record_id, tokens) VALUES {}",

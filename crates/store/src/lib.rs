@@ -8,12 +8,16 @@ mod audit;
 mod changes;
 pub mod migrations;
 pub mod records;
+mod reseal;
+mod salt_file;
 mod seal;
 mod shelf;
 pub mod sql;
 mod store;
 mod traits;
 
+pub use reseal::{Progress, Resealed};
+pub use salt_file::SaltFile;
 pub use seal::{SaltKey, SealError, Sealer};
 pub use store::{Store, Writer};
 pub use traits::{

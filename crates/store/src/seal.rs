@@ -5,16 +5,20 @@
 //! record opens for no other record either. Several salt keys may open, one seals, so that a key can be changed without
 //! a moment in which something cannot be read.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use crate::migrations::hex;
 use tollway_model::Secret;
+
+use crate::migrations::hex;
+use crate::salt_file::SaltFile;
 
 /// How a sealed text begins.
 const PREFIX: &str = "tw1:";
@@ -26,7 +30,7 @@ const KEY: usize = 32;
 pub enum SealError {
     /// No known salt key has this id.
     #[error(
-        "this was sealed with the salt key {0}, which is not known here: set it in LITELLM_SALT_KEY, or list it in \
+        "this was sealed with the salt key {0}, which is not known here: set it in TOLLWAY_SALT_KEY, or list it in \
          TOLLWAY_OLD_SALT_KEYS"
     )]
     UnknownKey(String),
@@ -88,19 +92,51 @@ const NO_RANDOM: SealError = SealError::Impossible("the system gives no random n
 /// Seals and opens. Copies share the keys.
 #[derive(Debug, Clone)]
 pub struct Sealer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     /// The first seals, all open.
-    keys: Arc<[SaltKey]>,
+    keys: ArcSwap<Vec<SaltKey>>,
+    /// Where the keys are kept, when it is a file.
+    file: Option<SaltFile>,
 }
 
 impl Sealer {
     /// Seals with `active`, and opens what `active` or one of `old` sealed.
     pub fn new(active: SaltKey, old: Vec<SaltKey>) -> Sealer {
-        Sealer { keys: std::iter::once(active).chain(old).collect() }
+        let keys = std::iter::once(active).chain(old).collect::<Vec<_>>();
+        Sealer { shared: Arc::new(Shared { keys: ArcSwap::from_pointee(keys), file: None }) }
+    }
+
+    /// Seals with the first key of a file and opens with all; makes the file with a new key when it is missing. It is
+    /// read again when something was sealed with a key that is not known yet, so that another process may change it.
+    pub fn of_file(path: &Path) -> std::io::Result<Sealer> {
+        let file = SaltFile::new(path);
+        let keys = ArcSwap::from_pointee(file.read_or_make()?);
+        Ok(Sealer { shared: Arc::new(Shared { keys, file: Some(file) }) })
     }
 
     /// The id of the key that seals.
-    pub fn active(&self) -> &str {
-        self.keys.first().map_or("", SaltKey::id)
+    pub fn active(&self) -> String {
+        self.shared.keys.load().first().map_or("", SaltKey::id).to_owned()
+    }
+
+    /// The ids of all keys that open, the active one first.
+    pub fn known(&self) -> Vec<String> {
+        self.shared.keys.load().iter().map(|key| key.id().to_owned()).collect()
+    }
+
+    /// The key with this id.
+    fn key(&self, id: &str) -> Result<SaltKey, SealError> {
+        let find = || self.shared.keys.load().iter().find(|key| key.id() == id).cloned();
+        let read_again = || {
+            let keys = self.shared.file.as_ref()?.read().ok()?;
+            self.shared.keys.store(Arc::new(keys));
+            find()
+        };
+        find().or_else(read_again).ok_or_else(|| SealError::UnknownKey(id.to_owned()))
     }
 
     /// Is it a sealed text, by its form?
@@ -115,7 +151,8 @@ impl Sealer {
         {
             return Err(SealError::Impossible("a purpose is a word of a-z, 0-9, _ and -"));
         }
-        let key = self.keys.first().ok_or(SealError::Impossible("there is no salt key"))?;
+        let keys = self.shared.keys.load();
+        let key = keys.first().ok_or(SealError::Impossible("there is no salt key"))?;
         let mut buffer = plain.expose().as_bytes().to_vec();
         let nonce = cipher(key, purpose)?
             .seal_in_place_append_tag(bound(purpose, key.id(), record), &mut buffer)
@@ -131,16 +168,12 @@ impl Sealer {
         if sealed.purpose != purpose {
             return Err(SealError::OtherPurpose(sealed.purpose.to_owned(), purpose.to_owned()));
         }
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.id() == sealed.key)
-            .ok_or_else(|| SealError::UnknownKey(sealed.key.to_owned()))?;
+        let key = self.key(sealed.key)?;
         let damaged = || SealError::Damaged(sealed.key.to_owned());
         let mut bytes = Zeroizing::new(STANDARD_NO_PAD.decode(sealed.data).map_err(|_| damaged())?);
         let (nonce, data) = bytes.split_at_mut_checked(NONCE).ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let plain = cipher(key, purpose)?
+        let plain = cipher(&key, purpose)?
             .open_in_place(nonce, bound(purpose, key.id(), record), data)
             .map_err(|_| damaged())?;
         std::str::from_utf8(plain).map(Secret::new).map_err(|_| damaged())
@@ -218,7 +251,7 @@ mod tests {
         let sealed = sealer.seal("model", "m1", &secret).unwrap();
         assert!(Sealer::is_sealed(&sealed) && !sealed.contains("live"));
         assert!(sealer.open("model", "m1", &sealed).unwrap() == secret);
-        let damaged = SealError::Damaged(sealer.active().to_owned());
+        let damaged = SealError::Damaged(sealer.active());
         assert_eq!(sealer.open("model", "m2", &sealed).unwrap_err(), damaged);
         let other = SealError::OtherPurpose("model".to_owned(), "webhook".to_owned());
         assert_eq!(sealer.open("webhook", "m1", &sealed).unwrap_err(), other);

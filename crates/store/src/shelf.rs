@@ -68,6 +68,17 @@ impl<R: Record> Records<R> for Table<R> {
 
     async fn list(&self, query: &Query) -> StoreResult<Page<R>> {
         let filter = Filter::of::<R>(query)?;
+        if query.contains.is_empty() || query.limit == 0 {
+            self.page(query, filter).await
+        } else {
+            self.search(query, filter).await
+        }
+    }
+}
+
+impl<R: Record> Table<R> {
+    /// Counts, and reads the page.
+    async fn page(&self, query: &Query, filter: Filter) -> StoreResult<Page<R>> {
         let (table, condition) = (R::TABLE, &filter.condition);
         let count = Statement::assembled(format!("SELECT count(*) FROM {table}{condition}"));
         let total =
@@ -76,18 +87,42 @@ impl<R: Record> Records<R> for Table<R> {
         if query.limit == 0 || query.offset >= page.total {
             return Ok(page);
         }
-        let order = order::<R>(query)?;
-        let (limit, offset) = (filter.values.len() + 1, filter.values.len() + 2);
+        let (order, slice) = (order::<R>(query)?, filter.slice());
         // The inner one is answered from an index alone; bodies are read for the page only.
         let statement = format!(
             "SELECT {COLUMNS} FROM {table} WHERE id IN \
-             (SELECT id FROM {table}{condition} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}) ORDER BY {order}"
+             (SELECT id FROM {table}{condition} ORDER BY {order} {slice}) ORDER BY {order}"
         );
-        let mut parameters = filter.values;
-        parameters.extend(values![query.limit, query.offset]);
-        let rows = self.sql.query(Statement::assembled(statement), parameters).await?;
+        let rows = self.sql.query(Statement::assembled(statement), filter.sliced(query)).await?;
         page.records = rows.iter().map(read).collect::<StoreResult<_>>()?;
         Ok(page)
+    }
+
+    /// Looks at every record once, for the page and the total together: no index helps to find a part of a text.
+    async fn search(&self, query: &Query, filter: Filter) -> StoreResult<Page<R>> {
+        let (table, condition) = (R::TABLE, &filter.condition);
+        let (order, slice) = (order::<R>(query)?, filter.slice());
+        let sort = match query.sort.unwrap_or(SORT) {
+            "id" => "id".to_owned(),
+            column => format!("id, {}", known::<R>(column)?),
+        };
+        let statement = format!(
+            "WITH found AS MATERIALIZED (SELECT {sort} FROM {table}{condition}) \
+             SELECT {COLUMNS}, (SELECT count(*) FROM found) FROM {table} WHERE id IN \
+             (SELECT id FROM found ORDER BY {order} {slice}) ORDER BY {order}"
+        );
+        let rows = self.sql.query(Statement::assembled(statement), filter.sliced(query)).await?;
+        let Some(first) = rows.first() else {
+            // Nothing at all, or a page behind the last.
+            let count = Query { limit: 0, ..query.clone() };
+            return if query.offset == 0 {
+                Ok(Page { records: Vec::new(), total: 0 })
+            } else {
+                self.page(&count, filter).await
+            };
+        };
+        let total = u64::try_from(first.int(5)?).unwrap_or(0);
+        Ok(Page { records: rows.iter().map(read).collect::<StoreResult<_>>()?, total })
     }
 }
 
@@ -176,6 +211,9 @@ pub(crate) async fn get<R: Record>(transaction: &Transaction, id: &str) -> Store
 /// What [`read`] reads.
 const COLUMNS: &str = "id, version, created_at, updated_at, body";
 
+/// How lists are sorted unless asked otherwise.
+const SORT: &str = "created_at";
+
 /// The column whose values records are remembered by.
 const TOKEN: &str = "token";
 
@@ -214,7 +252,7 @@ fn known<R: Record>(column: &'static str) -> StoreResult<&'static str> {
 }
 
 fn order<R: Record>(query: &Query) -> StoreResult<String> {
-    let column = known::<R>(query.sort.unwrap_or("created_at"))?;
+    let column = known::<R>(query.sort.unwrap_or(SORT))?;
     // Records without a value come last, descending first: as PostgreSQL keeps its indexes.
     let (direction, nulls) = if query.descending { ("DESC", "FIRST") } else { ("ASC", "LAST") };
     if column == "id" {
@@ -262,5 +300,17 @@ impl Filter {
         let condition =
             if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) };
         Ok(Filter { condition, values })
+    }
+
+    /// `LIMIT` and `OFFSET`, as the two parameters after the condition's.
+    fn slice(&self) -> String {
+        format!("LIMIT ${} OFFSET ${}", self.values.len() + 1, self.values.len() + 2)
+    }
+
+    /// The parameters for a condition and a [`Filter::slice`].
+    fn sliced(&self, query: &Query) -> Vec<Value> {
+        let mut values = self.values.clone();
+        values.extend(values![query.limit, query.offset]);
+        values
     }
 }

@@ -13,7 +13,7 @@ use crate::migrations::{self, Migration};
 use crate::records::{Millis, Record};
 use crate::shelf::{self, Table};
 use crate::sql::{Location, Sql, Transaction};
-use crate::{Audit, AuditEntry, Changes, Shelf, StoreError, StoreResult, Upkeep};
+use crate::{Audit, AuditEntry, Changes, Progress, Resealed, Sealer, Shelf, StoreError, StoreResult, Upkeep};
 
 /// A database and what is kept in it. Copies share its connections.
 #[derive(Clone)]
@@ -86,6 +86,18 @@ impl Store {
     /// The database itself.
     pub fn sql(&self) -> &Sql {
         &self.sql
+    }
+
+    /// Seals every secret of every record with the sealer's active key, while the store is in use. What cannot be
+    /// opened is left as it is and named in the result. May be repeated, and goes on where it was interrupted.
+    pub async fn reseal(
+        &self,
+        sealer: &Sealer,
+        mut progress: impl FnMut(Progress) + Send,
+    ) -> StoreResult<Resealed> {
+        let result = crate::reseal::all(&self.sql, sealer, &mut progress).await;
+        self.news.wake();
+        result
     }
 
     /// Changes several records at once, together with their audit entries, or none of them.

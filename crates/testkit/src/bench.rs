@@ -51,6 +51,7 @@ impl Bench {
             (Endpoint::Responses, _) => json!({"model": model, "stream": stream, "input": "hi"}),
             (Endpoint::Completions, _) => json!({"model": model, "stream": stream, "prompt": "hi"}),
             (_, Speaks::Gemini) => json!({"contents": [{"parts": [{"text": "hi"}]}]}),
+            (_, Speaks::Bedrock) => json!({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}),
             (_, Speaks::Anthropic) => {
                 json!({"model": model, "stream": stream, "max_tokens": 1_000_000, "messages": [{"role": "user", "content": "hi"}]})
             }

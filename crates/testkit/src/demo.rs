@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::anthropic;
+use crate::bedrock;
 use crate::fault::Fault;
 use crate::gemini;
 use crate::json::{flag, hash, text};
@@ -73,6 +74,7 @@ pub fn answer(call: &Call) -> Reply {
         Speaks::OpenAi => "x-request-id",
         Speaks::Anthropic => "request-id",
         Speaks::Gemini => return reply,
+        Speaks::Bedrock => "x-amzn-requestid",
     };
     reply.headers.push((header.to_owned(), request_id));
     reply
@@ -91,7 +93,7 @@ fn parse(endpoint: &Endpoint, body: &[u8]) -> Result<Value, Fault> {
 /// The model a call names, in the path or in the body.
 pub(crate) fn model<'a>(endpoint: &'a Endpoint, body: &'a Value) -> &'a str {
     match endpoint {
-        Endpoint::Gemini { model, .. } => model,
+        Endpoint::Gemini { model, .. } | Endpoint::Converse { model, .. } => model,
         Endpoint::Models(_, model) => model.as_deref().unwrap_or_default(),
         _ => text(body, "model").unwrap_or_default(),
     }
@@ -108,10 +110,11 @@ fn reply(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, request_id: &s
         },
     };
     let streams = flag(body, "stream")
-        || matches!(endpoint, Endpoint::Gemini { method, .. } if method.starts_with("stream"));
+        || matches!(endpoint, Endpoint::Gemini { method, .. } if method.starts_with("stream"))
+        || matches!(endpoint, Endpoint::Converse { stream: true, .. });
     if let Some(refuse) = &script.refuse {
         if speaks == Speaks::Gemini && *refuse == Refuse::ContentPolicy {
-            return deliver(gemini::blocked(model, request_id, streams), String::new(), &script);
+            return deliver(gemini::blocked(model, request_id, streams), bytes::Bytes::new(), &script);
         }
         let mut reply = refused(refuse, speaks, model, request_id);
         reply.wait = script.slow;
@@ -119,7 +122,7 @@ fn reply(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, request_id: &s
     }
     match said(call, endpoint, body, id, &script) {
         Ok(Said::Stream(frames)) if speaks == Speaks::Gemini && !call.query.contains("alt=sse") => {
-            deliver(Said::Json(array(&frames)), String::new(), &script)
+            deliver(Said::Json(array(&frames)), bytes::Bytes::new(), &script)
         }
         Ok(said) => deliver(said, failure(endpoint, request_id), &script),
         Err(fault) => Reply { wait: script.slow, ..Reply::fault(&fault, speaks, request_id) },
@@ -163,7 +166,10 @@ fn said(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, script: &Script
             Speaks::OpenAi => openai::models(one.as_deref()),
             Speaks::Anthropic => anthropic::models(one.as_deref()),
             Speaks::Gemini => gemini::models(one.as_deref()),
+            // Nobody asks it for models: they are listed by another service.
+            Speaks::Bedrock => Value::Null,
         })),
+        Endpoint::Converse { stream, .. } => bedrock::converse(body, &format!("{id:016x}"), *stream, script),
         Endpoint::Gemini { method, .. } => match method.as_str() {
             "countTokens" => gemini::count_tokens(body).map(Said::Json),
             "embedContent" => gemini::embed(body).map(Said::Json),
@@ -177,15 +183,16 @@ fn said(call: &Call, endpoint: &Endpoint, body: &Value, id: u64, script: &Script
 }
 
 /// The frame in which an endpoint reports a failure after its stream began.
-fn failure(endpoint: &Endpoint, request_id: &str) -> String {
+fn failure(endpoint: &Endpoint, request_id: &str) -> bytes::Bytes {
     let speaks = endpoint.speaks();
     let (status, message) = match speaks {
         Speaks::OpenAi => (500, "The server had an error while processing your request."),
         Speaks::Anthropic => (529, "Overloaded"),
         Speaks::Gemini => (503, "The model is overloaded. Please try again later."),
+        Speaks::Bedrock => return bedrock::exception("modelStreamErrorException", "The model failed."),
     };
     let body = Fault::new(status, message).code("server_error").body(speaks, request_id);
-    match endpoint {
+    let text = match endpoint {
         Endpoint::Responses => {
             let body = json!({
                 "type": "error", "code": "server_error", "message": message, "param": null, "sequence_number": 0,
@@ -194,7 +201,8 @@ fn failure(endpoint: &Endpoint, request_id: &str) -> String {
         }
         _ if speaks == Speaks::Anthropic => format!("event: error\ndata: {body}\n\n"),
         _ => format!("data: {body}\n\n"),
-    }
+    };
+    text.into()
 }
 
 /// What Gemini streams when the caller did not ask for SSE: one JSON array.

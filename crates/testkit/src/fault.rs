@@ -62,6 +62,7 @@ impl Fault {
                 "error": {"type": anthropic_type(self.status), "message": self.message},
                 "request_id": request_id,
             }),
+            Speaks::Bedrock => json!({"message": self.message}),
             Speaks::Gemini => {
                 let mut error = json!({"code": self.status, "message": self.message, "status": gemini_status(self.status)});
                 let wait = self.headers.iter().find(|(name, _)| name == "retry-after");

@@ -1,4 +1,4 @@
-//! Fake providers: servers that speak OpenAI, Anthropic and Gemini without a model behind them.
+//! Fake providers: servers that speak OpenAI, Anthropic, Gemini and Bedrock without a model behind them.
 //!
 //! One pure function, [`demo::answer`], turns a request into a [`Reply`]: a status, headers and timed chunks. It is
 //! as strict about requests as the vendors are, so that a wrong translation is noticed, and deterministic, so that
@@ -10,6 +10,7 @@
 //! built-in `demo/…` provider uses the same function without a socket.
 
 mod anthropic;
+mod bedrock;
 pub mod bench;
 mod body;
 pub mod demo;

@@ -63,6 +63,13 @@ impl Reply {
     /// A refusal in the words of `speaks`.
     pub fn fault(fault: &Fault, speaks: Speaks, request_id: &str) -> Reply {
         let mut reply = Reply::json(fault.status, &fault.body(speaks, request_id));
+        if speaks == Speaks::Bedrock {
+            let kind = fault.code.as_deref().filter(|code| code.ends_with("Exception"));
+            let kind = kind.unwrap_or_else(|| crate::bedrock::error_type(fault.status));
+            reply
+                .headers
+                .push(("x-amzn-errortype".to_owned(), format!("{kind}:http://internal.amazon.com/coral/")));
+        }
         reply.headers.extend(fault.headers.iter().cloned());
         reply
     }
@@ -85,13 +92,17 @@ pub(crate) enum Said {
     Json(Value),
     /// SSE frames, each ending in an empty line.
     Stream(Vec<String>),
+    /// Messages of a binary event stream.
+    Frames(Vec<Bytes>),
 }
 
 /// Sends `said` the way `script` wants; `failure` is the frame that reports a failure in the stream.
-pub(crate) fn deliver(said: Said, failure: String, script: &Script) -> Reply {
-    let streams = matches!(said, Said::Stream(_));
+pub(crate) fn deliver(said: Said, failure: Bytes, script: &Script) -> Reply {
+    let streams = matches!(said, Said::Stream(_) | Said::Frames(_));
+    let has_lines = matches!(said, Said::Stream(_));
     let (mut pieces, content_type) = match said {
         Said::Json(body) => (whole(&body.to_string(), script), "application/json"),
+        Said::Frames(frames) => (frames, "application/vnd.amazon.eventstream"),
         Said::Stream(frames) => {
             (frames.into_iter().map(Bytes::from).collect(), "text/event-stream; charset=utf-8")
         }
@@ -110,11 +121,11 @@ pub(crate) fn deliver(said: Said, failure: String, script: &Script) -> Reply {
         };
         match how {
             Break::Malformed => pieces.push(Bytes::from_static(b"data: {\"broken\": tru\n\n")),
-            Break::Error if streams => pieces.push(failure.into()),
+            Break::Error if streams => pieces.push(failure),
             Break::Error | Break::Cut | Break::Stall | Break::Reset => {}
         }
     }
-    if script.comments && streams {
+    if script.comments && has_lines {
         let comment = Bytes::from_static(b": still working\n\n");
         pieces = pieces.into_iter().flat_map(|piece| [comment.clone(), piece]).collect();
     }

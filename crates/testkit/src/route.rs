@@ -11,6 +11,8 @@ pub enum Speaks {
     Anthropic,
     /// Gemini `generateContent`.
     Gemini,
+    /// Bedrock `converse`.
+    Bedrock,
 }
 
 /// An operation the fakes serve.
@@ -37,6 +39,13 @@ pub enum Endpoint {
         /// `generateContent`, `streamGenerateContent`, `countTokens`, `embedContent` or `batchEmbedContents`.
         method: String,
     },
+    /// `POST …/model/{model}/converse` or `…/converse-stream`
+    Converse {
+        /// The model, percent-decoded.
+        model: String,
+        /// Answer as a stream.
+        stream: bool,
+    },
 }
 
 impl Endpoint {
@@ -50,6 +59,11 @@ impl Endpoint {
             && METHODS.contains(&method)
         {
             return Some(Endpoint::Gemini { model: decode(model), method: method.to_owned() });
+        }
+        if let Some((_, call)) = path.split_once("/model/")
+            && let Some((model, method @ ("converse" | "converse-stream"))) = call.rsplit_once('/')
+        {
+            return Some(Endpoint::Converse { model: decode(model), stream: method == "converse-stream" });
         }
         let end = |suffix: &str| path.ends_with(suffix);
         let lister = match () {
@@ -77,6 +91,7 @@ impl Endpoint {
             }
             Endpoint::Messages | Endpoint::CountTokens => Speaks::Anthropic,
             Endpoint::Gemini { .. } => Speaks::Gemini,
+            Endpoint::Converse { .. } => Speaks::Bedrock,
             Endpoint::Models(speaks, _) => *speaks,
         }
     }
@@ -122,6 +137,13 @@ mod tests {
         check("/v1/models", true, Some(Endpoint::Models(Speaks::Anthropic, None)));
         check("/v1beta/models", false, Some(Endpoint::Models(Speaks::Gemini, None)));
         check("/v1/models/a%2Fb", false, Some(Endpoint::Models(Speaks::OpenAi, Some("a/b".into()))));
+    }
+
+    #[test]
+    fn bedrock_names_the_model_in_the_path() {
+        let expected = |stream| Endpoint::Converse { model: "us.a:0".into(), stream };
+        check("/model/us.a%3A0/converse", false, Some(expected(false)));
+        check("/x/model/us.a%3A0/converse-stream", false, Some(expected(true)));
     }
 
     #[test]

@@ -103,6 +103,8 @@ impl Script {
     /// The first directive that is none of these: a typo must not become a passing test.
     pub fn from_model(model: &str) -> Result<Script, UnknownDirective> {
         let name = model.rsplit('/').next().unwrap_or(model);
+        // `anthropic.claude-fake-ok`: what a model takes depends on its family's name there.
+        let name = name.rsplit_once("claude-").map_or(name, |(_, name)| name);
         let mut script = Script { thought_signatures: name.starts_with("gemini-3"), ..Script::default() };
         let Some(directives) = name.strip_prefix("fake-") else { return Ok(script) };
         for directive in directives.split('+') {
@@ -185,7 +187,7 @@ impl Refuse {
                     Fault::invalid("Your request was rejected as a result of our safety system.")
                         .code("content_policy_violation")
                 }
-                Speaks::Anthropic | Speaks::Gemini => {
+                Speaks::Anthropic | Speaks::Gemini | Speaks::Bedrock => {
                     Fault::invalid("Output blocked by content filtering policy")
                 }
             },
@@ -200,6 +202,7 @@ pub(crate) fn invalid_key(speaks: Speaks) -> Fault {
         Speaks::OpenAi => Fault::new(401, "Incorrect API key provided.").code("invalid_api_key"),
         Speaks::Anthropic => Fault::new(401, "invalid x-api-key"),
         Speaks::Gemini => Fault::new(400, "API key not valid. Please pass a valid API key."),
+        Speaks::Bedrock => Fault::new(403, "The security token included in the request is invalid."),
     }
 }
 
@@ -209,6 +212,7 @@ pub(crate) fn unknown_model(speaks: Speaks, model: &str) -> Fault {
         Speaks::OpenAi => format!("The model `{model}` does not exist or you do not have access to it."),
         Speaks::Anthropic => format!("model: {model}"),
         Speaks::Gemini => format!("models/{model} is not found for API version v1beta."),
+        Speaks::Bedrock => "The provided model identifier is invalid.".to_owned(),
     };
     Fault::new(404, message).code("model_not_found")
 }
@@ -228,7 +232,7 @@ fn rate_limit(speaks: Speaks, seconds: u64) -> Fault {
             .header("anthropic-ratelimit-requests-limit", "60")
             .header("anthropic-ratelimit-requests-remaining", "0")
             .header("anthropic-ratelimit-requests-reset", "2026-11-20T00:00:07Z"),
-        Speaks::Gemini => fault,
+        Speaks::Gemini | Speaks::Bedrock => fault,
     }
 }
 
@@ -241,6 +245,7 @@ fn context_window(speaks: Speaks) -> Fault {
         .at("messages")
         .code("context_length_exceeded"),
         Speaks::Anthropic => Fault::invalid("prompt is too long: 200001 tokens > 200000 maximum"),
+        Speaks::Bedrock => Fault::invalid("Input is too long for requested model."),
         Speaks::Gemini => {
             Fault::invalid("The input token count (9001) exceeds the maximum number of tokens allowed (8192).")
         }

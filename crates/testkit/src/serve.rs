@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+use crate::bedrock::{auth, cloud};
 use crate::bench::Bench;
 use crate::body::{Broken, ReplyBody};
 use crate::demo::{self, Call};
@@ -211,7 +212,11 @@ async fn handle(
         return send(Arc::new(reply), state.log.ignore(), reset).await;
     }
     let ticket = state.log.add(received(&head.method, path, query, &head.headers, &body));
-    let reply = answer(&state, path, query, &head.headers, &body, ticket.id);
+    let signed = auth::Signed { method: &head.method, path, query, headers: &head.headers, body: &body };
+    let reply = match cloud::answer(&signed) {
+        Some(reply) => Arc::new(reply),
+        None => answer(&state, &signed, ticket.id),
+    };
     send(reply, ticket, reset).await
 }
 
@@ -254,18 +259,12 @@ fn control(method: &Method, path: &str, query: &str, state: &State) -> Reply {
     }
 }
 
-fn answer(
-    state: &State,
-    path: &str,
-    query: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-    nonce: u64,
-) -> Arc<Reply> {
+fn answer(state: &State, request: &auth::Signed<'_>, nonce: u64) -> Arc<Reply> {
+    let auth::Signed { path, query, headers, body, .. } = *request;
     let endpoint = Endpoint::find(path, headers.contains_key("anthropic-version"));
     let speaks = endpoint.as_ref().map_or(Speaks::OpenAi, Endpoint::speaks);
     if state.options.require_key
-        && let Err(fault) = check_headers(speaks, query, headers)
+        && let Err(fault) = check_headers(speaks, request)
     {
         return Arc::new(Reply::fault(&fault, speaks, "req_unauthenticated"));
     }
@@ -298,7 +297,8 @@ fn next_plan(state: &State) -> Option<Plan> {
 }
 
 /// The vendor's key header, and Anthropic's version.
-fn check_headers(speaks: Speaks, query: &str, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_headers(speaks: Speaks, request: &auth::Signed<'_>) -> Result<(), Fault> {
+    let auth::Signed { query, headers, .. } = *request;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let in_query = || query.split('&').find_map(|pair| pair.strip_prefix("key="));
@@ -306,6 +306,7 @@ fn check_headers(speaks: Speaks, query: &str, headers: &HeaderMap) -> Result<(),
         Speaks::OpenAi => bearer,
         Speaks::Anthropic => header("x-api-key").or(bearer),
         Speaks::Gemini => header("x-goog-api-key").or_else(in_query),
+        Speaks::Bedrock => return auth::check(request, "bedrock"),
     };
     if key.is_none_or(|key| key.is_empty() || key == "wrong-key") {
         return Err(invalid_key(speaks));
@@ -320,7 +321,7 @@ fn check_headers(speaks: Speaks, query: &str, headers: &HeaderMap) -> Result<(),
 fn is_flaky_now(state: &State, endpoint: &Endpoint, body: &[u8], script: Option<&Script>) -> bool {
     if script.is_none()
         && memchr::memmem::find(body, b"flaky-").is_none()
-        && !matches!(endpoint, Endpoint::Gemini { .. })
+        && !matches!(endpoint, Endpoint::Gemini { .. } | Endpoint::Converse { .. })
     {
         return false;
     }

@@ -43,16 +43,23 @@ pub fn tag(signature: &Signature, surface: Dialect) -> String {
     if signature.origin == surface {
         return signature.value.clone();
     }
-    format!("{TAG}{}.{}", signature.origin.name(), signature.value)
+    tag_always(signature.origin, &signature.value)
+}
+
+/// The text that stands for state that a provider of `origin` minted, on any surface.
+pub(crate) fn tag_always(origin: Dialect, value: &str) -> String {
+    format!("{TAG}{}.{value}", origin.name())
+}
+
+/// Reads text made by [`tag_always`]; `None` for any other.
+pub(crate) fn tagged(value: &str) -> Option<Signature> {
+    let (origin, value) = value.strip_prefix(TAG)?.split_once('.')?;
+    Some(Signature { origin: Dialect::from_name(origin)?, value: value.to_owned() })
 }
 
 /// Reads a signature field of `surface`: text made by [`tag`], or the surface's own.
 pub fn untag(value: &str, surface: Dialect) -> Signature {
-    let foreign = value.strip_prefix(TAG).and_then(|rest| {
-        let (origin, value) = rest.split_once('.')?;
-        Some(Signature { origin: Dialect::from_name(origin)?, value: value.to_owned() })
-    });
-    foreign.unwrap_or_else(|| Signature { origin: surface, value: value.to_owned() })
+    tagged(value).unwrap_or_else(|| Signature { origin: surface, value: value.to_owned() })
 }
 
 /// Could a client's `body` hold state that another provider minted, or thinking that none signed?
@@ -63,10 +70,12 @@ pub fn untag(value: &str, surface: Dialect) -> Signature {
 pub fn may_hold_foreign(surface: Dialect, body: &[u8]) -> bool {
     // Base64 of `tollway.` and of `redacted:`, which is how the Gemini codec writes foreign signatures.
     const GEMINI: [&str; 2] = ["dG9sbHdheS", "cmVkYWN0ZWQ6"];
+    const RESPONSES: [&str; 2] = ["\"tollway.", MARK];
     const ANTHROPIC: [&str; 4] = ["\"tollway.", MARK, "\"signature\":\"\"", "\"signature\": \"\""];
     let marks: &[&str] = match surface {
         Dialect::Anthropic => &ANTHROPIC,
         Dialect::Gemini => &GEMINI,
+        Dialect::OpenaiResponses => &RESPONSES,
         _ => &[],
     };
     marks.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some())

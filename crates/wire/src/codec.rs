@@ -183,6 +183,8 @@ pub fn codec(dialect: Dialect) -> &'static dyn Codec {
         Dialect::OpenaiText => &crate::openai_text::OpenaiText,
         Dialect::Anthropic => &crate::anthropic::Anthropic,
         Dialect::Gemini => &crate::gemini::Gemini,
+        Dialect::BedrockConverse => &crate::bedrock::BedrockConverse,
+        Dialect::OpenaiResponses => &crate::openai_responses::OpenaiResponses,
         // `Dialect` is non-exhaustive: a dialect gets its codec in the change that adds it.
         _ => &crate::openai_chat::OpenaiChat,
     }

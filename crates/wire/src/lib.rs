@@ -15,12 +15,16 @@
 //! answer on while it reads usage from the bytes.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod carry;
 mod codec;
 pub mod embedding;
+pub mod eventstream;
+mod free_text;
 pub mod gemini;
 pub mod json;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod openai_text;
 pub mod relay;
 pub mod sse;

@@ -15,6 +15,7 @@ use tollway_model::{Dialect, Error, Event, FinishReason, Kind, Usage};
 
 use crate::codec::{Restore, StreamDecoder, codec};
 use crate::json::write_str;
+use crate::openai_responses::conversation::{find, may_hold_response};
 use crate::sse::MAX_EVENT_BYTES;
 
 /// How the stream is shown.
@@ -81,12 +82,17 @@ impl Relay {
             hide_usage: options.hide_usage,
             pending: BytesMut::new(),
             searched: 0,
-            decoder: codec(dialect).decoder(Restore::default()),
+            decoder: decoder(dialect),
             events: Vec::new(),
             last_usage: None,
             failed: false,
             seen: Seen::default(),
         }
+    }
+
+    /// The stream's dialect.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What the stream has told so far.
@@ -209,6 +215,16 @@ impl Relay {
             changes.push((range, Vec::new()));
             return;
         }
+        if self.dialect == Dialect::OpenaiResponses {
+            // Tools and metadata may have models of their own: here the place is looked up exactly.
+            if let (Some(model), true) = (&self.model, decoded)
+                && let Some(found) = find(event).and_then(|found| found.model)
+                && event.get(found.clone()) != Some(model)
+            {
+                changes.push((range.start + found.start..range.start + found.end, model.clone()));
+            }
+            return;
+        }
         if let Some(model) = &self.model
             && (self.dialect != Dialect::Anthropic || contains(event, &FINDERS.message_start))
             && let Some(found) = model_value(event)
@@ -240,6 +256,14 @@ impl Relay {
     }
 }
 
+/// What learns from the stream how the call ends.
+fn decoder(dialect: Dialect) -> Box<dyn StreamDecoder> {
+    match dialect {
+        Dialect::OpenaiResponses => crate::openai_responses::skim(),
+        _ => codec(dialect).decoder(Restore::default()),
+    }
+}
+
 /// Does an event tell how the call ends?
 enum Interest {
     None,
@@ -266,6 +290,13 @@ fn interest(dialect: Dialect, event: &[u8]) -> Interest {
                 Interest::Decode
             } else if contains(event, &FINDERS.gemini_usage) {
                 Interest::Usage
+            } else {
+                Interest::None
+            }
+        }
+        Dialect::OpenaiResponses => {
+            if may_hold_response(event) || contains(event, &FINDERS.error) {
+                Interest::Decode
             } else {
                 Interest::None
             }
@@ -373,7 +404,7 @@ fn is_whole(event: &[u8]) -> bool {
 }
 
 /// Length of the first whole event, its blank line included; nothing before `from` is its end.
-fn event_length(bytes: &[u8], mut from: usize) -> Option<usize> {
+pub(crate) fn event_length(bytes: &[u8], mut from: usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', bytes.get(from..)?) {
         let next = from + at + 1;
         match bytes.get(next..)? {
@@ -385,7 +416,7 @@ fn event_length(bytes: &[u8], mut from: usize) -> Option<usize> {
     None
 }
 
-fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Bytes {
+pub(crate) fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Bytes {
     let added: usize = changes.iter().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(end + added);
     let mut at = 0;

@@ -3,7 +3,8 @@
 //! expected files anew.
 //!
 //! `case.json` says between which dialects a case runs, with which capabilities and quirks; optional beside the
-//! fields of [`Case`]: `answer_headers`. A case without `upstream.json` expects the request to be refused.
+//! fields of [`Case`]: `answer_headers`. A binary stream stands in `answer.events.json`, a list of messages as
+//! `[event type, payload]`, or `["exception:TYPE", payload]`. A case without `upstream.json` expects the request to be refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use tollway_model::{
     Capabilities, Dialect, Effort, Error, Event, Kind, Laws, Notices, Request, Severity, Support,
 };
 use tollway_wire::openai_chat::Quirks;
-use tollway_wire::{Codec, Framing, Restore, Target, View, codec, sse};
+use tollway_wire::{Codec, Framing, Restore, Target, View, codec, eventstream, sse};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,9 +103,7 @@ fn run(folder: &Path) -> Result<(), String> {
         return expect_error(folder, &case, surface, &target.decode_error(status, &headers, &answer));
     }
     if case.stream {
-        let chunks: Vec<String> = serde_json::from_value(json(folder, "answer.chunks")?)
-            .map_err(|e| format!("answer.chunks: {e}"))?;
-        return stream(folder, surface, target, &restore, &view, &chunks);
+        return stream(folder, surface, target, &restore, &view, &answer_chunks(folder)?);
     }
     if !folder.join("answer.json").exists() {
         return Ok(());
@@ -143,19 +142,45 @@ fn translate(
     Ok((request, encoded))
 }
 
+/// The provider's stream in its pieces.
+fn answer_chunks(folder: &Path) -> Result<Vec<Vec<u8>>, String> {
+    if !folder.join("answer.events.json").exists() {
+        let chunks: Vec<String> = serde_json::from_value(json(folder, "answer.chunks")?)
+            .map_err(|e| format!("answer.chunks: {e}"))?;
+        return Ok(chunks.into_iter().map(String::into_bytes).collect());
+    }
+    let messages: Vec<(String, Value)> = serde_json::from_value(json(folder, "answer.events.json")?)
+        .map_err(|e| format!("answer.events.json: {e}"))?;
+    let message = |(kind, payload): &(String, Value)| {
+        let exception = kind.strip_prefix("exception:");
+        let name = if exception.is_some() { ":exception-type" } else { ":event-type" };
+        let sort = if exception.is_some() { "exception" } else { "event" };
+        let headers = [
+            (name, exception.unwrap_or(kind)),
+            (":content-type", "application/json"),
+            (":message-type", sort),
+        ];
+        let mut bytes = Vec::new();
+        let headers = headers.map(|(name, value)| (name, eventstream::Value::Text(value)));
+        eventstream::write(&headers, payload.to_string().as_bytes(), &mut bytes);
+        bytes
+    };
+    Ok(messages.iter().map(message).collect())
+}
+
 fn stream(
     folder: &Path,
     surface: &dyn Codec,
     target: &dyn Codec,
     restore: &Restore,
     view: &View<'_>,
-    chunks: &[String],
+    chunks: &[Vec<u8>],
 ) -> Result<(), String> {
     let whole = chunks.concat();
-    let recorded: Vec<&[u8]> = chunks.iter().map(String::as_bytes).collect();
-    let bytewise: Vec<&[u8]> = whole.as_bytes().chunks(1).collect();
+    let recorded: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+    let bytewise: Vec<&[u8]> = whole.chunks(1).collect();
     let events = decode(target, restore, &recorded)?;
-    for other in [decode(target, restore, &[whole.as_bytes()])?, decode(target, restore, &bytewise)?] {
+    for other in [decode(target, restore, &[&whole])?, decode(target, restore, &bytewise)?] {
         if format!("{other:?}") != format!("{events:?}") {
             return Err(format!("another chunking gives other events:\n{events:#?}\n{other:#?}"));
         }

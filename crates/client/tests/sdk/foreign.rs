@@ -114,3 +114,36 @@ fn openai_gets_no_fields_that_the_gateway_made() {
         json!({"role": "assistant", "content": "hm", "tool_calls": [call]})
     );
 }
+
+#[test]
+fn a_responses_provider_gets_only_the_state_it_minted() {
+    let body = |encrypted: &str, id: &str| {
+        json!({"model": "a-model", "store": false, "input": [
+            {"role": "user", "content": "go"},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": encrypted},
+            {"type": "function_call", "call_id": id, "name": "f", "arguments": "{\"n\":1.50}"},
+            {"type": "function_call_output", "call_id": id, "output": "done"}]})
+    };
+    let verbatim = prepared("openai", Dialect::OpenaiResponses, &body("gAAAAA=", "call_1"));
+    assert_eq!(verbatim.lane, Lane::Verbatim);
+    assert_eq!(verbatim.request.uri(), "https://api.openai.com/v1/responses");
+    assert_eq!(sent(&verbatim), body("gAAAAA=", "call_1"));
+
+    let gemini = Signature { origin: Dialect::Gemini, value: "CpMB".to_owned() };
+    let packed = carry::pack_id("call_1", &gemini);
+    for (encrypted, id) in [("tollway.anthropic.ErUB", "call_1"), ("tollway.gemini.CpMB", packed.as_str())] {
+        let attempt = prepared("openai", Dialect::OpenaiResponses, &body(encrypted, id));
+        assert!(matches!(attempt.lane, Lane::Translated { target: Dialect::OpenaiResponses, .. }));
+        let sent = sent(&attempt);
+        assert_eq!(sent["input"][1]["type"], "function_call", "{sent}");
+        assert_eq!(
+            (&sent["input"][1]["call_id"], &sent["input"][2]["call_id"]),
+            (&json!("call_1"), &json!("call_1"))
+        );
+        assert_eq!(sent["store"], false);
+    }
+    // Elsewhere the call is translated.
+    let bridged = prepared("deepseek", Dialect::OpenaiResponses, &body("gAAAAA=", "call_1"));
+    assert!(matches!(bridged.lane, Lane::Translated { target: Dialect::OpenaiChat, .. }));
+    assert_eq!(sent(&bridged)["messages"][1]["tool_calls"][0]["id"], "call_1");
+}

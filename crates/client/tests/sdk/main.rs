@@ -6,6 +6,7 @@
     reason = "a helper of a test that fails has failed the test"
 )]
 
+mod bedrock;
 mod calls;
 mod connections;
 mod defaults;

@@ -106,7 +106,7 @@ fn the_page_names_every_setting_and_every_key_that_is_not_built() {
         "`general_settings.custom_auth`",
         "`litellm_settings.cache`",
         "`litellm_params.tiered_pricing`",
-        "`router_settings.fallbacks`",
+        "`litellm_params.fallbacks`",
         "`tollway.limits.max_event`",
     ] {
         assert!(page.contains(key), "{key}");

@@ -16,6 +16,8 @@ mod answers;
 mod bounds;
 mod commands;
 mod configuration;
+mod database;
+mod failover;
 mod faults;
 mod guessing;
 mod hosts;

@@ -34,10 +34,16 @@ async fn the_admin_key_is_shown_once_and_only_its_hash_is_kept() {
     assert!(banner.contains("Bearer $TOLLWAY_KEY\""), "{banner}");
     second.key = key;
     second.chat(&chat("demo/chat", "hi")).await.expect(200);
-    for entry in std::fs::read_dir(second.file("data")).unwrap() {
-        let contents = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!text(&contents).contains(&second.key));
+    for file in files_under(&second.file("data")) {
+        let contents = std::fs::read(&file).unwrap();
+        assert!(!text(&contents).contains(&second.key), "{}", file.display());
     }
+}
+
+/// Every file of a directory, those of its directories included.
+fn files_under(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_under(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test]

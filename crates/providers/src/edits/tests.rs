@@ -190,6 +190,19 @@ fn rules_of_the_row_do_not_reach_its_anthropic_base() {
 }
 
 #[test]
+fn responses_get_the_operators_fields_and_no_rules_for_chats() {
+    let endpoint = endpoint("groq/m", &[("service_tier", "\"flex\"")]);
+    let lane = (Operation::Chat, Dialect::OpenaiResponses);
+    let body = r#"{"model":"x","top_logprobs":2,"max_output_tokens":5,"input":"1.50"}"#;
+    let (sent, notices) = edited(&endpoint, lane, true, body);
+    assert_eq!(
+        sent,
+        r#"{"model":"m","top_logprobs":2,"max_output_tokens":5,"input":"1.50","stream":true,"service_tier":"flex"}"#
+    );
+    assert!(notices.is_empty());
+}
+
+#[test]
 fn gemini_has_model_and_stream_in_its_url() {
     let endpoint = endpoint("gemini/gemini-3-pro", &[("labels", "{}")]);
     let lane = (Operation::Chat, Dialect::Gemini);

@@ -1,13 +1,15 @@
 //! From what a deployment says to an endpoint: address, key, headers, routes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use tollway_model::{Dialect, Operation, Secret};
 use tollway_wire::json::write_str;
 
-use super::{Endpoint, EndpointSpec, Route};
+use super::{Endpoint, EndpointSpec, Mode, Route};
 use crate::address::{Base, is_plain, segment};
+use crate::aws::{Access, ModelName, Scope, Signing, runtime_base};
 use crate::error::{EndpointError, alternatives};
 use crate::headers;
 use crate::provider::{Auth, KeyNeed, ModelRules, Native, Provider};
@@ -25,17 +27,21 @@ struct Key {
     variable: Option<String>,
 }
 
-pub(super) fn build(spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
+pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
     let env: Env<'_> =
         &|name| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let Some(dialect) = spec.provider.dialect else { return Err(not_carried(&spec.provider)) };
+    if dialect == Dialect::BedrockConverse {
+        name_region(&mut spec);
+    }
     let provider = &spec.provider;
-    let Some(dialect) = provider.dialect else { return Err(not_carried(provider)) };
     if spec.model.is_empty() {
         return Err(invalid(provider, "model", "it is empty"));
     }
     let own: Vec<&ModelRules> = provider.models.iter().filter(|rules| rules.concerns(&spec.model)).collect();
     let (base, own_host) = base(&spec, &own, env)?;
     let key = key(&spec, own_host, env)?;
+    let signing = signing(&spec, dialect, key.as_ref(), env)?;
     let anthropic = anthropic(&spec, dialect, &base, own_host, env)?;
     let mut routes = Vec::new();
     native_routes(&spec, dialect, &base, key.as_ref(), &mut routes)?;
@@ -54,7 +60,7 @@ pub(super) fn build(spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
     let quirks = crate::provider::quirks(quirk_names)
         .map_err(|error| invalid(provider, "provider", &format!("its quirks cannot be read: {error}")))?;
     Ok(Endpoint {
-        dialect,
+        dialect: if answers_only(&spec, dialect) { Dialect::OpenaiResponses } else { dialect },
         model_json: json(&model),
         model,
         rules: rules(&spec, &own),
@@ -63,6 +69,7 @@ pub(super) fn build(spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         routes,
         headers,
         anthropic_headers,
+        signing,
         quirks,
         provider: spec.provider,
         dropped_fields: spec.dropped_fields,
@@ -89,7 +96,44 @@ fn base(spec: &EndpointSpec, own: &[&ModelRules], env: Env<'_>) -> Result<(Base,
         let variables = alternatives(names);
         return Err(EndpointError::MissingBase { provider: provider.id.clone(), variables });
     };
-    Ok((read(&fill(text, spec, env)?, "base_url")?, true))
+    let mut text = fill(text, spec, env)?;
+    if provider.dialect == Some(Dialect::BedrockConverse) {
+        let fips = env("AWS_USE_FIPS_ENDPOINT").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        text = runtime_base(&text, &region(spec, env).unwrap_or_default(), fips);
+    }
+    Ok((read(&text, "base_url")?, true))
+}
+
+/// Takes the region out of the model's name, and leaves the name that goes into the path.
+fn name_region(spec: &mut EndpointSpec) {
+    let name = ModelName::parse(&spec.model);
+    if let Some(region) = spec.aws.region.clone().or(name.region).filter(|region| !region.is_empty()) {
+        spec.variables.insert("region".to_owned(), region);
+    }
+    spec.model = name.id;
+}
+
+/// The region that was named, or that of the environment.
+fn region(spec: &EndpointSpec, env: Env<'_>) -> Option<String> {
+    let names = spec.provider.variables.get("region").map(Vec::as_slice).unwrap_or_default();
+    spec.variables.get("region").cloned().or_else(|| names.iter().find_map(|name| env(name)))
+}
+
+/// How requests are signed, where no key goes along with them.
+fn signing(
+    spec: &EndpointSpec,
+    dialect: Dialect,
+    key: Option<&Key>,
+    env: Env<'_>,
+) -> Result<Option<Arc<Signing>>> {
+    if dialect != Dialect::BedrockConverse || key.is_some() || brings_its_own_key(spec) {
+        return Ok(None);
+    }
+    // Signed for a region even where the address does not name one.
+    let region = fill("{region}", spec, env)?;
+    let access = Access::plan(&spec.aws, &region, env)
+        .map_err(|(setting, why)| invalid(&spec.provider, setting, &why))?;
+    Ok(Some(Arc::new(Signing { scope: Scope { region, service: "bedrock" }, access })))
 }
 
 /// The first variable that is set, its value, and the path to append.
@@ -138,6 +182,10 @@ fn key(spec: &EndpointSpec, own_host: bool, env: Env<'_>) -> Result<Option<Key>>
     }
     if let Some(given) = spec.api_key.as_ref().filter(|given| !given.expose().trim().is_empty()) {
         return Ok(Some(Key { secret: Secret::new(given.expose().trim()), variable: None }));
+    }
+    // Whoever says whose credentials to use does not mean the environment's key.
+    if spec.aws.name_credentials() {
+        return Ok(None);
     }
     let names: &[String] = if own_host || !provider.own_host_only { &provider.key_env } else { &[] };
     let found = names.iter().find_map(|name| {
@@ -235,11 +283,23 @@ fn native_routes(
             }
             Ok(())
         }
+        Dialect::BedrockConverse => {
+            for (stream, method) in [(false, "converse"), (true, "converse-stream")] {
+                let url = base.bedrock(&spec.model, method);
+                routes.push(route(provider, Operation::Chat, dialect, Some(stream), &url)?);
+            }
+            Ok(())
+        }
         _ => {
-            let mut operations = vec![
-                (Operation::Chat, Dialect::OpenaiChat, "chat", "/chat/completions"),
-                (Operation::Embedding, Dialect::OpenaiChat, "embeddings", "/embeddings"),
-            ];
+            let mut operations =
+                vec![(Operation::Embedding, Dialect::OpenaiChat, "embeddings", "/embeddings")];
+            let only = answers_only(spec, dialect);
+            if !only {
+                operations.push((Operation::Chat, Dialect::OpenaiChat, "chat", "/chat/completions"));
+            }
+            if only || (spec.mode == Mode::Native && provider.serves_responses()) {
+                operations.push((Operation::Chat, Dialect::OpenaiResponses, "responses", "/responses"));
+            }
             // Where completions are not known to exist they go out as chats, so a guess would lose calls.
             if provider.serves(Operation::Completion) {
                 operations.push((Operation::Completion, Dialect::OpenaiText, "completions", "/completions"));
@@ -254,6 +314,11 @@ fn native_routes(
             Ok(())
         }
     }
+}
+
+/// Does every chat of this deployment go out in the Responses dialect?
+fn answers_only(spec: &EndpointSpec, dialect: Dialect) -> bool {
+    spec.mode == Mode::Responses && dialect == Dialect::OpenaiChat
 }
 
 fn anthropic_routes(

@@ -275,3 +275,141 @@ fn a_header_of_a_call_is_checked_too() {
         assert_eq!(result.unwrap_err().kind(), Kind::InvalidRequest);
     }
 }
+
+/// The URL of a chat, and how it is signed.
+fn bedrock(
+    model: &str,
+    variables: &[(&str, &str)],
+    change: fn(&mut EndpointSpec),
+) -> (String, Option<String>) {
+    let mut spec = spec(model);
+    change(&mut spec);
+    let endpoint = in_env(spec, variables);
+    let request = chat(&endpoint);
+    let signed = endpoint.signing().map(|signing| signing.scope.region.clone());
+    assert_ne!(signed.is_some(), request.headers().contains_key("authorization"), "{model}");
+    (request.uri().to_string(), signed)
+}
+
+#[test]
+fn a_signed_request_goes_to_the_region_that_was_named() {
+    let region = [("AWS_DEFAULT_REGION", "us-east-1"), ("HOME", "/h")];
+    let check = |model: &str, change: fn(&mut EndpointSpec), url: &str, region_signed: &str| {
+        let expected = (url.to_owned(), Some(region_signed.to_owned()));
+        assert_eq!(bedrock(model, &region, change), expected, "{model}");
+    };
+    let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let path = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse";
+    let host = |region: &str| format!("https://bedrock-runtime.{region}.amazonaws.com{path}");
+    for name in ["bedrock/", "bedrock/converse/", "bedrock_converse/", "bedrock/invoke/"] {
+        check(&format!("{name}{claude}"), |_| (), &host("us-east-1"), "us-east-1");
+    }
+    check(&format!("bedrock/eu-west-1/{claude}"), |_| (), &host("eu-west-1"), "eu-west-1");
+    let named = |spec: &mut EndpointSpec| spec.aws.region = Some("ap-south-1".into());
+    check(&format!("bedrock/eu-west-1/{claude}"), named, &host("ap-south-1"), "ap-south-1");
+    let china = |spec: &mut EndpointSpec| spec.aws.region = Some("cn-north-1".into());
+    check(
+        &format!("bedrock/{claude}"),
+        china,
+        &host("cn-north-1").replace(".com/", ".com.cn/"),
+        "cn-north-1",
+    );
+    check(
+        "bedrock/arn:aws:bedrock:eu-west-3:1:application-inference-profile/ab",
+        |_| (),
+        "https://bedrock-runtime.eu-west-3.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-west-3%3A1%3Aapplication-inference-profile%2Fab/converse",
+        "eu-west-3",
+    );
+    let own = |spec: &mut EndpointSpec| spec.api_base = Some("https://vpce.test/x/".into());
+    check(&format!("bedrock/{claude}"), own, &format!("https://vpce.test/x{path}"), "us-east-1");
+    let stream = in_env(spec("bedrock/m"), &region);
+    let request = stream.request(Operation::Chat, Dialect::BedrockConverse, true, Bytes::new(), &[]).unwrap();
+    assert!(request.uri().path().ends_with("/model/m/converse-stream"));
+    let fips = [region[0], ("AWS_USE_FIPS_ENDPOINT", "true")];
+    assert!(bedrock("bedrock/m", &fips, |_| ()).0.starts_with("https://bedrock-runtime-fips.us-east-1."));
+}
+
+#[test]
+fn a_key_is_sent_instead_of_a_signature_unless_credentials_are_named() {
+    let env = [("AWS_REGION", "us-east-1"), ("AWS_BEARER_TOKEN_BEDROCK", "bearer")];
+    let signed = |variables: &[(&str, &str)], change| bedrock("bedrock/m", variables, change).1;
+    assert_eq!(signed(&env, |_| ()), None);
+    assert_eq!(signed(&env[..1], |spec| spec.api_key = Some("sk".into())), None);
+    let header = ("authorization".to_owned(), "Bearer mine".to_owned());
+    let mut own = spec("bedrock/m");
+    own.extra_headers.push(header);
+    assert!(in_env(own, &env[..1]).signing().is_none());
+    let home = [env[0], env[1], ("HOME", "/h")];
+    assert_eq!(signed(&home, |spec| spec.aws.profile = Some("p".into())).as_deref(), Some("us-east-1"));
+}
+
+#[test]
+fn what_a_signature_lacks_is_named() {
+    assert!(refused(spec("bedrock/m")).contains("`region`"));
+    let mut half = spec("bedrock/m");
+    half.aws.region = Some("us-east-1".into());
+    half.aws.access_key_id = Some("canary".into());
+    let error = refused(half);
+    assert!(error.contains("aws_secret_access_key") && !error.contains("canary"), "{error}");
+}
+
+#[test]
+fn a_host_that_serves_responses_takes_such_calls_verbatim() {
+    let own = (Operation::Chat, Dialect::OpenaiResponses);
+    let urls = [
+        ("openai/gpt-5", "https://api.openai.com/v1/responses"),
+        ("xai/grok-4", "https://api.x.ai/v1/responses"),
+        ("groq/m", "https://api.groq.com/openai/v1/responses"),
+        ("openrouter/m", "https://openrouter.ai/api/v1/responses"),
+        ("perplexity/m", "https://api.perplexity.ai/v1/responses"),
+        ("fireworks_ai/m", "https://api.fireworks.ai/inference/v1/responses"),
+    ];
+    for (model, url) in urls {
+        let endpoint = build(with_key(model));
+        assert_eq!(endpoint.lane(own.0, own.1), Some(own), "{model}");
+        assert_eq!(endpoint.dialect(), Dialect::OpenaiChat, "{model}");
+        let request = send(&endpoint, own.0, own.1);
+        assert_eq!(request.uri(), url);
+        assert_eq!(request.headers()["authorization"], "Bearer sk-canary");
+    }
+    let version = EndpointSpec {
+        api_version: Some("preview".into()),
+        ..with_base("openai/m", "https://a.test/openai/v1")
+    };
+    assert_eq!(
+        send(&build(version), own.0, own.1).uri(),
+        "https://a.test/openai/v1/responses?api-version=preview"
+    );
+    // Everyone else gets them in the dialect of the row.
+    for (model, dialect) in [
+        ("deepseek/m", Dialect::OpenaiChat),
+        ("mistral/m", Dialect::OpenaiChat),
+        ("anthropic/m", Dialect::Anthropic),
+        ("gemini/m", Dialect::Gemini),
+    ] {
+        assert_eq!(build(with_key(model)).lane(own.0, own.1), Some((Operation::Chat, dialect)), "{model}");
+    }
+}
+
+#[test]
+fn a_deployments_mode_chooses_between_openais_dialects() {
+    let built = |model: &str, mode| build(EndpointSpec { mode, ..with_key(model) });
+    let (chat, responses) = (Dialect::OpenaiChat, Dialect::OpenaiResponses);
+    let lane = |endpoint: &Endpoint, surface| endpoint.lane(Operation::Chat, surface).unwrap().1;
+
+    let bridged = built("openai/m", Mode::Chat);
+    assert_eq!((lane(&bridged, responses), lane(&bridged, chat)), (chat, chat));
+
+    let only = built("openai/m", Mode::Responses);
+    for surface in [chat, responses, Dialect::Anthropic, Dialect::Gemini] {
+        assert_eq!(lane(&only, surface), responses, "{surface}");
+    }
+    assert_eq!(only.dialect(), responses);
+    let embedding = (Operation::Embedding, chat);
+    assert_eq!(only.lane(embedding.0, embedding.1), Some(embedding));
+    assert_eq!(only.lane(embedding.0, responses), Some(embedding));
+    // A host whose row does not say so is believed when the operator does.
+    assert_eq!(lane(&built("deepseek/m", Mode::Responses), chat), responses);
+    // Other dialects have no such choice.
+    assert_eq!(lane(&built("anthropic/m", Mode::Responses), responses), Dialect::Anthropic);
+}

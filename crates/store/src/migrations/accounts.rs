@@ -4,7 +4,7 @@
 //! is sorted: the column, then `id`.
 
 use super::{Migration, Step};
-use Step::Both;
+use Step::{Both, Postgres, Sqlite};
 
 pub(super) const MIGRATION: Migration = Migration {
     name: "0001_accounts",
@@ -15,7 +15,10 @@ pub(super) const MIGRATION: Migration = Migration {
              body {text} NOT NULL)",
         ),
         Both("CREATE UNIQUE INDEX keys_token ON keys (token)"),
-        Both("CREATE UNIQUE INDEX keys_key_alias ON keys (key_alias)"),
+        // Looking for a part of an alias reads one of these as a whole, and not the keys.
+        Postgres("CREATE UNIQUE INDEX keys_key_alias ON keys (key_alias) INCLUDE (id, created_at)"),
+        Sqlite("CREATE UNIQUE INDEX keys_key_alias ON keys (key_alias)"),
+        Sqlite("CREATE INDEX keys_search ON keys (key_alias, created_at, id)"),
         Both("CREATE INDEX keys_user_id ON keys (user_id, created_at, id)"),
         Both("CREATE INDEX keys_team_id ON keys (team_id, created_at, id)"),
         Both("CREATE INDEX keys_budget_id ON keys (budget_id, created_at, id)"),

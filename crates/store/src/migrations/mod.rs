@@ -5,6 +5,7 @@
 //! end of [`ALL`].
 
 mod accounts;
+mod receipts;
 mod run;
 
 pub(crate) use run::{applied, apply};
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use crate::sql::Dialect;
 
 /// Every migration, in order.
-pub const ALL: &[Migration] = &[accounts::MIGRATION];
+pub const ALL: &[Migration] = &[accounts::MIGRATION, receipts::MIGRATION];
 
 /// A change of the database's tables.
 #[derive(Debug, Clone, Copy)]

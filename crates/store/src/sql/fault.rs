@@ -7,8 +7,10 @@ use crate::{StoreError, records};
 /// What went wrong with a statement.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
-    /// No connection, or it broke.
+    /// The connection broke.
     Lost(String),
+    /// There was no connection, so nothing was asked.
+    Unreachable(String),
     /// The database did not answer in time.
     Slow(String),
     /// Another transaction was in the way: a deadlock, a lock that did not come. Trying again helps.
@@ -19,12 +21,36 @@ pub(super) enum Fault {
     Refused(String),
 }
 
+impl Fault {
+    /// The same, where it kept a connection from being made.
+    pub(super) fn not_connected(self) -> Fault {
+        match self {
+            Fault::Lost(message) | Fault::Slow(message) => Fault::Unreachable(message),
+            other => other,
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Lost(message)
+            | Fault::Unreachable(message)
+            | Fault::Slow(message)
+            | Fault::Contended(message)
+            | Fault::Refused(message) => f.write_str(message),
+            Fault::Taken { table, column } => write!(f, "{table}: {column} is taken"),
+        }
+    }
+}
+
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> StoreError {
         match fault {
-            Fault::Lost(message) | Fault::Slow(message) | Fault::Contended(message) => {
-                StoreError::Unavailable(message)
-            }
+            Fault::Lost(message)
+            | Fault::Unreachable(message)
+            | Fault::Slow(message)
+            | Fault::Contended(message) => StoreError::Unavailable(message),
             Fault::Taken { table, column } => StoreError::Taken { table, column },
             Fault::Refused(message) => StoreError::Broken(message),
         }
@@ -41,8 +67,9 @@ impl From<Error> for Fault {
                 let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
                 of_sqlite(code, error.message())
             }
-            Error::PoolTimedOut => Fault::Lost("no connection became free in time".to_owned()),
-            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolClosed | Error::WorkerCrashed => {
+            Error::PoolTimedOut => Fault::Unreachable("no connection was to be had in time".to_owned()),
+            Error::PoolClosed => Fault::Unreachable("the database was closed".to_owned()),
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => {
                 Fault::Lost(error.to_string())
             }
             other => Fault::Refused(other.to_string()),

@@ -21,8 +21,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 pub use location::{Location, Server};
 pub use statement::{Statement, containing, placeholder_rows, placeholders};
 pub use transaction::Transaction;
@@ -65,10 +63,9 @@ struct Shared {
     backend: Backend,
 }
 
-#[derive(Clone)]
 enum Backend {
     Sqlite(sqlite::Pools),
-    Postgres { pool: PgPool, server: Box<Server> },
+    Postgres { pool: postgres::Pool, server: Box<Server> },
 }
 
 enum Answer {
@@ -106,7 +103,7 @@ impl Sql {
             Location::Memory => Backend::Sqlite(sqlite::memory()),
             Location::File(path) => Backend::Sqlite(sqlite::file(path)?),
             Location::Postgres(server) => {
-                Backend::Postgres { pool: postgres::pool(server), server: server.clone() }
+                Backend::Postgres { pool: postgres::Pool::new(server), server: server.clone() }
             }
         };
         Ok(Sql { shared: Arc::new(Shared { location, backend }) })
@@ -266,9 +263,16 @@ impl Sql {
     /// Is it reachable? Bounded to a second.
     pub async fn ping(&self) -> StoreResult<()> {
         let statement = Statement::from("SELECT 1");
+        let given = self.given();
         match tokio::time::timeout(PING, self.read_once(&statement, &[])).await {
             Ok(result) => result.map(|_| ()).map_err(StoreError::from),
-            Err(_) => Err(StoreError::Unavailable("no answer within a second".to_owned())),
+            Err(_) => {
+                let reason = "no answer within a second";
+                if let Backend::Postgres { pool, .. } = &self.shared.backend {
+                    pool.suspect(given, reason);
+                }
+                Err(StoreError::Unavailable(reason.to_owned()))
+            }
         }
     }
 
@@ -288,6 +292,13 @@ impl Sql {
         match &self.shared.backend {
             Backend::Sqlite(_) => Ok(None),
             Backend::Postgres { server, .. } => Ok(Some(postgres::listener(server, channel).await?)),
+        }
+    }
+
+    fn given(&self) -> u64 {
+        match &self.shared.backend {
+            Backend::Sqlite(_) => 0,
+            Backend::Postgres { pool, .. } => pool.given(),
         }
     }
 
@@ -311,7 +322,7 @@ impl Sql {
 }
 
 async fn on_postgres(
-    pool: &PgPool,
+    pool: &postgres::Pool,
     statement: &Statement,
     values: &[Value],
     rows: bool,

@@ -1,12 +1,15 @@
 //! The driver for PostgreSQL.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolOptions;
+use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgArguments, PgConnection, PgListener, PgRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, PgPool, Postgres, Row as _, TypeInfo as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres,
+    Row as _, TypeInfo as _,
 };
+use tokio::sync::Mutex;
 
 use super::fault::Fault;
 use super::location::Server;
@@ -20,24 +23,93 @@ const STATEMENT: Duration = Duration::from_secs(30);
 const LOCK: Duration = Duration::from_secs(5);
 /// What a connection that hangs gets on top of [`STATEMENT`] before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
+/// A connection that was used this short a time ago is taken to be alive.
+const FRESH: Duration = Duration::from_secs(1);
 /// Connections of a process, when the URL has no `connection_limit`.
 const CONNECTIONS: u32 = 10;
 
-/// A fixed number of connections.
-pub(super) fn pool(server: &Server) -> PgPool {
-    let settings = format!(
-        "SET search_path TO {schema}; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
-         SET idle_in_transaction_session_timeout = {statement}; SET client_min_messages = warning",
-        schema = server.schema,
-        statement = STATEMENT.as_millis(),
-        lock = LOCK.as_millis(),
-    );
-    options(server, server.connections.unwrap_or(CONNECTIONS).max(2))
-        .after_connect(move |connection, _| {
-            let settings = settings.clone();
-            Box::pin(async move { connection.execute(AssertSqlSafe(settings)).await.map(|_| ()) })
-        })
-        .connect_lazy_with(connect_options(server))
+/// A fixed number of connections, and whether the server is there.
+///
+/// When nobody got a connection for as long as one may take, the server counts as down: then one caller at a time
+/// tries to reach it, and the others are told at once instead of waiting in vain.
+pub(super) struct Pool {
+    pool: PgPool,
+    /// Connections handed out, ever.
+    given: AtomicU64,
+    down: AtomicBool,
+    probe: Mutex<()>,
+}
+
+impl Pool {
+    pub(super) fn new(server: &Server) -> Pool {
+        let settings = format!(
+            "SET search_path TO {schema}; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+             SET idle_in_transaction_session_timeout = {statement}; SET client_min_messages = warning",
+            schema = server.schema,
+            statement = STATEMENT.as_millis(),
+            lock = LOCK.as_millis(),
+        );
+        let pool = options(server, server.connections.unwrap_or(CONNECTIONS).max(2))
+            .after_connect(move |connection, _| {
+                let settings = settings.clone();
+                Box::pin(async move { connection.execute(AssertSqlSafe(settings)).await.map(|_| ()) })
+            })
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect_options(server));
+        Pool { pool, given: AtomicU64::new(0), down: AtomicBool::new(false), probe: Mutex::new(()) }
+    }
+
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        if !self.down.load(Ordering::Relaxed) {
+            return self.wait().await;
+        }
+        match self.probe.try_lock() {
+            Ok(_probing) => self.wait().await,
+            Err(_) => Err(Fault::Unreachable("the server does not answer".to_owned())),
+        }
+    }
+
+    async fn wait(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        let before = self.given();
+        match self.pool.acquire().await {
+            Ok(connection) => {
+                self.given.fetch_add(1, Ordering::Relaxed);
+                if self.down.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the database answers again");
+                }
+                Ok(connection)
+            }
+            Err(error) => {
+                let fault = Fault::from(error).not_connected();
+                self.suspect(before, &fault.to_string());
+                Err(fault)
+            }
+        }
+    }
+
+    /// How many connections were handed out, ever.
+    pub(super) fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// The server counts as down when no connection was given since `before`. Where all were merely in use, some were.
+    pub(super) fn suspect(&self, before: u64, reason: &str) {
+        if self.given() == before && !self.pool.is_closed() && !self.down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(reason, "the database cannot be reached");
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
 }
 
 /// A connection of its own that hears of changes on `channel`.

@@ -212,7 +212,7 @@ pub(super) enum Choice {
 /// `thinking`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Thinking<'a> {
+pub(crate) enum Thinking<'a> {
     Enabled {
         budget_tokens: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,7 +230,7 @@ pub(super) enum Thinking<'a> {
 
 impl Thinking<'_> {
     /// Will the model think?
-    pub(super) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         !matches!(self, Thinking::Disabled)
     }
 }

@@ -9,20 +9,20 @@ mod blocks_in;
 mod blocks_out;
 mod conversation;
 mod error;
-mod names;
-mod read;
-mod request_in;
+pub(crate) mod names;
+pub(crate) mod read;
+pub(crate) mod request_in;
 mod request_out;
-mod response_in;
+pub(crate) mod response_in;
 mod response_out;
-mod schema;
+pub(crate) mod schema;
 mod stream_in;
 mod stream_out;
 mod structured;
 #[cfg(test)]
 mod tests;
-mod thinking;
-mod tools;
+pub(crate) mod thinking;
+pub(crate) mod tools;
 mod usage;
 
 use http::HeaderMap;
@@ -94,7 +94,7 @@ impl Codec for Anthropic {
 /// True for bookkeeping and for hints that clients of this dialect and of OpenAI's send to every model. Encoders
 /// report these as changed and all other foreign extras as dropped, so that coding agents work on any provider.
 pub fn is_harmless(field: &str) -> bool {
-    const WHOLE: [&str; 19] = [
+    const WHOLE: [&str; 20] = [
         // this dialect's
         "betas",
         "context_management",
@@ -105,6 +105,7 @@ pub fn is_harmless(field: &str) -> bool {
         "workspace_id",
         // OpenAI's
         "include",
+        "max_tool_calls",
         "moderation",
         "prompt_cache_options",
         "prompt_cache_retention",
@@ -121,6 +122,6 @@ pub fn is_harmless(field: &str) -> bool {
     ];
     // Members of inner objects: settings of cache marks and of single tools. Not those of documents: a caller who
     // switches citations on gets none.
-    const INNER: [&str; 4] = ["cache_control.", "metadata.", "output_config.", "tools["];
+    const INNER: [&str; 5] = ["cache_control.", "metadata.", "output_config.", "reasoning.", "tools["];
     WHOLE.contains(&field) || INNER.iter().any(|prefix| field.starts_with(prefix))
 }

@@ -9,7 +9,7 @@ const LONGEST_NAME: usize = 128;
 /// Replaces what `^[a-zA-Z0-9_-]+$` refuses, never giving two originals one name.
 ///
 /// Originals that are fine keep their names: they are all known before the first is rewritten.
-pub(super) struct Rewriter<'a> {
+pub(crate) struct Rewriter<'a> {
     longest: usize,
     taken: HashSet<Cow<'a, str>>,
     rewritten: HashMap<&'a str, String>,
@@ -17,16 +17,21 @@ pub(super) struct Rewriter<'a> {
 
 impl<'a> Rewriter<'a> {
     /// For tool names.
-    pub(super) fn names(all: impl Iterator<Item = &'a str> + Clone) -> Rewriter<'a> {
+    pub(crate) fn names(all: impl Iterator<Item = &'a str> + Clone) -> Rewriter<'a> {
         Rewriter::new(all, LONGEST_NAME, "tool")
     }
 
     /// For tool call ids.
-    pub(super) fn ids(all: impl Iterator<Item = &'a str> + Clone) -> Rewriter<'a> {
+    pub(crate) fn ids(all: impl Iterator<Item = &'a str> + Clone) -> Rewriter<'a> {
         Rewriter::new(all, usize::MAX, "call")
     }
 
-    fn new(all: impl Iterator<Item = &'a str> + Clone, longest: usize, fallback: &str) -> Rewriter<'a> {
+    /// Names of at most `longest` bytes; an empty one becomes `fallback`.
+    pub(crate) fn new(
+        all: impl Iterator<Item = &'a str> + Clone,
+        longest: usize,
+        fallback: &str,
+    ) -> Rewriter<'a> {
         let taken = all.clone().filter(|name| is_fine(name, longest)).map(Cow::Borrowed).collect();
         let mut rewriter = Rewriter { longest, taken, rewritten: HashMap::new() };
         for name in all.filter(|name| !is_fine(name, longest)) {
@@ -39,12 +44,12 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The name to send.
-    pub(super) fn get<'b>(&'b self, name: &'b str) -> &'b str {
+    pub(crate) fn get<'b>(&'b self, name: &'b str) -> &'b str {
         self.rewritten.get(name).map_or(name, String::as_str)
     }
 
     /// A name near `wanted` that no other has.
-    pub(super) fn free(&mut self, wanted: &str, fallback: &str) -> String {
+    pub(crate) fn free(&mut self, wanted: &str, fallback: &str) -> String {
         let mut clean: String = wanted
             .chars()
             .map(|c| if is_allowed(c) { c } else { '_' })
@@ -65,7 +70,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Sent name → original, for those that were rewritten.
-    pub(super) fn into_restore(self) -> HashMap<String, String> {
+    pub(crate) fn into_restore(self) -> HashMap<String, String> {
         self.rewritten.into_iter().map(|(original, new)| (new, original.to_owned())).collect()
     }
 }

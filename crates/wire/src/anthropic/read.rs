@@ -12,7 +12,7 @@ use tollway_model::{Error, RawJson, Result};
 
 /// Where a value is in the body; written out only when something is wrong.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'p> {
+pub(crate) enum Path<'p> {
     /// The body itself.
     Root,
     /// A member of an object.
@@ -22,16 +22,16 @@ pub(super) enum Path<'p> {
 }
 
 impl<'p> Path<'p> {
-    pub(super) fn key(&'p self, key: &'p str) -> Path<'p> {
+    pub(crate) fn key(&'p self, key: &'p str) -> Path<'p> {
         Path::Key(self, key)
     }
 
-    pub(super) fn index(&'p self, index: usize) -> Path<'p> {
+    pub(crate) fn index(&'p self, index: usize) -> Path<'p> {
         Path::Index(self, index)
     }
 
     /// The value here is wrong: `message` says how.
-    pub(super) fn wrong(&self, message: impl fmt::Display) -> Error {
+    pub(crate) fn wrong(&self, message: impl fmt::Display) -> Error {
         let path = self.to_string();
         let text = if path.is_empty() { message.to_string() } else { format!("{path}: {message}") };
         Error::invalid_at(if path.is_empty() { "request_body".to_owned() } else { path }, text)
@@ -50,53 +50,53 @@ impl fmt::Display for Path<'_> {
 }
 
 /// The members of an object that nobody has taken yet.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Object<'a> {
     /// Reads the whole body of a request or an answer.
-    pub(super) fn parse_bytes(body: &'a [u8]) -> Result<Object<'a>> {
+    pub(crate) fn parse_bytes(body: &'a [u8]) -> Result<Object<'a>> {
         serde_json::from_slice(body)
             .map_err(|error| Path::Root.wrong(format!("the body is not a JSON object: {error}")))
     }
 
-    pub(super) fn parse(raw: &'a RawValue, path: &Path<'_>) -> Result<Object<'a>> {
+    pub(crate) fn parse(raw: &'a RawValue, path: &Path<'_>) -> Result<Object<'a>> {
         serde_json::from_str(raw.get()).map_err(|_| path.wrong("must be an object"))
     }
 
     /// Takes the member `key`; null counts as absent.
-    pub(super) fn take(&mut self, key: &str) -> Option<&'a RawValue> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<&'a RawValue> {
         let at = self.members.iter().position(|(name, _)| name == key)?;
         let (_, value) = self.members.remove(at);
         (value.get() != "null").then_some(value)
     }
 
-    pub(super) fn required(&mut self, key: &str, path: &Path<'_>) -> Result<&'a RawValue> {
+    pub(crate) fn required(&mut self, key: &str, path: &Path<'_>) -> Result<&'a RawValue> {
         self.take(key).ok_or_else(|| path.key(key).wrong("field required"))
     }
 
-    pub(super) fn text(&mut self, key: &str, path: &Path<'_>) -> Result<Option<Cow<'a, str>>> {
+    pub(crate) fn text(&mut self, key: &str, path: &Path<'_>) -> Result<Option<Cow<'a, str>>> {
         self.take(key).map(|raw| text(raw, &path.key(key))).transpose()
     }
 
-    pub(super) fn required_text(&mut self, key: &str, path: &Path<'_>) -> Result<Cow<'a, str>> {
+    pub(crate) fn required_text(&mut self, key: &str, path: &Path<'_>) -> Result<Cow<'a, str>> {
         text(self.required(key, path)?, &path.key(key))
     }
 
-    pub(super) fn bool(&mut self, key: &str, path: &Path<'_>) -> Result<Option<bool>> {
+    pub(crate) fn bool(&mut self, key: &str, path: &Path<'_>) -> Result<Option<bool>> {
         self.typed(key, path, "must be true or false")
     }
 
-    pub(super) fn whole(&mut self, key: &str, path: &Path<'_>) -> Result<Option<u64>> {
+    pub(crate) fn whole(&mut self, key: &str, path: &Path<'_>) -> Result<Option<u64>> {
         self.typed(key, path, "must be a whole number")
     }
 
-    pub(super) fn number(&mut self, key: &str, path: &Path<'_>) -> Result<Option<f64>> {
+    pub(crate) fn number(&mut self, key: &str, path: &Path<'_>) -> Result<Option<f64>> {
         self.typed(key, path, "must be a number")
     }
 
-    pub(super) fn texts(&mut self, key: &str, path: &Path<'_>) -> Result<Option<Vec<String>>> {
+    pub(crate) fn texts(&mut self, key: &str, path: &Path<'_>) -> Result<Option<Vec<String>>> {
         self.typed(key, path, "must be a list of strings")
     }
 
@@ -106,12 +106,12 @@ impl<'a> Object<'a> {
     }
 
     /// Is every member taken, or null?
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.iter().all(|(_, value)| value.get() == "null")
     }
 
     /// What nobody took, verbatim.
-    pub(super) fn rest(self) -> impl Iterator<Item = (String, RawJson)> {
+    pub(crate) fn rest(self) -> impl Iterator<Item = (String, RawJson)> {
         self.members
             .into_iter()
             .filter(|(_, value)| value.get() != "null")
@@ -165,17 +165,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
 }
 
 /// A JSON string.
-pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<Cow<'a, str>> {
+pub(crate) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<Cow<'a, str>> {
     serde_json::from_str::<Name<'a>>(raw.get()).map(|name| name.0).map_err(|_| path.wrong("must be a string"))
 }
 
 /// The elements of a JSON array.
-pub(super) fn list<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<Vec<&'a RawValue>> {
+pub(crate) fn list<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<Vec<&'a RawValue>> {
     serde_json::from_str(raw.get()).map_err(|_| path.wrong("must be a list"))
 }
 
 /// Does the value start like a string?
-pub(super) fn is_text(raw: &RawValue) -> bool {
+pub(crate) fn is_text(raw: &RawValue) -> bool {
     raw.get().starts_with('"')
 }
 

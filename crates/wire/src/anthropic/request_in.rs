@@ -14,7 +14,7 @@ use super::blocks_in::{Asides, cache_hint, content};
 use super::read::{Object, Path, list};
 
 /// Extras key of the `citations` setting shared by all documents.
-pub(super) const DOCUMENT_CITATIONS: &str = "messages[].content[].citations";
+pub(crate) const DOCUMENT_CITATIONS: &str = "messages[].content[].citations";
 
 /// Reads a request. Counting tokens (`counting`) needs no `max_tokens`.
 pub(super) fn decode(body: &[u8], counting: bool) -> Result<Request> {

@@ -10,7 +10,7 @@ use super::blocks_in::{Asides, block};
 use super::error;
 use super::read::{Object, Path, list};
 use super::usage;
-use crate::Restore;
+use crate::{Restore, free_text};
 
 /// Reads an answer.
 pub(super) fn decode(body: &[u8], restore: &Restore) -> Result<Response> {
@@ -21,7 +21,7 @@ pub(super) fn decode(body: &[u8], restore: &Restore) -> Result<Response> {
 }
 
 /// The provider sent something that cannot be read.
-pub(super) fn corrupt(message: &str) -> Error {
+pub(crate) fn corrupt(message: &str) -> Error {
     let message = format!("the provider's answer cannot be read: {message}");
     Error::new(Kind::Upstream, message).with_retry(Retry::Later(None))
 }
@@ -74,7 +74,7 @@ fn parts(raw: &RawValue, restore: &Restore) -> Result<Vec<Part>> {
         if let Content::ToolCall(call) = &mut part.content {
             if restore.custom_tools.contains(&call.name) {
                 call.kind = ToolKind::Custom;
-                call.arguments = custom_input(&call.arguments);
+                call.arguments = free_text::unwrap(&call.arguments);
             }
             if restore.json_tool.as_deref() != Some(call.name.as_str()) {
                 call.name = restore.tool_name(&call.name).to_owned();
@@ -113,15 +113,6 @@ fn unwrap(parts: &mut Vec<Part>, restore: &Restore) -> bool {
     kept.reverse();
     *parts = kept;
     called
-}
-
-/// The text a free-text tool was called with.
-pub(super) fn custom_input(arguments: &str) -> String {
-    #[derive(serde::Deserialize)]
-    struct Wrapped {
-        input: String,
-    }
-    serde_json::from_str::<Wrapped>(arguments).map_or_else(|_| arguments.to_owned(), |wrapped| wrapped.input)
 }
 
 /// The neutral word for a stop reason. `answers_by_tool`: the only tool called is the answer's.

@@ -39,14 +39,14 @@ const REFUSED: [&str; 23] = [
 
 /// A schema the API can enforce.
 #[derive(Debug, PartialEq)]
-pub(super) struct Enforceable {
-    pub(super) schema: Value,
+pub(crate) struct Enforceable {
+    pub(crate) schema: Value,
     /// Keywords that were taken out or rewritten, sorted.
-    pub(super) changed: Vec<String>,
+    pub(crate) changed: Vec<String>,
 }
 
 /// Rewrites `schema`; `None` when it refers to itself, which cannot be written out.
-pub(super) fn enforceable(schema: &Value) -> Option<Enforceable> {
+pub(crate) fn enforceable(schema: &Value) -> Option<Enforceable> {
     let mut filter = Filter { root: schema, changed: Vec::new(), nodes: 0 };
     let schema = filter.node(schema, 0)?;
     filter.changed.sort();

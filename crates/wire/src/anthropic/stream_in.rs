@@ -14,10 +14,10 @@ use tollway_model::{
 
 use super::blocks_in::{Asides, block, citation, untag};
 use super::read::{Object, Path};
-use super::response_in::{corrupt, custom_input, finish};
+use super::response_in::{corrupt, finish};
 use super::{error, usage};
 use crate::sse::Framer;
-use crate::{Restore, StreamDecoder};
+use crate::{Restore, StreamDecoder, free_text};
 
 /// Reads a stream.
 pub(super) struct Decoder {
@@ -351,7 +351,7 @@ impl State {
             OpenKind::Custom { given, json } => {
                 let json = if json.is_empty() { given } else { json };
                 let json = if json.is_empty() { "{}" } else { &json };
-                self.delta(part, Delta::Arguments(custom_input(json)), events);
+                self.delta(part, Delta::Arguments(free_text::unwrap(json)), events);
             }
             OpenKind::Native { mut block, json } => {
                 if let Ok(input) = serde_json::from_str::<Value>(&json) {

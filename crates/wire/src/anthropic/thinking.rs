@@ -5,7 +5,7 @@
 
 use tollway_model::{Capabilities, Dialect, Effort, Extras, Notices, Reasoning, Request};
 
-use super::blocks_out::Thinking;
+pub(crate) use super::blocks_out::Thinking;
 
 /// The smallest budget the API takes.
 const LEAST_BUDGET: u64 = 1024;
@@ -16,21 +16,21 @@ const ROOM: u64 = 4096;
 
 /// What to send.
 #[derive(Debug, Default)]
-pub(super) struct Plan<'a> {
-    pub(super) thinking: Option<Thinking<'a>>,
-    pub(super) effort: Option<&'static str>,
-    pub(super) max_tokens: u64,
+pub(crate) struct Plan<'a> {
+    pub(crate) thinking: Option<Thinking<'a>>,
+    pub(crate) effort: Option<&'static str>,
+    pub(crate) max_tokens: u64,
 }
 
 impl Plan<'_> {
     /// Will the model think, as far as the request says?
-    pub(super) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.thinking.as_ref().is_some_and(Thinking::is_on)
     }
 }
 
 /// Plans `thinking`, `output_config.effort` and `max_tokens` together: a budget needs room.
-pub(super) fn plan<'a>(
+pub(crate) fn plan<'a>(
     request: &'a Request,
     capabilities: &Capabilities,
     is_ours: bool,

@@ -9,6 +9,7 @@ use tollway_model::{Capabilities, Dialect, Notices, RawJson, Request, Tool, Tool
 use super::blocks_out::{Choice, FunctionTool, SearchTool, ToolBlock};
 use super::names::Rewriter;
 use super::schema;
+use crate::free_text;
 
 /// What the tools of a request become.
 #[derive(Debug, Default)]
@@ -158,7 +159,8 @@ impl<'a> Writer<'a, '_> {
         if self.capabilities.web_search.no() {
             return self.notices.dropped("web_search_options", "the model cannot search the web");
         }
-        if self.request.tools.iter().any(|tool| tool.name() == "web_search") {
+        let callable = |tool: &&Tool| !matches!(tool, Tool::Server { .. });
+        if self.request.tools.iter().filter(callable).any(|tool| tool.name() == "web_search") {
             return self
                 .notices
                 .dropped("web_search_options", "a tool of the caller is called `web_search` too");
@@ -222,7 +224,7 @@ fn is_web_search(kind: &str) -> bool {
 }
 
 /// A schema whose type is `object`, which the API insists on.
-pub(super) fn object_schema(parameters: Option<&RawJson>) -> Cow<'_, RawJson> {
+pub(crate) fn object_schema(parameters: Option<&RawJson>) -> Cow<'_, RawJson> {
     let empty = || Cow::Owned(RawJson::from(serde_json::json!({ "type": "object", "properties": {} })));
     let Some(parameters) = parameters else { return empty() };
     #[derive(serde::Deserialize)]
@@ -244,22 +246,9 @@ pub(super) fn object_schema(parameters: Option<&RawJson>) -> Cow<'_, RawJson> {
 }
 
 fn custom<'a>(name: &str, description: &'a Option<String>, format: Option<&RawJson>) -> FunctionTool<'a> {
-    let description = match (description, format) {
-        (Some(text), None) => Some(Cow::Borrowed(text.as_str())),
-        (text, Some(format)) => {
-            let text = text.as_deref().unwrap_or_default();
-            Some(Cow::Owned(
-                format!("{text}\nThe input must have this format: {}", format.get()).trim().to_owned(),
-            ))
-        }
-        (None, None) => None,
-    };
-    let input = serde_json::json!({
-        "type": "object",
-        "properties": { "input": { "type": "string", "description": "The whole input of the tool." } },
-        "required": ["input"],
-    });
-    function(name.to_owned(), description, RawJson::from(input))
+    let description = free_text::description(description.as_deref(), format);
+    let schema = RawJson::parse(free_text::PARAMETERS).unwrap_or_else(|| serde_json::json!({}).into());
+    function(name.to_owned(), description, schema)
 }
 
 /// A function tool with nothing special about it.

@@ -76,6 +76,8 @@ pub(super) fn write<'a>(
                 declarations.push(declaration);
             }
             Tool::Server { dialect: Dialect::Gemini, json, .. } => hosted.push(ToolOut::Native(json)),
+            // Asked for below, in Gemini's own way.
+            Tool::Server { kind, .. } if request.web_search.is_some() && kind.starts_with("web_search") => {}
             Tool::Server { kind, .. } => {
                 notices.dropped(format!("tools[{index}]"), format!("Gemini has no tool {kind:?}"));
             }

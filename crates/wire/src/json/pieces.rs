@@ -20,6 +20,11 @@ impl Pieces {
         self.0.pop_front()
     }
 
+    /// The pieces, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|piece| &**piece)
+    }
+
     /// Bytes of all pieces together.
     pub fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()

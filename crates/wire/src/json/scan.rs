@@ -361,16 +361,40 @@ fn plain_length(bytes: &[u8], ascii: &mut bool) -> usize {
         return short;
     }
     let rest = bytes.get(LONG..).unwrap_or_default();
-    let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-    let run = rest.get(..end).unwrap_or_default();
-    // Control characters and those beyond ASCII are the ones below a space as signed numbers. Without an early exit the
-    // compiler compares many bytes at once.
-    let odd = run.iter().fold(false, |found, byte| found | (byte.cast_signed() < 0x20));
-    if !odd {
-        return LONG + end;
+    let mut length = LONG;
+    for block in rest.chunks(BLOCK) {
+        let end = memchr::memchr2(b'"', b'\\', block);
+        let run = end.and_then(|end| block.get(..end)).unwrap_or(block);
+        if has_odd(run) {
+            *ascii = false;
+            if run.iter().fold(0x20, |least, byte| (*byte).min(least)) < 0x20 {
+                return length + run.iter().position(|byte| *byte < 0x20).unwrap_or(run.len());
+            }
+        }
+        length += run.len();
+        if end.is_some() {
+            break;
+        }
     }
-    *ascii = false;
-    LONG + run.iter().position(|byte| *byte < 0x20).unwrap_or(end)
+    length
+}
+
+/// Long strings are searched in blocks of this many bytes, which the second look finds in the processor's cache.
+const BLOCK: usize = 4 << 10;
+
+/// Is there a control character, or one beyond ASCII? Without an early exit the compiler compares many bytes at once.
+fn has_odd(run: &[u8]) -> bool {
+    // Both are the ones from 0x60 on when a space counts as zero.
+    let from_space = |byte: &u8| byte.wrapping_sub(0x20);
+    let mut most = [0; 64];
+    let (blocks, tail) = run.as_chunks::<64>();
+    for block in blocks {
+        for (most, byte) in most.iter_mut().zip(block) {
+            *most = from_space(byte).max(*most);
+        }
+    }
+    let most = most.iter().fold(0, |most, lane| (*lane).max(most));
+    tail.iter().map(from_space).fold(most, u8::max) >= 0x60
 }
 
 /// The same, eight bytes at a time.

@@ -34,6 +34,25 @@ fn finds_top_level_members() {
 }
 
 #[test]
+fn long_strings_are_searched_to_their_end() {
+    for at in [0, 7, 63, 64, 65, 127, 128, 4159, 4160, 4161, 8255, 8256, 8257, 9990] {
+        for odd in ["\0", "\n", "\u{1f}", " ", "\u{7f}", "\u{80}", "ж", "\"", "\\", "\\n", "\\u0041", "\\u00"]
+        {
+            let text = format!(r#"{{"a":"{}{odd}{}","b":1}}"#, "x".repeat(at), "y".repeat(10_000 - at));
+            let expected = serde_json::from_str::<serde_json::Value>(&text);
+            assert_eq!(parse(&text).is_ok(), expected.is_ok(), "{odd:?} at {at}");
+            if let (Ok(found), Ok(expected)) = (parse(&text), expected) {
+                assert_eq!(found.str("a").as_deref(), expected["a"].as_str());
+                assert_eq!(found.u64("b"), Some(1));
+            }
+            let mut bytes = text.into_bytes();
+            bytes[at + 6] = 0xff;
+            assert!(Envelope::parse(Bytes::from(bytes), MAX_DEPTH).is_err(), "not UTF-8 at {at}");
+        }
+    }
+}
+
+#[test]
 fn edits_keep_every_other_byte() {
     let body = r#"{ "model": "a",  "t": 1.10, "big":12345678901234567890123 }"#;
     check_rewrite(

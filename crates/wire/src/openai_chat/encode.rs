@@ -197,7 +197,10 @@ impl Fields<'_, '_> {
                 |tool| matches!(tool, Tool::Server { dialect, kind, .. } if *dialect != Dialect::OpenaiChat && is_search(kind)),
             );
         let empty = WebSearch::default();
+        // A tool among others: its own notice says that it is lost.
+        let as_tool = self.request.extras.dialect == Some(Dialect::OpenaiResponses);
         let search = match &self.request.web_search {
+            Some(_) if as_tool && !asked_as_tool => return,
             Some(search) => search,
             None if asked_as_tool => &empty,
             None => return,
@@ -279,7 +282,7 @@ impl Fields<'_, '_> {
                     }
                 }
                 (Some(Dialect::OpenaiText), _) => map.raw(key, value),
-                (_, key) if HARMLESS.contains(&key) || crate::anthropic::is_harmless(key) => {
+                (_, key) if is_harmless(key) => {
                     self.notices.changed(key.to_owned(), "the target has no such field");
                 }
                 _ => self.notices.dropped(key.clone(), "the target has no such field"),
@@ -291,7 +294,12 @@ impl Fields<'_, '_> {
 /// Gemini's fields whose loss changes nothing a caller can see, in both spellings.
 const HARMLESS: [&str; 3] = ["labels", "safetySettings", "safety_settings"];
 
-pub(super) const AUTOMATIC_CACHE: &str = "the target caches prompts by itself or not at all";
+/// May the foreign field be left out without changing what the caller gets?
+pub(crate) fn is_harmless(key: &str) -> bool {
+    HARMLESS.contains(&key) || crate::anthropic::is_harmless(key)
+}
+
+pub(crate) const AUTOMATIC_CACHE: &str = "the target caches prompts by itself or not at all";
 
 /// The sampling fields that text completions take too, beside temperature, top-p and stops.
 pub(crate) fn common_sampling(request: &Request, map: &mut Map<'_>) {
@@ -313,12 +321,12 @@ fn json_object(map: &mut Map<'_>) {
     map.map("response_format", |map| map.str("type", "json_object"));
 }
 
-pub(super) fn is_search(kind: &str) -> bool {
+pub(crate) fn is_search(kind: &str) -> bool {
     kind.starts_with("web_search") || matches!(kind, "googleSearch" | "google_search")
 }
 
 /// Efforts beyond `high` are few models' own: a budget never asks for them.
-fn wanted_effort(reasoning: &Reasoning) -> Option<Effort> {
+pub(crate) fn wanted_effort(reasoning: &Reasoning) -> Option<Effort> {
     if reasoning.disabled {
         return Some(Effort::None);
     }
@@ -327,7 +335,7 @@ fn wanted_effort(reasoning: &Reasoning) -> Option<Effort> {
 }
 
 /// The effort itself where nothing is known, else the nearest the model takes, rather more than less.
-fn nearest(wanted: Effort, known: &[Effort]) -> Effort {
+pub(crate) fn nearest(wanted: Effort, known: &[Effort]) -> Effort {
     if known.is_empty() || known.contains(&wanted) {
         return wanted;
     }

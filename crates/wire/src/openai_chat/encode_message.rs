@@ -13,7 +13,7 @@ use super::media::{self, unsupported};
 use super::names;
 use super::quirks::Quirks;
 use super::write::{List, Map};
-use crate::{Restore, Target};
+use crate::{Restore, Target, free_text};
 
 pub(super) struct Messages<'a, 'n> {
     request: &'a Request,
@@ -53,6 +53,11 @@ impl<'a, 'n> Messages<'a, 'n> {
             }
         }
         self.flush_pending(list)
+    }
+
+    /// Does each text of an assistant message stand for itself?
+    fn whole_texts(&self) -> bool {
+        self.request.extras.dialect == Some(Dialect::OpenaiResponses)
     }
 
     fn quirks(&self) -> &'a Quirks {
@@ -243,7 +248,7 @@ impl<'a, 'n> Messages<'a, 'n> {
                 map.str("content", &refusal);
             } else if !said.is_empty() {
                 // Other dialects cut one answer into blocks wherever a citation begins.
-                self.content(index, &said, if self.native { "\n" } else { "" }, map)?;
+                self.content(index, &said, if self.native || self.whole_texts() { "\n" } else { "" }, map)?;
             } else if calls.is_empty() {
                 map.str("content", "");
             } else if !self.quirks().no_nulls {
@@ -296,13 +301,17 @@ impl<'a, 'n> Messages<'a, 'n> {
         list.map(|map| {
             map.str("id", &self.call_id(&call.id));
             let (kind, input) = match call.kind {
-                ToolKind::Function => ("function", "arguments"),
-                ToolKind::Custom => ("custom", "input"),
+                ToolKind::Custom if self.native => ("custom", "input"),
+                ToolKind::Function | ToolKind::Custom => ("function", "arguments"),
             };
             map.str("type", kind);
             map.map(kind, |map| {
                 map.str("name", &name);
-                map.str(input, &call.arguments);
+                if call.kind == ToolKind::Custom && !self.native {
+                    map.str(input, &free_text::wrap(&call.arguments));
+                } else {
+                    map.str(input, &call.arguments);
+                }
             });
         });
     }

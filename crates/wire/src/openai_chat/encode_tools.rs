@@ -6,6 +6,7 @@ use super::encode::{AUTOMATIC_CACHE, Fields, is_native, is_search};
 use super::encode_message::cache_control;
 use super::names;
 use super::write::{self, Map};
+use crate::free_text;
 
 const NO_STRICT: &str = "the target does not enforce schemas of tools";
 
@@ -61,6 +62,23 @@ impl Fields<'_, '_> {
                     }
                 }
             }),
+            // Hosts that only speak this dialect hardly ever take free text.
+            Tool::Custom { name, description, format } if !is_native(self.request) => list.map(|map| {
+                self.notices.changed(
+                    format!("tools[{index}]"),
+                    "tools take JSON here: sent as a function with one argument `input`",
+                );
+                let sent = names::tool_name(name, &mut self.restore.tool_names).into_owned();
+                map.str("type", "function");
+                map.map("function", |map| {
+                    map.str("name", &sent);
+                    if let Some(text) = free_text::description(description.as_deref(), format.as_ref()) {
+                        map.str("description", &text);
+                    }
+                    map.literal("parameters", free_text::PARAMETERS);
+                });
+                self.restore.custom_tools.insert(sent);
+            }),
             Tool::Custom { name, description, format } => list.map(|map| {
                 map.str("type", "custom");
                 map.map("custom", |map| {
@@ -109,7 +127,8 @@ impl Fields<'_, '_> {
 
     fn tool_reference(&mut self, name: &str, map: &mut Map<'_>) {
         let custom = |tool: &Tool| matches!(tool, Tool::Custom { name: own, .. } if own == name);
-        let kind = if self.request.tools.iter().any(custom) { "custom" } else { "function" };
+        let free = is_native(self.request) && self.request.tools.iter().any(custom);
+        let kind = if free { "custom" } else { "function" };
         map.str("type", kind);
         map.map(kind, |map| map.str("name", &names::tool_name(name, &mut self.restore.tool_names)));
     }

@@ -27,7 +27,7 @@ pub(super) fn read_image(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
 }
 
 /// A `data:` URL is its bytes; anything else is a location.
-fn located(url: &str, media_type: Option<String>) -> Media {
+pub(crate) fn located(url: &str, media_type: Option<String>) -> Media {
     match data_url(url) {
         Some((stated, data)) => {
             let stated = if stated.is_empty() { "application/octet-stream" } else { stated };
@@ -38,13 +38,13 @@ fn located(url: &str, media_type: Option<String>) -> Media {
 }
 
 /// The media type and base64 of a `data:` URL.
-fn data_url(url: &str) -> Option<(&str, &str)> {
+pub(crate) fn data_url(url: &str) -> Option<(&str, &str)> {
     let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
     let head = head.strip_suffix(";base64")?;
     Some((head.split(';').next().unwrap_or_default(), data))
 }
 
-pub(super) fn read_audio(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
+pub(crate) fn read_audio(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
     // Mistral's form is the data alone.
     if let Some(data) = read::text(raw) {
         return Ok(match data_url(&data) {
@@ -97,7 +97,7 @@ pub(super) fn read_file(raw: Raw<'_>, path: &Path<'_>) -> Result<Media> {
 }
 
 /// OpenAI takes PDF where nothing else is said.
-fn file_type(name: Option<&str>) -> String {
+pub(crate) fn file_type(name: Option<&str>) -> String {
     let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
     match extension.map(str::to_ascii_lowercase).as_deref() {
         Some("txt") => "text/plain",
@@ -111,12 +111,12 @@ fn file_type(name: Option<&str>) -> String {
 }
 
 /// The error for a part that cannot be said.
-pub(super) fn unsupported(path: &str, why: &str) -> Error {
+pub(crate) fn unsupported(path: &str, why: &str) -> Error {
     Error::new(Kind::Unsupported, format!("`{path}`: {why}")).with_param(path.to_owned())
 }
 
 /// The URL, or the bytes as a `data:` URL.
-pub(super) fn location(media: &Media) -> Option<String> {
+pub(crate) fn location(media: &Media) -> Option<String> {
     match &media.source {
         MediaSource::Url(url) => Some(url.clone()),
         MediaSource::Base64(data) => {
@@ -150,7 +150,7 @@ pub(super) fn write_image(path: &str, media: &Media, map: &mut Map<'_>) -> Resul
     Ok(())
 }
 
-pub(super) fn write_audio(path: &str, media: &Media, map: &mut Map<'_>) -> Result<()> {
+pub(crate) fn write_audio(path: &str, media: &Media, map: &mut Map<'_>) -> Result<()> {
     let MediaSource::Base64(data) = &media.source else {
         return Err(unsupported(path, "sound must be given as bytes, not as a URL"));
     };

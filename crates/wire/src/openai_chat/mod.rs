@@ -4,13 +4,13 @@
 //! OpenAI in many small ways ([`Quirks`] names those that matter when we write). Shapes: the `openai` SDK 2.54.
 //! `POST /v1/chat/completions`: <https://platform.openai.com/docs/api-reference/chat>
 
-mod encode;
+pub(crate) mod encode;
 mod encode_message;
 mod encode_tools;
 pub(crate) mod error;
-mod media;
+pub(crate) mod media;
 mod message;
-mod names;
+pub(crate) mod names;
 mod patch;
 mod quirks;
 pub(crate) mod read;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 const MAX_NAME: usize = 64;
 
 /// `name` if it fits `^[a-zA-Z0-9_-]{1,64}$`, otherwise a name that does and is different for different names.
-pub(super) fn tool_name<'a>(name: &'a str, renamed: &mut HashMap<String, String>) -> Cow<'a, str> {
+pub(crate) fn tool_name<'a>(name: &'a str, renamed: &mut HashMap<String, String>) -> Cow<'a, str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(fits) {
         return Cow::Borrowed(name);
@@ -23,7 +23,7 @@ pub(super) fn tool_name<'a>(name: &'a str, renamed: &mut HashMap<String, String>
 }
 
 /// `id` if it is nine letters or digits, otherwise nine that stand for it.
-pub(super) fn nine_chars(id: &str) -> Cow<'_, str> {
+pub(crate) fn nine_chars(id: &str) -> Cow<'_, str> {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Cow::Borrowed(id);
@@ -38,12 +38,12 @@ pub(super) fn nine_chars(id: &str) -> Cow<'_, str> {
 }
 
 /// `id` if it has at most forty bytes, otherwise a shorter one that stands for it.
-pub(super) fn forty_chars(id: &str) -> Cow<'_, str> {
+pub(crate) fn forty_chars(id: &str) -> Cow<'_, str> {
     if id.len() <= 40 { Cow::Borrowed(id) } else { Cow::Owned(format!("call_{:016x}", hash(id))) }
 }
 
 /// FNV-1a, 64 bits: short, stable across versions and machines. Nothing here is a secret.
-fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

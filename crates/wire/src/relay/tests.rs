@@ -70,6 +70,51 @@ const GEMINI: &str = concat!(
     "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b\"}],\"role\":\"model\"},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":2,\"candidatesTokenCount\":6,\"totalTokenCount\":8},\"modelVersion\":\"gemini-real\"}\r\n\r\n",
 );
 
+const RESPONSES: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"in_progress\",\"metadata\":{\"model\":\"mine too\"},\"model\":\"gpt-real\",\"output\":[],\"tools\":[{\"type\":\"image_generation\",\"model\":\"gpt-image-1\"}],\"usage\":null}}\n\n",
+    "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\"Say \\\"response\\\":{\\\"model\\\":\\\"x\\\"} \\\"error\\\"\",\"sequence_number\":1}\n\n",
+    "event: response.completed\ndata: {\"type\":\"response.completed\",\"sequence_number\":2,\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"completed\",\"error\":null,\"model\":\"gpt-real\",\"output\":[{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"Say\"}]}],\"service_tier\":\"flex\",\"usage\":{\"input_tokens\":3,\"input_tokens_details\":{\"cached_tokens\":2},\"output_tokens\":4,\"total_tokens\":7}}}\n\n",
+);
+
+#[test]
+fn a_responses_stream_tells_its_end_in_its_last_event() {
+    let mut relay = Relay::new(Dialect::OpenaiResponses, options(Some("mine"), true));
+    let out = relay.push(Bytes::from_static(RESPONSES.as_bytes()));
+    assert!(relay.finish().is_empty());
+    // Models of tools and metadata are not the response's.
+    assert_eq!(std::str::from_utf8(&out).unwrap(), RESPONSES.replace("\"gpt-real\"", "\"mine\""));
+    let seen = relay.seen();
+    assert_eq!((seen.finish, seen.ended), (Some(FinishReason::Stop), true));
+    assert_eq!(seen.service_tier.as_deref(), Some("flex"));
+    assert_eq!(seen.usage.map(|usage| (usage.input, usage.cache_read, usage.output)), Some((1, 2, 4)));
+
+    let calls = RESPONSES.replace("\"type\":\"message\"", "\"type\":\"function_call\"");
+    assert_eq!(
+        run(Dialect::OpenaiResponses, options(None, true), &calls).finish,
+        Some(FinishReason::ToolCalls)
+    );
+    let limited = RESPONSES.replace("response.completed", "response.incomplete").replace(
+        "\"status\":\"completed\"",
+        "\"status\":\"incomplete\",\"incomplete_details\":{\"reason\":\"max_output_tokens\"}",
+    );
+    assert_eq!(
+        run(Dialect::OpenaiResponses, options(None, true), &limited).finish,
+        Some(FinishReason::Length)
+    );
+}
+
+#[test]
+fn a_responses_stream_that_fails_or_breaks_off_is_an_error() {
+    let head = &RESPONSES[..RESPONSES.find("event: response.completed").unwrap()];
+    let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"resp_1\",\"status\":\"failed\",\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"slow down\"}}}\n\n";
+    let error = "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"oh\",\"param\":null}\n\n";
+    for (tail, kind) in [(failed, Kind::RateLimit), (error, Kind::Upstream), ("", Kind::Connection)] {
+        let relayed = run(Dialect::OpenaiResponses, options(None, true), &format!("{head}{tail}"));
+        assert_eq!((relayed.error, relayed.ended), (Some(kind), false), "{tail}");
+        assert_eq!(relayed.out, head);
+    }
+}
+
 #[test]
 fn streams_of_every_dialect_pass_byte_for_byte() {
     let openai = format!("{OPENAI}{OPENAI_USAGE}{DONE}");
@@ -77,6 +122,7 @@ fn streams_of_every_dialect_pass_byte_for_byte() {
         (Dialect::OpenaiChat, openai.as_str(), (3, 4)),
         (Dialect::Anthropic, ANTHROPIC, (5, 9)),
         (Dialect::Gemini, GEMINI, (2, 6)),
+        (Dialect::OpenaiResponses, RESPONSES, (3, 4)),
     ] {
         let relayed = run(dialect, options(None, false), stream);
         let expected = Relayed {
@@ -322,13 +368,13 @@ fn recorded_streams_pass_unchanged_and_tell_what_their_decoder_tells() {
 proptest! {
     #[test]
     fn any_chunking_gives_the_same(
-        which in 0..3_usize,
+        which in 0..4_usize,
         cuts in proptest::collection::vec(0..4000_usize, 0..40),
         end in 0..4000_usize,
     ) {
         let openai = format!("{OPENAI}{OPENAI_USAGE}{DONE}");
         let (dialect, stream) =
-            [(Dialect::OpenaiChat, openai.as_str()), (Dialect::Anthropic, ANTHROPIC), (Dialect::Gemini, GEMINI)][which];
+            [(Dialect::OpenaiChat, openai.as_str()), (Dialect::Anthropic, ANTHROPIC), (Dialect::Gemini, GEMINI), (Dialect::OpenaiResponses, RESPONSES)][which];
         let stream = &stream.as_bytes()[..end.min(stream.len())];
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (stream.len() + 1)).collect();
         cuts.extend([0, stream.len()]);

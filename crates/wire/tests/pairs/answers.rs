@@ -37,6 +37,8 @@ pub(crate) enum Ending {
 pub(crate) const CLAUDE_SIGNATURE: &str = "ErUBCkYIBxgCIkD+/a8c=";
 /// A Gemini signature.
 pub(crate) const GEMINI_SIGNATURE: &str = "CpMBAdHtim8+/w0=";
+/// Encrypted reasoning of the Responses API.
+pub(crate) const RESPONSES_STATE: &str = "gAAAAABo-x_Y=";
 
 fn pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
@@ -48,6 +50,7 @@ pub(crate) fn whole(dialect: Dialect, said: &Said) -> Value {
     match dialect {
         Dialect::Anthropic => anthropic(said),
         Dialect::Gemini => gemini(gemini_parts(said), said),
+        Dialect::OpenaiResponses => responses(said),
         _ => openai(said),
     }
 }
@@ -57,6 +60,7 @@ pub(crate) fn stream(dialect: Dialect, said: &Said) -> String {
     match dialect {
         Dialect::Anthropic => anthropic_stream(said),
         Dialect::Gemini => gemini_stream(said),
+        Dialect::OpenaiResponses => responses_stream(said),
         _ => openai_stream(said),
     }
 }
@@ -274,6 +278,103 @@ fn gemini_stream(said: &Said) -> String {
     chunks.collect()
 }
 
+fn responses_items(said: &Said) -> Vec<Value> {
+    let mut items = Vec::new();
+    items.extend(said.thought.as_ref().map(|thought| {
+        json!({"id": "rs_0a", "type": "reasoning", "encrypted_content": RESPONSES_STATE,
+            "summary": [{"type": "summary_text", "text": thought}]})
+    }));
+    items.extend(said.text.as_ref().map(|text| {
+        json!({"id": "msg_0a", "type": "message", "role": "assistant", "status": "completed",
+            "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]})
+    }));
+    items.extend(said.calls.iter().enumerate().map(|(number, call)| {
+        json!({"id": format!("fc_{number}"), "type": "function_call", "status": "completed",
+            "call_id": format!("call_{number}abc"), "name": call.name, "arguments": call.arguments.to_string()})
+    }));
+    items
+}
+
+fn responses(said: &Said) -> Value {
+    let (prompt, cached, generated, thinking) = said.tokens;
+    let (status, reason) = match said.ending {
+        Ending::Done => ("completed", Value::Null),
+        Ending::Limit => ("incomplete", json!({"reason": "max_output_tokens"})),
+        Ending::Filtered => ("incomplete", json!({"reason": "content_filter"})),
+    };
+    json!({"id": "resp_0a", "object": "response", "created_at": 1_763_600_000, "status": status,
+        "error": null, "incomplete_details": reason, "model": "gpt-5-2025-08-07",
+        "output": responses_items(said), "service_tier": "default", "parallel_tool_calls": true, "tools": [],
+        "usage": {"input_tokens": prompt, "input_tokens_details": {"cached_tokens": cached},
+            "output_tokens": generated, "output_tokens_details": {"reasoning_tokens": thinking},
+            "total_tokens": prompt + generated}})
+}
+
+fn responses_stream(said: &Said) -> String {
+    let mut shell = responses(said);
+    (shell["output"], shell["usage"], shell["status"]) = (json!([]), Value::Null, json!("in_progress"));
+    let mut events = vec![
+        json!({"type": "response.created", "response": shell}),
+        json!({"type": "response.in_progress", "response": shell}),
+    ];
+    for (place, item) in responses_items(said).into_iter().enumerate() {
+        let about = |kind: &str, mut more: Value| {
+            more["type"] = json!(kind);
+            more["item_id"] = item["id"].clone();
+            more["output_index"] = json!(place);
+            more
+        };
+        let mut added = item.clone();
+        added.as_object_mut().unwrap().remove("encrypted_content");
+        for (key, empty) in [("summary", json!([])), ("content", json!([])), ("arguments", json!(""))] {
+            if item.get(key).is_some() {
+                added[key] = empty;
+            }
+        }
+        events.push(json!({"type": "response.output_item.added", "output_index": place, "item": added}));
+        if let Some(thought) = item.pointer("/summary/0/text") {
+            let part =
+                |text: &str| json!({"summary_index": 0, "part": {"type": "summary_text", "text": text}});
+            events.push(about("response.reasoning_summary_part.added", part("")));
+            events.extend(pieces(thought.as_str().unwrap()).iter().map(|piece| {
+                about("response.reasoning_summary_text.delta", json!({"summary_index": 0, "delta": piece}))
+            }));
+            events.push(about("response.reasoning_summary_part.done", part(thought.as_str().unwrap())));
+        }
+        if let Some(text) = item.pointer("/content/0/text") {
+            let part = |text: &str| {
+                json!({"content_index": 0,
+                "part": {"type": "output_text", "text": text, "annotations": [], "logprobs": []}})
+            };
+            events.push(about("response.content_part.added", part("")));
+            events.extend(pieces(text.as_str().unwrap()).iter().map(|piece| {
+                about(
+                    "response.output_text.delta",
+                    json!({"content_index": 0, "delta": piece, "logprobs": []}),
+                )
+            }));
+            events.push(about("response.content_part.done", part(text.as_str().unwrap())));
+        }
+        if let Some(arguments) = item["arguments"].as_str() {
+            events.extend(
+                pieces(arguments)
+                    .iter()
+                    .map(|piece| about("response.function_call_arguments.delta", json!({"delta": piece}))),
+            );
+            events.push(about("response.function_call_arguments.done", json!({"arguments": arguments})));
+        }
+        events.push(json!({"type": "response.output_item.done", "output_index": place, "item": item}));
+    }
+    let whole = responses(said);
+    let last = format!("response.{}", whole["status"].as_str().unwrap());
+    events.push(json!({"type": last, "response": whole}));
+    let numbered = events.into_iter().enumerate().map(|(number, mut event)| {
+        event["sequence_number"] = json!(number);
+        format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())
+    });
+    numbered.collect()
+}
+
 /// What must survive.
 #[derive(Debug, PartialEq)]
 struct Heard {
@@ -392,6 +493,12 @@ proptest! {
             let stream = stream(target, &said);
             let arriving = events(target, stream.as_bytes(), size, &restore);
             let streamed = shown(surface, &arriving);
+            if surface == Dialect::OpenaiResponses {
+                let ended = crate::responses::grammar(&streamed);
+                let whole: Value = serde_json::from_slice(&written).unwrap();
+                prop_assert_eq!(&ended["output"], &whole["output"], "streamed from {}", target);
+                prop_assert_eq!(&ended["usage"], &whole["usage"], "streamed from {}", target);
+            }
             let folded = fold(arriving).unwrap();
             if surface == Dialect::OpenaiChat {
                 prop_assert!(calls_appear_in_order(&streamed), "{}", String::from_utf8_lossy(&streamed));

@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod answers;
+mod bedrock;
 mod errors;
 mod requests;
+mod responses;
 mod sessions;
 mod signatures;
 mod streams;

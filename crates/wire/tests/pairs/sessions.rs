@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use tollway_model::{Capabilities, Dialect, Notices, Severity};
 use tollway_testkit::{Call, Script, demo};
 
-use crate::support::{CHATS, decode, encode_for, model, models};
+use crate::support::{CHATS, TARGETS, decode, encode_for, model, models};
 
 #[derive(Deserialize)]
 struct Session {
@@ -51,6 +51,11 @@ pub(crate) fn asked(target: Dialect, body: &[u8], streams: bool, script: &Script
         Dialect::Gemini => {
             (format!("/v1beta/models/{}:{gemini}", model(target)), if streams { "alt=sse" } else { "" })
         }
+        Dialect::BedrockConverse => {
+            let method = if streams { "converse-stream" } else { "converse" };
+            (format!("/model/{}/{method}", model(target)), "")
+        }
+        Dialect::OpenaiResponses => ("/v1/responses".to_owned(), ""),
         _ => ("/v1/chat/completions".to_owned(), ""),
     };
     let reply = demo::answer(&Call { path: &path, query, body, script: Some(script), ..Call::default() });
@@ -63,6 +68,8 @@ pub(crate) fn prefix(target: Dialect, body: &[u8]) -> (Vec<String>, String) {
     let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap();
     let (before, history) = match target {
         Dialect::Gemini => (["systemInstruction", "tools"], "contents"),
+        Dialect::BedrockConverse => (["system", "toolConfig"], "messages"),
+        Dialect::OpenaiResponses => (["instructions", "tools"], "input"),
         _ => (["system", "tools"], "messages"),
     };
     let before = before.iter().filter_map(|key| Some(members.get(*key)?.get().to_owned())).collect();
@@ -82,7 +89,7 @@ fn check_model(name: &str, target: Dialect, model: &str, capabilities: &Capabili
     for (turn, mut body) in session.bodies().into_iter().enumerate() {
         let place = format!("{name} to {model}, turn {turn}");
         // Cache marks move from turn to turn and are no part of what is cached.
-        if target == Dialect::Anthropic {
+        if matches!(target, Dialect::Anthropic | Dialect::BedrockConverse) {
             unmark(&mut body);
         }
         let request = decode(session.surface, &body);
@@ -93,13 +100,27 @@ fn check_model(name: &str, target: Dialect, model: &str, capabilities: &Capabili
         assert!(dropped.is_empty(), "{place}: {dropped:?}");
         let sent = String::from_utf8(encoded.body.clone()).unwrap();
         // Foreign signatures stay at home; a native Gemini session has made-up ones, which a strict fake refuses.
-        if session.surface != target {
-            for foreign in
-                ["ErUBCkYIBxg", "EmwKAhgB", "CpMBAdHt", "EpMBAdHt", "FpMBAdHt", "tollway.", "__thought__"]
-            {
+        let host_of_claude = target == Dialect::BedrockConverse && session.surface == Dialect::Anthropic;
+        if session.surface != target && !host_of_claude {
+            for foreign in [
+                "ErUBCkYIBxg",
+                "EmwKAhgB",
+                "CpMBAdHt",
+                "EpMBAdHt",
+                "FpMBAdHt",
+                "gAAAAAB",
+                "tollway.",
+                "__thought__",
+            ] {
                 assert!(!sent.contains(foreign), "{place}: {foreign} in {sent}");
             }
-            let (status, answer) = asked(target, &encoded.body, request.stream, &script);
+        }
+        if session.surface != target {
+            let mut asking = encoded.body.clone();
+            if host_of_claude {
+                asking = without_thinking(&asking);
+            }
+            let (status, answer) = asked(target, &asking, request.stream, &script);
             assert_eq!(status, 200, "{place}: {}\n{sent}", String::from_utf8_lossy(&answer));
         }
         let now = prefix(target, &encoded.body);
@@ -115,6 +136,16 @@ fn check_model(name: &str, target: Dialect, model: &str, capabilities: &Capabili
     }
 }
 
+/// Without the thinking of earlier turns, whose signatures are made up; that it is sent is checked elsewhere.
+fn without_thinking(body: &[u8]) -> Vec<u8> {
+    let mut body: Value = serde_json::from_slice(body).unwrap();
+    for message in body["messages"].as_array_mut().unwrap() {
+        let blocks = message["content"].as_array_mut().unwrap();
+        blocks.retain(|block| block.get("reasoningContent").is_none());
+    }
+    body.to_string().into_bytes()
+}
+
 fn unmark(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -128,15 +159,114 @@ fn unmark(value: &mut Value) {
 
 #[test]
 fn a_coding_agent_works_on_every_provider_and_keeps_its_prefix() {
-    CHATS.into_iter().for_each(|target| check("claude-code", target));
+    TARGETS.into_iter().for_each(|target| check("claude-code", target));
 }
 
 #[test]
 fn a_chat_completions_agent_works_on_every_provider_and_keeps_its_prefix() {
-    CHATS.into_iter().for_each(|target| check("agent-chat", target));
+    TARGETS.into_iter().for_each(|target| check("agent-chat", target));
 }
 
 #[test]
 fn a_gemini_agent_works_on_every_provider_and_keeps_its_prefix() {
-    CHATS.into_iter().for_each(|target| check("gemini-cli", target));
+    TARGETS.into_iter().for_each(|target| check("gemini-cli", target));
+}
+
+#[test]
+fn a_responses_agent_works_on_every_provider_and_keeps_its_prefix() {
+    TARGETS.into_iter().for_each(|target| check("codex", target));
+}
+
+/// Names of the tools that a provider of `target` is offered.
+fn offered(target: Dialect, sent: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let tools = match target {
+        Dialect::Gemini => list(&sent["tools"][0]["functionDeclarations"]),
+        Dialect::OpenaiChat => list(&sent["tools"]).iter().map(|tool| tool["function"].clone()).collect(),
+        _ => list(&sent["tools"]),
+    };
+    let inner = |tool: &Value| match tool.get("tools") {
+        Some(inner) => list(inner),
+        None => vec![tool.clone()],
+    };
+    tools.iter().flat_map(inner).map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_tool_of_a_responses_agent_arrives_and_its_calls_come_back_as_it_knows_them() {
+    let body = session("codex").bodies().pop().unwrap();
+    for target in CHATS {
+        let request = decode(Dialect::OpenaiResponses, &body);
+        let mut notices = Notices::new();
+        let encoded =
+            encode_for(model(target), &Capabilities::default(), &request, target, &mut notices).unwrap();
+        let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+        let names = offered(target, &sent);
+        assert_eq!(names.len(), 6, "{target}: {names:?}");
+        for plain in ["shell", "update_plan", "apply_patch", "view_image"] {
+            assert!(names.iter().any(|name| name == plain), "{target}: {names:?}");
+        }
+        // The free text of earlier calls arrives, wherever it has to stand.
+        assert!(sent.to_string().contains("*** Update File: src/price.rs"), "{target}: {sent}");
+        let comment = names.iter().find(|name| name.contains("comment")).unwrap();
+        let (patch, comment) = called(target, comment);
+        let shown = |answer: &[u8]| -> Vec<Value> {
+            let read = tollway_wire::codec(target).decode_response(answer, &encoded.restore).unwrap();
+            let shown = tollway_wire::codec(Dialect::OpenaiResponses).encode_response(
+                &read,
+                &crate::support::VIEW,
+                &mut Notices::new(),
+            );
+            let shown: Value = serde_json::from_slice(&shown).unwrap();
+            shown["output"].as_array().unwrap().clone()
+        };
+        let patched = shown(patch.to_string().as_bytes());
+        let [item] = patched.as_slice() else { panic!("{target}: {patched:?}") };
+        assert_eq!((&item["type"], &item["name"]), (&"custom_tool_call".into(), &"apply_patch".into()));
+        assert_eq!(item["input"], "*** Begin Patch\n*** End Patch\n", "{target}");
+        let commented = shown(comment.to_string().as_bytes());
+        let [item] = commented.as_slice() else { panic!("{target}: {commented:?}") };
+        assert_eq!((&item["type"], &item["name"]), (&"function_call".into(), &"comment".into()), "{target}");
+        assert_eq!(item["namespace"], "mcp__tracker__", "{target}");
+    }
+}
+
+/// Answers that call the free-text tool, and the tool of this name.
+fn called(target: Dialect, comment: &str) -> (Value, Value) {
+    let patch = "*** Begin Patch\n*** End Patch\n";
+    let free = serde_json::json!({ "input": patch });
+    let arguments = serde_json::json!({"number": 12, "text": "done"});
+    match target {
+        Dialect::Anthropic => {
+            let answer = |name: &str, input: Value| {
+                serde_json::json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+                    "content": [{"type": "tool_use", "id": "toolu_1", "name": name, "input": input}],
+                    "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}})
+            };
+            (answer("apply_patch", free), answer(comment, arguments))
+        }
+        Dialect::Gemini => {
+            let answer = |name: &str, input: Value| {
+                let call = serde_json::json!({"functionCall": {"name": name, "args": input}});
+                serde_json::json!({"responseId": "r", "modelVersion": "m", "candidates": [{"index": 0,
+                    "content": {"role": "model", "parts": [call]}, "finishReason": "STOP"}]})
+            };
+            (answer("apply_patch", free), answer(comment, arguments))
+        }
+        Dialect::OpenaiResponses => {
+            let answer = |item: Value| serde_json::json!({"id": "resp_1", "model": "m", "status": "completed", "output": [item]});
+            let custom = serde_json::json!({"type": "custom_tool_call", "id": "ctc_1", "call_id": "c", "name": "apply_patch", "input": patch});
+            let call = serde_json::json!({"type": "function_call", "id": "fc_1", "call_id": "c", "name": comment,
+                "namespace": "mcp__tracker__", "arguments": arguments.to_string()});
+            (answer(custom), answer(call))
+        }
+        _ => {
+            let answer = |name: &str, input: Value| {
+                let call = serde_json::json!({"id": "c", "type": "function", "function": {"name": name, "arguments": input.to_string()}});
+                serde_json::json!({"id": "chatcmpl-1", "model": "m", "choices": [{"index": 0, "finish_reason": "tool_calls",
+                    "message": {"role": "assistant", "content": null, "tool_calls": [call]}}]})
+            };
+            (answer("apply_patch", free), answer(comment, arguments))
+        }
+    }
 }

@@ -37,6 +37,9 @@ impl Client {
     fn says(&mut self, text: &str) {
         self.history.push(match self.surface {
             Dialect::Gemini => json!({"role": "user", "parts": [{"text": text}]}),
+            Dialect::OpenaiResponses => {
+                json!({"role": "user", "content": [{"type": "input_text", "text": text}]})
+            }
             _ => json!({"role": "user", "content": text}),
         });
     }
@@ -53,6 +56,12 @@ impl Client {
                 "model": "group", "max_tokens": 4096, "messages": self.history, "stream": self.streams,
                 "thinking": {"type": "enabled", "budget_tokens": 1024},
                 "tools": TOOLS.map(|name| json!({"name": name, "description": "d", "input_schema": schema})),
+            }),
+            Dialect::OpenaiResponses => json!({
+                "model": "group", "input": self.history, "stream": self.streams, "store": false,
+                "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+                "tools": TOOLS.map(|name| json!({"type": "function", "name": name, "description": "d",
+                    "parameters": schema, "strict": false})),
             }),
             _ => json!({
                 "model": "group", "messages": self.history, "stream": self.streams, "reasoning_effort": "low",
@@ -140,6 +149,19 @@ impl Client {
                     self.history.push(json!({"role": "user", "content": results}));
                 }
             }
+            Dialect::OpenaiResponses => {
+                let mut items = shown["output"].as_array().unwrap().clone();
+                if stripped {
+                    items.retain(|item| item["type"] != "reasoning");
+                }
+                let calls: Vec<_> = items
+                    .iter()
+                    .filter(|item| item["type"] == "function_call")
+                    .map(|call| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "fine"}))
+                    .collect();
+                self.history.extend(items);
+                self.history.extend(calls);
+            }
             _ => {
                 let mut message = shown["choices"][0]["message"].clone();
                 if stripped {
@@ -177,6 +199,8 @@ fn check(surface: Dialect, target: Dialect, streams: bool, keeps: Keeps) {
         let (told, response) = client.asks(target, keeps);
         let sent = String::from_utf8_lossy(&told);
         for signature in signatures.iter().filter(|_| keeps == Keeps::All) {
+            // The Responses API's state is an item id and what that item holds.
+            let signature = signature.rsplit(':').next().unwrap();
             assert!(sent.contains(signature), "{surface} to {target}: {signature} is lost in {sent}");
         }
         assert!(response.first().unwrap().text().contains("fine"), "{surface} to {target}: {response:?}");

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tollway_model::{Content, Dialect, Event, FinishReason, Kind, Response};
+use tollway_model::{Content, Dialect, Event, FinishReason, Kind, Notices, Response};
 use tollway_wire::Restore;
 
-use crate::support::{CHATS, events, fold, frames, shown};
+use crate::support::{CHATS, VIEW, events, fold, frames, shown};
 
 fn sse(chunks: &[Value]) -> String {
     chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
@@ -131,6 +131,12 @@ fn check(target: Dialect, stream: &str) -> Response {
                 })
                 .collect();
             assert_eq!(inputs, calls(&response));
+        }
+        if surface == Dialect::OpenaiResponses {
+            // The whole answer is what the stream ends in.
+            let streamed = crate::responses::grammar(&bytes);
+            let written = tollway_wire::codec(surface).encode_response(&response, &VIEW, &mut Notices::new());
+            assert_eq!(streamed, serde_json::from_slice::<Value>(&written).unwrap());
         }
         if surface == Dialect::OpenaiChat {
             let mut heads: BTreeMap<u64, u64> = BTreeMap::new();

@@ -6,11 +6,26 @@ use tollway_wire::openai_chat::Quirks;
 use tollway_wire::{Encoded, Framing, Restore, Target, View, codec};
 
 /// The dialects that clients and providers both speak.
-pub(crate) const CHATS: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini];
+pub(crate) const CHATS: [Dialect; 4] =
+    [Dialect::OpenaiChat, Dialect::Anthropic, Dialect::Gemini, Dialect::OpenaiResponses];
 
-/// Every surface with every target.
+/// The dialects that providers speak.
+pub(crate) const TARGETS: [Dialect; 5] = [
+    Dialect::OpenaiChat,
+    Dialect::Anthropic,
+    Dialect::Gemini,
+    Dialect::OpenaiResponses,
+    Dialect::BedrockConverse,
+];
+
+/// Every surface with every target that clients speak too.
 pub(crate) fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
     CHATS.into_iter().flat_map(|surface| CHATS.into_iter().map(move |target| (surface, target)))
+}
+
+/// Every surface with every target.
+pub(crate) fn pairs_with_all() -> impl Iterator<Item = (Dialect, Dialect)> {
+    CHATS.into_iter().flat_map(|surface| TARGETS.into_iter().map(move |target| (surface, target)))
 }
 
 /// A model that each provider really has, by what its codec keys on: the name.
@@ -18,6 +33,7 @@ pub(crate) fn model(target: Dialect) -> &'static str {
     match target {
         Dialect::Anthropic => "claude-sonnet-4-5",
         Dialect::Gemini => "gemini-3-pro-preview",
+        Dialect::BedrockConverse => "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
         _ => "gpt-5",
     }
 }
@@ -70,6 +86,13 @@ pub(crate) fn models(target: Dialect) -> Vec<(&'static str, Capabilities)> {
         Dialect::Gemini => ["gemini-2.0-flash", "gemini-2.5-pro", "gemini-3-pro-preview", "gemini-3.5-flash"]
             .map(|name| (name, Capabilities::default()))
             .to_vec(),
+        Dialect::BedrockConverse => vec![
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", class(yes, no, unknown)),
+            ("global.anthropic.claude-opus-4-8", Capabilities { prefill: no, ..class(yes, yes, no) }),
+            ("arn:aws:bedrock:eu-west-1:1:application-inference-profile/x", Capabilities::default()),
+            ("amazon.nova-2-lite-v1:0", class(yes, unknown, unknown)),
+            ("openai.gpt-oss-120b-1:0", class(yes, unknown, unknown)),
+        ],
         _ => vec![
             ("gpt-4o", class(no, no, unknown)),
             ("o3", class(yes, no, unknown)),

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use tollway_model::{Delta, Dialect, Event, PartKind, Signature, ToolKind};
 
 use crate::openai_chat::read::{self, Object};
-use crate::{Restore, carry};
+use crate::{Restore, carry, free_text};
 
 #[derive(Default)]
 pub(super) struct Tools {
@@ -34,6 +34,8 @@ struct Call {
     early: String,
     signature: Option<Signature>,
     balance: Balance,
+    /// A free-text tool that was sent as a function: what came of its arguments so far.
+    wrapped: Option<String>,
 }
 
 impl Tools {
@@ -67,11 +69,16 @@ impl Tools {
         let Some(call) = self.calls.get_mut(at) else { return };
         if call.name.is_empty() {
             call.name = restore.tool_name(&name).to_owned();
+            if restore.custom_tools.contains(&name) && call.kind == ToolKind::Function {
+                call.kind = ToolKind::Custom;
+                call.wrapped = Some(std::mem::take(&mut call.early));
+            }
         }
         if let Some(value) = extra.as_mut().and_then(thought_signature) {
             call.signature = Some(carry::untag(&value, Dialect::Gemini));
         }
-        let raw = inner.take(if call.kind == ToolKind::Custom { "input" } else { "arguments" });
+        let free = call.kind == ToolKind::Custom && call.wrapped.is_none();
+        let raw = inner.take(if free { "input" } else { "arguments" });
         let text = raw.map(|raw| match read::text(raw) {
             Some(text) => text.into_owned(),
             // Some hosts send the object itself.
@@ -100,7 +107,7 @@ impl Tools {
             if let Some(call) = self.calls.get_mut(at)
                 && call.balance.is_complete()
                 && !call.ended
-                && call.kind == ToolKind::Function
+                && (call.kind == ToolKind::Function || call.wrapped.is_some())
             {
                 call.end(choice, events);
             }
@@ -138,7 +145,9 @@ impl Call {
             return;
         }
         let part = self.begin(choice, next_part, events);
-        if !text.is_empty() {
+        if let Some(wrapped) = &mut self.wrapped {
+            wrapped.push_str(&text);
+        } else if !text.is_empty() {
             events.push(Event::Delta { choice, part, delta: Delta::Arguments(text) });
         }
     }
@@ -162,6 +171,10 @@ impl Call {
     fn end(&mut self, choice: u32, events: &mut Vec<Event>) {
         let Some(part) = self.part.filter(|_| !self.ended) else { return };
         self.ended = true;
+        if let Some(wrapped) = self.wrapped.take() {
+            let delta = Delta::Arguments(free_text::unwrap(&wrapped));
+            events.push(Event::Delta { choice, part, delta });
+        }
         if let Some(signature) = self.signature.take() {
             events.push(Event::Delta { choice, part, delta: Delta::Signature(signature) });
         }

@@ -1,0 +1,435 @@
+//! A principal made ready for calls: its names for receipts, its access and its claims on limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tollway_meters::{Budget, Claim, Limits, Scope, ScopeKind};
+use tollway_model::{Error, Kind, Retry};
+use tollway_store::records::{self, Millis};
+
+use crate::{ModelAccess, Principal, Role};
+
+/// The names of a caller, for receipts: cheap to copy.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// SHA-256 of the key in hexadecimal.
+    pub token: Arc<str>,
+    /// The key's stable id; `None` for the master key.
+    pub key: Option<Arc<str>>,
+    /// The key's alias.
+    pub key_alias: Option<Arc<str>>,
+    /// The user.
+    pub user: Option<Arc<str>>,
+    /// The team.
+    pub team: Option<Arc<str>>,
+    /// The team's alias.
+    pub team_alias: Option<Arc<str>>,
+    /// The organization.
+    pub organization: Option<Arc<str>>,
+    /// Tags of the key and the team.
+    pub tags: Arc<[Arc<str>]>,
+}
+
+/// How limits are read from records.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// IANA name of the zone that calendar windows begin in.
+    pub zone: Arc<str>,
+    /// A user's own limits also hold for its calls with a team's key.
+    pub user_limits_on_team_keys: bool,
+    /// Every budget holds the worst case.
+    pub strict: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { zone: "UTC".into(), user_limits_on_team_keys: false, strict: false }
+    }
+}
+
+/// A principal made ready for calls. A change of any of its records makes a new one.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Who it is.
+    pub principal: Principal,
+    /// Its names.
+    pub names: Names,
+    /// Budgets hold the worst case of a call instead of the likely one.
+    pub strict: bool,
+    /// Customers this key calls for get these limits when they have none of their own.
+    pub customer_budget: Option<Arc<str>>,
+    access: Vec<(Owner, ModelAccess)>,
+    claims: Vec<Claim>,
+    by_model: HashMap<Box<str>, Vec<Claim>>,
+    expires: Option<Millis>,
+    refusal: Option<String>,
+}
+
+/// Whose list of models refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The key's.
+    Key,
+    /// The team's.
+    Team,
+    /// The user's.
+    User,
+    /// The customer's.
+    Customer,
+}
+
+impl Owner {
+    /// The `type` of the error, which clients of LiteLLM know.
+    pub const fn denial(self) -> &'static str {
+        match self {
+            Owner::Key => "key_model_access_denied",
+            Owner::Team => "team_model_access_denied",
+            Owner::User => "user_model_access_denied",
+            Owner::Customer => "customer_model_access_denied",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Owner::Key => "key",
+            Owner::Team => "team",
+            Owner::User => "user",
+            Owner::Customer => "customer",
+        }
+    }
+}
+
+/// Shared budgets that a principal's records name.
+#[derive(Debug, Clone, Default)]
+pub struct SharedBudgets {
+    /// The key's `budget_id`.
+    pub key: Option<records::Budget>,
+    /// The team's `team_member_budget_id`.
+    pub member: Option<records::Budget>,
+}
+
+impl Identity {
+    /// The holder of the master key.
+    pub fn master(token: Arc<str>) -> Identity {
+        let names = Names { token: token.clone(), ..Names::default() };
+        Identity {
+            principal: Principal::master(token),
+            names,
+            strict: false,
+            customer_budget: None,
+            access: Vec::new(),
+            claims: Vec::new(),
+            by_model: HashMap::new(),
+            expires: None,
+            refusal: None,
+        }
+    }
+
+    /// Compiles a principal.
+    pub fn of(principal: Principal, shared: &SharedBudgets, rules: &Rules) -> Identity {
+        let names = names(&principal);
+        let mut identity = Identity {
+            names,
+            strict: rules.strict || is_strict(&principal),
+            customer_budget: None,
+            access: access(&principal),
+            claims: Vec::new(),
+            by_model: HashMap::new(),
+            expires: principal.key.as_ref().and_then(|key| key.expires),
+            refusal: refusal(&principal),
+            principal,
+        };
+        identity.collect_claims(shared, rules);
+        identity
+    }
+
+    /// Refuses whoever is blocked or whose time is over. `now`: milliseconds since 1970.
+    pub fn check(&self, now: Millis) -> Result<(), Error> {
+        if let Some(refusal) = &self.refusal {
+            return Err(denied(refusal.clone(), None, "auth_error"));
+        }
+        match self.expires {
+            Some(expires) if expires <= now => {
+                let name = self.principal.key.as_ref().map_or("", |key| key.key_name.as_str());
+                let message = format!(
+                    "Authentication Error, Expired Key: the key ended at {}, now it is {}. Ask for a new one.",
+                    iso(expires),
+                    iso(now)
+                );
+                Err(denied(message, Some(name), "expired_key"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// May every model be used?
+    pub fn may_everything(&self) -> bool {
+        self.access.is_empty()
+    }
+
+    /// May `model` be used? `groups` are the access groups it is in. An error does not tell what is allowed.
+    pub fn may_use(&self, model: &str, groups: &[Arc<str>]) -> Result<(), Error> {
+        for (owner, access) in &self.access {
+            if !access.allows(model, groups) {
+                return Err(no_access(*owner, model));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names that the key, the team or the user may use one by one, and aliases.
+    pub fn named_models(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.principal.key.iter().flat_map(|key| key.aliases.keys().map(String::as_str));
+        self.access.iter().flat_map(|(_, access)| access.names()).chain(aliases)
+    }
+
+    /// What the key, else its team, calls a model by another name.
+    pub fn alias<'a>(&'a self, model: &str) -> Option<&'a str> {
+        let key = self.principal.key.as_ref().and_then(|key| key.aliases.get(model));
+        let team = || self.principal.team.as_ref().and_then(|team| team.model_aliases.get(model));
+        key.or_else(team).map(String::as_str)
+    }
+
+    /// Whose limits a call for `model` counts against: key, user, team, member, then the model of each.
+    pub fn claims(&self, model: &str) -> impl Iterator<Item = &Claim> {
+        self.claims.iter().chain(self.by_model.get(model).into_iter().flatten())
+    }
+
+    /// Is any limit set?
+    pub fn is_limited(&self) -> bool {
+        !self.claims.is_empty() || !self.by_model.is_empty()
+    }
+
+    /// Does it depend on this record?
+    pub fn depends_on(&self, table: &str, id: &str) -> bool {
+        use tollway_store::records::{Budget, Key, Membership, Record, Team, User};
+        let principal = &self.principal;
+        match table {
+            Key::TABLE => principal.key.as_ref().is_some_and(|key| key.id == id),
+            Team::TABLE => principal.team.as_ref().is_some_and(|team| team.team_id == id),
+            User::TABLE => principal.user.as_ref().is_some_and(|user| user.user_id == id),
+            // A membership or a budget that did not exist when this was compiled counts, too.
+            Membership::TABLE => {
+                let key = principal.key.as_ref();
+                let both = key.and_then(|key| Some((key.team_id.as_deref()?, key.user_id.as_deref()?)));
+                both.is_some_and(|(team, user)| Membership::id_of(team, user) == id)
+            }
+            Budget::TABLE => {
+                let key = principal.key.as_ref();
+                let of_key = key.is_some_and(|key| {
+                    key.budget_id.as_deref() == Some(id) || key.end_user_budget_id.as_deref() == Some(id)
+                });
+                let team = principal.team.as_ref().and_then(|team| team.team_member_budget_id.as_deref());
+                of_key || team == Some(id)
+            }
+            _ => false,
+        }
+    }
+
+    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules) {
+        let principal = self.principal.clone();
+        if let Some(key) = &principal.key {
+            self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
+            let limits = temporarily_more(key, merged(&key.limits, shared.key.as_ref()));
+            self.claim(ScopeKind::Key, &key.id, &limits, rules);
+            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits, rules);
+        }
+        if let Some(user) = &principal.user {
+            let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
+            // What a user spends with a team's key counts for the user, but the user's limits do not hold there.
+            let limits = compile(&user.limits, rules);
+            self.claim_compiled(
+                ScopeKind::User,
+                &user.user_id,
+                if personal { limits } else { counting(limits) },
+            );
+        }
+        if let Some(team) = &principal.team {
+            self.claim(ScopeKind::Team, &team.team_id, &team.limits, rules);
+            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits, rules);
+            if let Some(user) = &self.names.user.clone() {
+                let own = principal.membership.as_ref();
+                let limits =
+                    merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
+                let id = records::Membership::id_of(&team.team_id, user);
+                self.claim(ScopeKind::TeamMember, &id, &limits, rules);
+            }
+        }
+    }
+
+    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
+        self.claim_compiled(kind, id, compile(limits, rules));
+    }
+
+    fn claim_compiled(&mut self, kind: ScopeKind, id: &str, limits: Limits) {
+        if !limits.is_empty() {
+            self.claims.push(Claim { scope: Scope { kind, id: id.into() }, limits: Arc::new(limits) });
+        }
+    }
+
+    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
+        let names = limits.model_rpm_limit.keys().chain(limits.model_tpm_limit.keys());
+        let mut names: Vec<&String> = names.chain(limits.model_max_budget.keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for model in names {
+            let budget = limits.model_max_budget.get(model).cloned().unwrap_or_default();
+            let own = records::Limits {
+                max_budget: budget.budget_limit,
+                budget_duration: budget.time_period.clone(),
+                rpm_limit: limits.model_rpm_limit.get(model).copied().or(budget.rpm_limit),
+                tpm_limit: limits.model_tpm_limit.get(model).copied().or(budget.tpm_limit),
+                ..records::Limits::default()
+            };
+            let compiled = compile(&own, rules);
+            if !compiled.is_empty() {
+                let scope = Scope { kind, id: format!("{id}:{model}").into() };
+                let claim = Claim { scope, limits: Arc::new(compiled) };
+                self.by_model.entry(model.as_str().into()).or_default().push(claim);
+            }
+        }
+    }
+}
+
+fn names(principal: &Principal) -> Names {
+    let key = principal.key.as_ref();
+    let shared = |text: Option<&String>| text.map(|text| Arc::from(text.as_str()));
+    let of_team = principal.team.iter().flat_map(|team| &team.tags);
+    let tags = key.iter().flat_map(|key| &key.tags).chain(of_team).map(|tag| Arc::from(tag.as_str()));
+    Names {
+        token: principal.token.clone(),
+        key: shared(key.map(|key| &key.id)),
+        key_alias: shared(key.and_then(|key| key.key_alias.as_ref())),
+        user: shared(key.and_then(|key| key.user_id.as_ref())),
+        team: shared(key.and_then(|key| key.team_id.as_ref())),
+        team_alias: shared(principal.team.as_ref().and_then(|team| team.team_alias.as_ref())),
+        organization: shared(key.and_then(|key| key.organization_id.as_ref())),
+        tags: tags.collect(),
+    }
+}
+
+fn access(principal: &Principal) -> Vec<(Owner, ModelAccess)> {
+    if matches!(principal.role, Role::ProxyAdmin) && principal.key.is_none() {
+        return Vec::new();
+    }
+    let key = principal.key.as_ref().map(|key| (Owner::Key, &key.models));
+    let team = principal.team.as_ref().map(|team| (Owner::Team, &team.models));
+    // A user's own list is about its own keys; a team's key may what the team may.
+    let user = principal.user.as_ref().filter(|_| principal.team.is_none());
+    let user = user.map(|user| (Owner::User, &user.models));
+    let lists = [key, team, user].into_iter().flatten();
+    let compiled = lists.map(|(owner, models)| (owner, ModelAccess::of(models)));
+    compiled.filter(|(_, access)| !access.is_everything()).collect()
+}
+
+/// Why nothing is allowed at all.
+fn refusal(principal: &Principal) -> Option<String> {
+    let key = principal.key.as_ref()?;
+    if key.blocked {
+        return Some(
+            "Authentication Error, Key is blocked. An administrator can release it with POST /key/unblock."
+                .into(),
+        );
+    }
+    if principal.team.as_ref().is_some_and(|team| team.blocked) {
+        let team = key.team_id.as_deref().unwrap_or_default();
+        return Some(format!(
+            "Authentication Error, Team={team} is blocked. An administrator can release it with POST /team/unblock."
+        ));
+    }
+    if key.team_id.is_some() && principal.team.is_none() {
+        return Some("Authentication Error, the key's team does not exist any more.".into());
+    }
+    if principal.user.as_ref().is_some_and(|user| user.blocked) {
+        return Some("Authentication Error, the key's user is blocked.".into());
+    }
+    None
+}
+
+fn is_strict(principal: &Principal) -> bool {
+    let asks = |metadata: &serde_json::Map<String, serde_json::Value>| {
+        metadata.get("strict_budget").and_then(serde_json::Value::as_bool) == Some(true)
+    };
+    principal.key.as_ref().is_some_and(|key| asks(&key.metadata))
+        || principal.team.as_ref().is_some_and(|team| asks(&team.metadata))
+}
+
+/// A record's own limits, and a shared budget's where it has none.
+pub(crate) fn merged(own: &records::Limits, shared: Option<&records::Budget>) -> records::Limits {
+    let Some(shared) = shared.map(|budget| &budget.limits) else { return own.clone() };
+    let mut limits = own.clone();
+    if limits.max_budget.is_none() {
+        limits.max_budget = shared.max_budget;
+        limits.budget_duration = limits.budget_duration.or_else(|| shared.budget_duration.clone());
+        limits.budget_started_at = limits.budget_started_at.or(shared.budget_started_at);
+    }
+    limits.soft_budget = limits.soft_budget.or(shared.soft_budget);
+    limits.tpm_limit = limits.tpm_limit.or(shared.tpm_limit);
+    limits.rpm_limit = limits.rpm_limit.or(shared.rpm_limit);
+    limits.max_parallel_requests = limits.max_parallel_requests.or(shared.max_parallel_requests);
+    if limits.budget_limits.is_empty() {
+        limits.budget_limits.clone_from(&shared.budget_limits);
+    }
+    for (model, budget) in &shared.model_max_budget {
+        limits.model_max_budget.entry(model.clone()).or_insert_with(|| budget.clone());
+    }
+    limits
+}
+
+/// A temporary increase ends by the clock, not by a job: the identity is compiled again when it does, at the latest
+/// when the directory's entry is renewed.
+fn temporarily_more(key: &records::Key, mut limits: records::Limits) -> records::Limits {
+    if let (Some(max), Some(more), Some(until)) =
+        (limits.max_budget, key.temp_budget_increase, key.temp_budget_expiry)
+        && until > crate::now()
+    {
+        limits.max_budget = Some(max.saturating_add(more));
+    }
+    limits
+}
+
+/// The same windows without anything to reach: spending is counted in them and never refused.
+fn counting(limits: Limits) -> Limits {
+    let budgets = limits.budgets.into_iter().map(|budget| Budget { max: None, soft: None, ..budget });
+    Limits { budgets: budgets.collect(), ..Limits::default() }
+}
+
+pub(crate) fn compile(limits: &records::Limits, rules: &Rules) -> Limits {
+    let window = |duration: Option<&str>| crate::window(duration, &rules.zone);
+    let mut budgets = Vec::new();
+    if limits.max_budget.is_some() || limits.soft_budget.is_some() {
+        let window = window(limits.budget_duration.as_deref());
+        budgets.push(Budget { window, max: limits.max_budget, soft: limits.soft_budget });
+    }
+    budgets.extend(limits.budget_limits.iter().map(|budget| Budget {
+        window: window(Some(&budget.budget_duration)),
+        max: Some(budget.max_budget),
+        soft: None,
+    }));
+    Limits { rpm: limits.rpm_limit, tpm: limits.tpm_limit, parallel: limits.max_parallel_requests, budgets }
+}
+
+/// A failure to identify: 401 with the `type` that clients of LiteLLM know.
+pub(crate) fn denied(message: impl Into<String>, param: Option<&str>, kind: &str) -> Error {
+    let error = Error::new(Kind::Authentication, message).with_provider(None, Some(kind.to_owned()));
+    match param {
+        Some(param) => error.with_param(param),
+        None => error,
+    }
+}
+
+fn no_access(owner: Owner, model: &str) -> Error {
+    let message = format!(
+        "this {} may not use the model {model}. GET /v1/models lists the models it may use.",
+        owner.word()
+    );
+    Error::new(Kind::Permission, message)
+        .with_param("model")
+        .with_retry(Retry::Never)
+        .with_provider(None, Some(owner.denial().to_owned()))
+}
+
+/// Milliseconds since 1970 as people and JSON write them.
+pub fn iso(millis: Millis) -> String {
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |at| at.to_string())
+}

@@ -1,0 +1,272 @@
+//! Who is known, and for how long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tollway_accounts::{Directory, KeyHash, Options, Role, Shelves};
+use tollway_model::{Error, Kind};
+use tollway_store::records::{Grace, Key, Limits, Membership, Record, Team, User};
+use tollway_store::{Change, Changes, Page, Query, Records, Shelf, Store, StoreError, StoreResult};
+
+/// A shelf that counts its readers and can be away.
+struct Watched<R: Record> {
+    inner: Shelf<R>,
+    away: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl<R: Record> Watched<R> {
+    fn check(&self) -> StoreResult<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        match self.away.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("test".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl<R: Record> Records<R> for Watched<R> {
+    async fn get(&self, id: &str) -> StoreResult<Option<R>> {
+        self.check()?;
+        self.inner.get(id).await
+    }
+    async fn find(&self, column: &'static str, value: &str) -> StoreResult<Option<R>> {
+        self.check()?;
+        self.inner.find(column, value).await
+    }
+    async fn insert(&self, record: R) -> StoreResult<R> {
+        self.inner.insert(record).await
+    }
+    async fn update(&self, record: R) -> StoreResult<R> {
+        self.inner.update(record).await
+    }
+    async fn delete(&self, ids: &[&str]) -> StoreResult<Vec<R>> {
+        self.inner.delete(ids).await
+    }
+    async fn list(&self, query: &Query) -> StoreResult<Page<R>> {
+        self.inner.list(query).await
+    }
+}
+
+struct WatchedChanges(Arc<dyn Changes>, Arc<AtomicBool>);
+
+#[async_trait]
+impl Changes for WatchedChanges {
+    async fn after(&self, sequence: i64, patience: Duration) -> StoreResult<Vec<Change>> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("test".into()));
+        }
+        self.0.after(sequence, patience).await
+    }
+    async fn latest(&self) -> StoreResult<i64> {
+        self.0.latest().await
+    }
+}
+
+struct World {
+    store: Store,
+    directory: Arc<Directory>,
+    away: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+}
+
+async fn world(options: Options) -> World {
+    let store = Store::open_and_migrate("memory:").await.unwrap();
+    let (away, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let keys = Arc::new(Watched { inner: store.shelf::<Key>(), away: away.clone(), reads: reads.clone() });
+    let shelves = Shelves {
+        keys,
+        graces: store.shelf(),
+        teams: store.shelf(),
+        users: store.shelf(),
+        memberships: store.shelf(),
+        budgets: store.shelf(),
+        customers: store.shelf(),
+        changes: Arc::new(WatchedChanges(store.changes(), away.clone())),
+    };
+    let directory = Directory::new(shelves, options);
+    World { store, directory, away, reads }
+}
+
+impl World {
+    fn follow(&self) {
+        tokio::spawn(self.directory.clone().follow(|_| {}));
+    }
+
+    async fn key(&self, secret: &str, change: impl FnOnce(&mut Key)) -> Key {
+        let mut key =
+            Key { id: format!("id-{secret}"), token: KeyHash::of(secret).to_hex(), ..Key::default() };
+        change(&mut key);
+        self.store.shelf::<Key>().insert(key).await.unwrap()
+    }
+
+    async fn identify(&self, secret: &str) -> Result<Arc<tollway_accounts::Identity>, Error> {
+        self.directory.identify(KeyHash::of(secret)).await
+    }
+
+    /// Waits until `identify` fails with this type.
+    async fn until_denied(&self, secret: &str, kind: &str) {
+        for _ in 0..200 {
+            if let Err(error) = self.identify(secret).await
+                && error.provider_type() == Some(kind)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{secret} is still served");
+    }
+}
+
+fn denial(result: Result<Arc<tollway_accounts::Identity>, Error>) -> (Kind, Option<String>) {
+    let error = result.err().unwrap();
+    (error.kind(), error.provider_type().map(str::to_owned))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_looked_up_once_however_many_ask() {
+    let world = world(Options::default()).await;
+    world.key("sk-a", |_| {}).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let directory = world.directory.clone();
+        asked.spawn(async move { directory.identify(KeyHash::of("sk-a")).await.is_ok() });
+    }
+    assert!(asked.join_all().await.into_iter().all(|known| known));
+    assert_eq!(world.reads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_is_401_and_not_looked_up_again_until_the_key_exists() {
+    let world = world(Options::default()).await;
+    world.follow();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let stranger = (Kind::Authentication, Some("token_not_found_in_db".to_owned()));
+    assert_eq!(denial(world.identify("sk-a").await), stranger);
+    assert_eq!(denial(world.identify("sk-a").await), stranger);
+    assert_eq!(world.reads.load(Ordering::SeqCst), 1);
+    world.key("sk-a", |_| {}).await;
+    for _ in 0..200 {
+        if world.identify("sk-a").await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the new key is not known");
+}
+
+#[tokio::test]
+async fn a_block_reaches_who_is_remembered_and_nothing_resurrects_it() {
+    let world = world(Options::default()).await;
+    world.follow();
+    let mut key = world.key("sk-a", |_| {}).await;
+    assert!(world.identify("sk-a").await.is_ok());
+    key.blocked = true;
+    world.store.shelf::<Key>().update(key).await.unwrap();
+    world.until_denied("sk-a", "auth_error").await;
+    for _ in 0..50 {
+        assert!(world.identify("sk-a").await.is_err());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_team_or_the_user_reaches_the_key() {
+    let world = world(Options::default()).await;
+    world.follow();
+    let teams = world.store.shelf::<Team>();
+    let mut team = teams.insert(Team { team_id: "t".into(), ..Team::default() }).await.unwrap();
+    let users = world.store.shelf::<User>();
+    let user = User { user_id: "u".into(), user_role: Some("proxy_admin".into()), ..User::default() };
+    users.insert(user).await.unwrap();
+    world.key("sk-a", |key| (key.team_id, key.user_id) = (Some("t".into()), Some("u".into()))).await;
+    let identity = world.identify("sk-a").await.unwrap();
+    assert_eq!(identity.principal.role, Role::ProxyAdmin);
+    assert!(!identity.is_limited());
+    let membership = Membership {
+        id: Membership::id_of("t", "u"),
+        team_id: "t".into(),
+        user_id: "u".into(),
+        limits: Limits { rpm_limit: Some(3), ..Limits::default() },
+        ..Membership::default()
+    };
+    world.store.shelf::<Membership>().insert(membership).await.unwrap();
+    for turn in 0.. {
+        if world.identify("sk-a").await.unwrap().is_limited() {
+            break;
+        }
+        assert!(turn < 200, "the new membership is not seen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    team.blocked = true;
+    teams.update(team).await.unwrap();
+    world.until_denied("sk-a", "auth_error").await;
+}
+
+#[tokio::test]
+async fn without_the_database_the_known_are_served_and_the_unknown_get_503() {
+    let world = world(Options { grace: Duration::from_millis(1500), ..Options::default() }).await;
+    world.follow();
+    world.key("sk-a", |_| {}).await;
+    world.key("sk-b", |_| {}).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(world.identify("sk-a").await.is_ok());
+    world.away.store(true, Ordering::SeqCst);
+    assert_eq!(denial(world.identify("sk-b").await).0, Kind::Unavailable);
+    assert_eq!(denial(world.identify("sk-unknown").await).0, Kind::Unavailable);
+    assert!(world.identify("sk-a").await.is_ok());
+    tokio::time::sleep(Duration::from_millis(3000)).await;
+    assert_eq!(denial(world.identify("sk-a").await).0, Kind::Unavailable, "the grace is over");
+    world.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert!(world.identify("sk-a").await.is_ok());
+    assert!(world.identify("sk-b").await.is_ok());
+}
+
+#[tokio::test]
+async fn an_old_hash_is_valid_until_its_grace_ends() {
+    let world = world(Options::default()).await;
+    world.follow();
+    let key = world.key("sk-new", |_| {}).await;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let graces = world.store.shelf::<Grace>();
+    let grace = |secret: &str, until| Grace {
+        token: KeyHash::of(secret).to_hex(),
+        key_id: key.id.clone(),
+        until,
+        ..Grace::default()
+    };
+    graces.insert(grace("sk-old", now + 700)).await.unwrap();
+    graces.insert(grace("sk-older", now - 1)).await.unwrap();
+    assert_eq!(denial(world.identify("sk-older").await).0, Kind::Authentication);
+    assert_eq!(world.identify("sk-old").await.unwrap().principal.key.as_ref().unwrap().id, key.id);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(denial(world.identify("sk-old").await).1.as_deref(), Some("expired_key"));
+    assert!(world.identify("sk-new").await.is_ok());
+}
+
+#[tokio::test]
+async fn access_is_what_key_and_team_both_allow_and_a_denial_does_not_tell_what_that_is() {
+    let world = world(Options::default()).await;
+    let teams = world.store.shelf::<Team>();
+    let team = Team { team_id: "t".into(), models: vec!["a".into(), "b".into()], ..Team::default() };
+    teams.insert(team).await.unwrap();
+    world
+        .key("sk-a", |key| {
+            key.team_id = Some("t".into());
+            key.models = vec!["b".into(), "c".into()];
+        })
+        .await;
+    let identity = world.identify("sk-a").await.unwrap();
+    let denied = |model: &str| {
+        let error = identity.may_use(model, &[]).err()?;
+        assert!(!error.message().contains('['), "{}", error.message());
+        error.provider_type().map(str::to_owned)
+    };
+    assert_eq!(denied("a").as_deref(), Some("key_model_access_denied"));
+    assert_eq!(denied("b"), None);
+    assert_eq!(denied("c").as_deref(), Some("team_model_access_denied"));
+}

@@ -1,0 +1,253 @@
+//! Books: receipts in a store, and the sums that derive from them.
+//!
+//! A batch of receipts is recorded in one transaction: those whose id is known already are passed over, and sums move
+//! for the others only, so that a batch may arrive any number of times.
+
+mod line;
+mod memory;
+mod sql;
+mod sums;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollway_meters::{Scope, ScopeKind};
+use tollway_model::Money;
+use tollway_store::StoreResult;
+
+pub use line::ADMIN;
+pub use memory::MemoryBooks;
+pub use sql::SqlBooks;
+pub use sums::{Batch, Day, DayKey, Sum};
+
+use crate::receipt::Receipt;
+
+/// Milliseconds since 1970.
+pub type Millis = i64;
+
+/// Milliseconds of an hour.
+pub const HOUR: Millis = 3_600_000;
+
+/// Milliseconds of a day.
+pub const DAY: Millis = 24 * HOUR;
+
+/// Receipts and their sums, wherever they are kept.
+#[async_trait]
+pub trait Books: Send + Sync {
+    /// Records receipts; those whose id is known already change nothing. All of it happens or nothing. Returns how many
+    /// were new.
+    async fn record(&self, batch: &Batch) -> StoreResult<u64>;
+
+    /// The receipt with this id, or the latest with this call id.
+    async fn get(&self, id: &str) -> StoreResult<Option<Receipt>>;
+
+    /// Receipts, newest first, beginning behind `after`.
+    async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>>;
+
+    /// How many receipts there are. Counts at most `bound` of them.
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64>;
+
+    /// What a scope has spent since `from`, exactly; since ever without it. When the receipts of `from`'s hour are gone,
+    /// the whole hour counts.
+    async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum>;
+
+    /// What all scopes of a kind have spent, the largest first.
+    async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>>;
+
+    /// Days, oldest first, with everything that makes them differ. Empty lists of the filter mean everything.
+    async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>>;
+
+    /// Changes what a scope has spent, for a reason; the same id counts once.
+    async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool>;
+
+    /// Forgets receipts that arrived before `before`. Their sums stay, and are carried forward for [`Books::verify`].
+    /// Whole days only: what is younger than the last midnight (UTC) before `before` stays.
+    async fn retain(&self, before: Millis) -> StoreResult<Retained>;
+
+    /// Forgets the sums of hours and days before the last midnight (UTC) before `before`; sums over all time stay.
+    /// Returns how many rows that were.
+    async fn thin(&self, before: Millis) -> StoreResult<u64>;
+
+    /// Compares receipts with every sum that derives from them. `progress` hears of each day that is done.
+    async fn verify(&self, progress: Progress<'_>) -> StoreResult<Verification>;
+
+    /// Makes every sum anew from receipts, adjustments and what was carried forward.
+    async fn rebuild(&self, progress: Progress<'_>) -> StoreResult<Verification>;
+}
+
+/// Hears of a day that is done, and how many receipts are done so far.
+pub type Progress<'a> = &'a (dyn Fn(Millis, u64) + Send + Sync);
+
+/// From a time on, and before another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// From here on; `None`: from the beginning.
+    pub from: Option<Millis>,
+    /// Before this; `None`: to the end.
+    pub until: Option<Millis>,
+}
+
+/// Which receipts. Everything given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// When they arrived.
+    pub range: Range,
+    /// Hash of the key.
+    pub token: Option<String>,
+    /// Id of the key; [`ADMIN`] for the master key.
+    pub key: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The team.
+    pub team: Option<String>,
+    /// One of these teams.
+    pub teams: Vec<String>,
+    /// The organization.
+    pub organization: Option<String>,
+    /// The customer.
+    pub customer: Option<String>,
+    /// The model as the provider names it.
+    pub model: Option<String>,
+    /// The model as callers name it.
+    pub model_group: Option<String>,
+    /// The provider.
+    pub provider: Option<String>,
+    /// The deployment.
+    pub deployment: Option<String>,
+    /// The caller's id of the call, or the receipt's.
+    pub call: Option<String>,
+    /// The conversation.
+    pub session: Option<String>,
+    /// A tag.
+    pub tag: Option<String>,
+    /// `true`: answered; `false`: not.
+    pub answered: Option<bool>,
+    /// Cost at least.
+    pub min: Option<Money>,
+    /// Cost at most.
+    pub max: Option<Money>,
+}
+
+/// A place in a list of receipts: behind the one that is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// When it arrived.
+    pub at: Millis,
+    /// Its id.
+    pub id: String,
+}
+
+/// Which days.
+#[derive(Debug, Clone, Default)]
+pub struct DayFilter {
+    /// Days since 1970, the first and the last.
+    pub days: (i64, i64),
+    /// Of whom: `None` is everybody's; a customer or a tag has rows of its own.
+    pub of: DaysOf,
+    /// Keys' ids.
+    pub keys: Vec<String>,
+    /// Keys' hashes.
+    pub tokens: Vec<String>,
+    /// Users.
+    pub users: Vec<String>,
+    /// Teams.
+    pub teams: Vec<String>,
+    /// Organizations.
+    pub organizations: Vec<String>,
+    /// Models as callers name them.
+    pub model_groups: Vec<String>,
+    /// Models as providers name them.
+    pub models: Vec<String>,
+    /// Providers.
+    pub providers: Vec<String>,
+}
+
+/// Whose days.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DaysOf {
+    /// Everybody's; each call is in one row.
+    #[default]
+    All,
+    /// Customers', these or all.
+    Customers(Vec<String>),
+    /// Tags', these or all; a call with two tags is in two rows.
+    Tags(Vec<String>),
+}
+
+/// A change of what a scope has spent that no call made: a reset, a correction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Unique; the same id counts once.
+    pub id: String,
+    /// When.
+    pub at: Millis,
+    /// Whose sum.
+    pub scope: Scope,
+    /// By how much; negative for less.
+    pub amount: Money,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Receipts.
+    pub receipts: u64,
+    /// Partitions that were dropped whole.
+    pub partitions: u64,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Receipts that were read.
+    pub receipts: u64,
+    /// Their money.
+    pub total: Money,
+    /// Calls among them whose cost is unknown.
+    pub unknown: u64,
+    /// Scopes that have a sum.
+    pub scopes: u64,
+    /// What is not equal. At most [`Verification::MOST`] are kept.
+    pub differences: Vec<Difference>,
+    /// How many there are.
+    pub different: u64,
+}
+
+impl Verification {
+    /// Differences that are kept.
+    pub const MOST: usize = 1000;
+
+    pub(crate) fn compare(
+        &mut self,
+        what: &'static str,
+        scope: &Scope,
+        at: Option<Millis>,
+        expected: Sum,
+        found: Sum,
+    ) {
+        if expected == found {
+            return;
+        }
+        self.different += 1;
+        if self.differences.len() < Verification::MOST {
+            self.differences.push(Difference { what, scope: scope.clone(), at, expected, found });
+        }
+    }
+}
+
+/// A sum that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// `lifetime`, `hour`, `hours`, `day` or `days`.
+    pub what: &'static str,
+    /// Whose.
+    pub scope: Scope,
+    /// Of which hour or day.
+    pub at: Option<Millis>,
+    /// As the receipts say.
+    pub expected: Sum,
+    /// As it is kept.
+    pub found: Sum,
+}

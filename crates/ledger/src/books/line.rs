@@ -1,0 +1,325 @@
+//! A receipt as one row: typed columns for everything that is filtered and summed, and the rest as JSON.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tollway_model::{Dialect, FinishReason, Money, Notice, Operation, Usage};
+
+use super::Millis;
+use crate::receipt::{
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, SkippedRecord, Timing, Who,
+};
+
+/// What stands for the id of the master key, which has none.
+pub const ADMIN: &str = "admin";
+
+/// A row.
+#[derive(Debug, Clone)]
+pub(crate) struct Line<'a> {
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) at: Millis,
+    /// Only when it is not the id.
+    pub(crate) call_id: Option<Cow<'a, str>>,
+    pub(crate) token: Cow<'a, str>,
+    /// Empty for callers that were never known.
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) user: Option<Cow<'a, str>>,
+    pub(crate) team: Option<Cow<'a, str>>,
+    pub(crate) organization: Option<Cow<'a, str>>,
+    pub(crate) customer: Option<Cow<'a, str>>,
+    /// As the provider of the last attempt names it.
+    pub(crate) model: Option<Cow<'a, str>>,
+    /// As the caller named it.
+    pub(crate) model_group: Cow<'a, str>,
+    pub(crate) provider: Option<Cow<'a, str>>,
+    pub(crate) deployment: Option<Cow<'a, str>>,
+    pub(crate) surface: Cow<'a, str>,
+    pub(crate) operation: Cow<'a, str>,
+    pub(crate) status: u16,
+    pub(crate) outcome: Outcome,
+    pub(crate) nanos: Option<i64>,
+    /// Something was used, and what it cost is unknown.
+    pub(crate) unknown: bool,
+    pub(crate) held: Option<i64>,
+    pub(crate) estimated: bool,
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) cache_write: u64,
+    pub(crate) total_us: u64,
+    pub(crate) first_byte_us: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) session: Option<Cow<'a, str>>,
+    pub(crate) tags: Cow<'a, [Arc<str>]>,
+}
+
+impl<'a> Line<'a> {
+    pub(crate) fn of(receipt: &'a Receipt) -> Line<'a> {
+        let who = &receipt.who;
+        let last = receipt.attempts.last();
+        let usage = receipt.usage.unwrap_or_default();
+        let admin = if who.token.is_empty() { "" } else { ADMIN };
+        Line {
+            id: receipt.id.as_str().into(),
+            at: receipt.at,
+            call_id: (receipt.call_id != receipt.id).then(|| receipt.call_id.as_str().into()),
+            token: who.token.as_ref().into(),
+            key: who.key.as_deref().unwrap_or(admin).into(),
+            user: some(&who.user),
+            team: some(&who.team),
+            organization: some(&who.organization),
+            customer: some(&who.customer),
+            model: last.map(|attempt| attempt.model.as_ref().into()),
+            model_group: receipt.group.as_deref().unwrap_or(&receipt.model).into(),
+            provider: last.map(|attempt| attempt.provider.as_ref().into()),
+            deployment: last.map(|attempt| attempt.deployment.as_ref().into()),
+            surface: receipt.surface.name().into(),
+            operation: receipt.operation.name().into(),
+            status: receipt.status,
+            outcome: receipt.outcome,
+            nanos: receipt.cost.nanos.map(Money::nanos),
+            unknown: receipt.cost_is_unknown(),
+            held: receipt.cost.held.map(Money::nanos),
+            estimated: receipt.cost.estimated || usage.estimated,
+            input: usage.total_input(),
+            output: usage.total_output(),
+            cache_read: usage.cache_read,
+            cache_write: usage.total_cache_write(),
+            total_us: receipt.timing.total_us,
+            first_byte_us: receipt.timing.first_byte_us,
+            stream: receipt.stream,
+            session: some(&who.session),
+            tags: Cow::Borrowed(&who.tags),
+        }
+    }
+
+    /// Did the caller get its answer?
+    pub(crate) fn answered(&self) -> bool {
+        self.outcome == Outcome::Answered
+    }
+}
+
+fn some(text: &Option<Arc<str>>) -> Option<Cow<'_, str>> {
+    text.as_deref().filter(|text| !text.is_empty()).map(Cow::Borrowed)
+}
+
+/// What a row's columns do not say.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Detail<'a> {
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ka")]
+    key_alias: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ta")]
+    team_alias: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ip")]
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "is_empty", rename = "sk")]
+    skipped: Cow<'a, [SkippedRecord]>,
+    #[serde(skip_serializing_if = "is_empty", rename = "at")]
+    attempts: Cow<'a, [AttemptRecord]>,
+    #[serde(skip_serializing_if = "is_empty", rename = "no")]
+    notices: Cow<'a, [Notice]>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "us")]
+    usage: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "fi")]
+    finish: Option<FinishReason>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "st")]
+    service_tier: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "is_empty", rename = "li")]
+    lines: Cow<'a, [CostLine]>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "er")]
+    error: Option<Cow<'a, ErrorRecord>>,
+    #[serde(rename = "ov")]
+    overhead_us: u64,
+    /// The caller's name for the model, where it was another than the group's.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "mo")]
+    asked: Option<Cow<'a, str>>,
+    /// The cost record said so itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not", rename = "es")]
+    estimated: bool,
+}
+
+fn is_empty<T: Clone>(list: &Cow<'_, [T]>) -> bool {
+    list.is_empty()
+}
+
+/// Usage without the counts that are zero.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+struct Counts {
+    #[serde(skip_serializing_if = "zero")]
+    i: u64,
+    #[serde(skip_serializing_if = "zero")]
+    cr: u64,
+    #[serde(skip_serializing_if = "zero")]
+    cw: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ch: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ai: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ii: u64,
+    #[serde(skip_serializing_if = "zero")]
+    vi: u64,
+    #[serde(skip_serializing_if = "zero")]
+    o: u64,
+    #[serde(skip_serializing_if = "zero")]
+    r: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ao: u64,
+    #[serde(skip_serializing_if = "zero")]
+    io: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ap: u64,
+    #[serde(skip_serializing_if = "zero")]
+    rp: u64,
+    #[serde(skip_serializing_if = "zero")]
+    ws: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    e: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl From<Usage> for Counts {
+    fn from(usage: Usage) -> Counts {
+        Counts {
+            i: usage.input,
+            cr: usage.cache_read,
+            cw: usage.cache_write,
+            ch: usage.cache_write_1h,
+            ai: usage.audio_input,
+            ii: usage.image_input,
+            vi: usage.video_input,
+            o: usage.output,
+            r: usage.reasoning,
+            ao: usage.audio_output,
+            io: usage.image_output,
+            ap: usage.accepted_prediction,
+            rp: usage.rejected_prediction,
+            ws: usage.web_searches,
+            e: usage.estimated,
+        }
+    }
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Usage {
+        Usage {
+            input: counts.i,
+            cache_read: counts.cr,
+            cache_write: counts.cw,
+            cache_write_1h: counts.ch,
+            audio_input: counts.ai,
+            image_input: counts.ii,
+            video_input: counts.vi,
+            output: counts.o,
+            reasoning: counts.r,
+            audio_output: counts.ao,
+            image_output: counts.io,
+            accepted_prediction: counts.ap,
+            rejected_prediction: counts.rp,
+            web_searches: counts.ws,
+            estimated: counts.e,
+        }
+    }
+}
+
+impl<'a> Detail<'a> {
+    pub(crate) fn of(receipt: &'a Receipt) -> Detail<'a> {
+        Detail {
+            key_alias: some(&receipt.who.key_alias),
+            team_alias: some(&receipt.who.team_alias),
+            address: receipt.who.address,
+            skipped: Cow::Borrowed(&receipt.skipped),
+            attempts: Cow::Borrowed(&receipt.attempts),
+            notices: Cow::Borrowed(&receipt.notices),
+            usage: receipt.usage.map(Counts::from),
+            finish: receipt.finish,
+            service_tier: receipt.service_tier.as_deref().map(Cow::Borrowed),
+            lines: Cow::Borrowed(&receipt.cost.lines),
+            error: receipt.error.as_ref().map(Cow::Borrowed),
+            overhead_us: receipt.timing.overhead_us,
+            asked: receipt.group.as_ref().map(|_| Cow::Borrowed(receipt.model.as_str())),
+            estimated: receipt.cost.estimated,
+        }
+    }
+}
+
+/// The receipt a row was made from.
+pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
+    let shared = |text: Option<Cow<'_, str>>| text.map(|text| Arc::from(text.as_ref()));
+    let key = (!line.key.is_empty() && line.key != ADMIN).then(|| Arc::from(line.key.as_ref()));
+    let cost = CostRecord {
+        nanos: line.nanos.map(Money::from_nanos),
+        usd: line.nanos.map(|nanos| Money::from_nanos(nanos).to_string()),
+        estimated: detail.estimated,
+        held: line.held.map(Money::from_nanos),
+        lines: detail.lines.into_owned(),
+    };
+    Receipt {
+        call_id: line.call_id.map_or_else(|| line.id.as_ref().to_owned(), Cow::into_owned),
+        id: line.id.into_owned(),
+        at: line.at,
+        surface: Dialect::from_name(&line.surface).unwrap_or(Dialect::OpenaiChat),
+        operation: operation(&line.operation),
+        group: detail.asked.as_ref().map(|_| line.model_group.as_ref().to_owned()),
+        model: detail.asked.unwrap_or(line.model_group).into_owned(),
+        stream: line.stream,
+        who: Who {
+            token: Arc::from(line.token.as_ref()),
+            key,
+            key_alias: shared(detail.key_alias),
+            user: shared(line.user),
+            team: shared(line.team),
+            team_alias: shared(detail.team_alias),
+            organization: shared(line.organization),
+            customer: shared(line.customer),
+            tags: line.tags.into_owned(),
+            session: shared(line.session),
+            address: detail.address,
+        },
+        outcome: line.outcome,
+        status: line.status,
+        skipped: detail.skipped.into_owned(),
+        attempts: detail.attempts.into_owned(),
+        notices: detail.notices.into_owned(),
+        usage: detail.usage.map(Usage::from),
+        finish: detail.finish,
+        service_tier: detail.service_tier.map(Cow::into_owned),
+        cost,
+        error: detail.error.map(Cow::into_owned),
+        timing: Timing {
+            total_us: line.total_us,
+            first_byte_us: line.first_byte_us,
+            overhead_us: detail.overhead_us,
+        },
+    }
+}
+
+/// By its name; what a newer version wrote reads as chat.
+fn operation(name: &str) -> Operation {
+    serde_json::from_value(serde_json::Value::from(name)).unwrap_or(Operation::Chat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_receipt_survives_being_a_row() {
+        for seed in 0..64 {
+            let original = sample::receipt(seed);
+            let detail = serde_json::to_string(&Detail::of(&original)).unwrap();
+            let read = receipt(Line::of(&original), serde_json::from_str(&detail).unwrap());
+            let shown = |receipt: &Receipt| serde_json::to_value(receipt).unwrap();
+            assert_eq!(shown(&read), shown(&original));
+        }
+    }
+}

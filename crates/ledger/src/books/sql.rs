@@ -1,0 +1,112 @@
+//! Books in SQLite or PostgreSQL.
+
+mod columns;
+mod filter;
+mod insert;
+mod partitions;
+mod read;
+mod retain;
+mod verify;
+mod walk;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollway_meters::{Scope, ScopeKind};
+use tollway_store::StoreResult;
+use tollway_store::sql::{Dialect, Sql};
+
+use super::sums::{Batch, Day, DayKey, Sum};
+use super::{Adjustment, Books, DayFilter, Filter, Millis, Place, Progress, Range, Retained, Verification};
+use crate::receipt::Receipt;
+use partitions::Partitions;
+
+/// `spend.hour` of a scope's sum over all time.
+const LIFETIME: i64 = -1;
+
+/// `spend.hour` of what forgotten receipts added up to.
+const FORGOTTEN: i64 = -2;
+
+/// `spend.hour` of what forgotten hours added up to.
+const FORGOTTEN_HOURS: i64 = -3;
+
+/// `spend.hour` of what forgotten days added up to.
+const FORGOTTEN_DAYS: i64 = -4;
+
+/// Books in a database that has the store's tables.
+#[derive(Debug, Clone)]
+pub struct SqlBooks {
+    sql: Sql,
+    partitions: Arc<Partitions>,
+}
+
+impl SqlBooks {
+    /// Books in a database. Its migrations are the store's.
+    pub fn new(sql: Sql) -> SqlBooks {
+        SqlBooks { sql, partitions: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Books for SqlBooks {
+    async fn record(&self, batch: &Batch) -> StoreResult<u64> {
+        if self.sql.dialect() == Dialect::Sqlite {
+            return insert::record(&self.sql, batch).await;
+        }
+        self.partitions.ensure(&self.sql, batch).await?;
+        match insert::record(&self.sql, batch).await {
+            // Somebody else may have dropped a partition that was there.
+            Err(tollway_store::StoreError::Broken(_)) if self.partitions.forget() => {
+                self.partitions.ensure(&self.sql, batch).await?;
+                insert::record(&self.sql, batch).await
+            }
+            other => other,
+        }
+    }
+
+    async fn get(&self, id: &str) -> StoreResult<Option<Receipt>> {
+        read::get(&self.sql, id).await
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
+        read::list(&self.sql, filter, after, limit).await
+    }
+
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
+        read::count(&self.sql, filter, bound).await
+    }
+
+    async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
+        read::spent(&self.sql, scope, from).await
+    }
+
+    async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        read::sums(&self.sql, kind, range, limit).await
+    }
+
+    async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
+        read::days(&self.sql, filter).await
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {
+        insert::adjust(&self.sql, adjustment).await
+    }
+
+    async fn retain(&self, before: Millis) -> StoreResult<Retained> {
+        let retained = retain::retain(&self.sql, before).await;
+        self.partitions.forget();
+        retained
+    }
+
+    async fn thin(&self, before: Millis) -> StoreResult<u64> {
+        retain::thin(&self.sql, before).await
+    }
+
+    async fn verify(&self, progress: Progress<'_>) -> StoreResult<Verification> {
+        verify::verify(&self.sql, progress).await
+    }
+
+    async fn rebuild(&self, progress: Progress<'_>) -> StoreResult<Verification> {
+        verify::rebuild(&self.sql, progress).await
+    }
+}

@@ -1,0 +1,253 @@
+//! Rows of the tables, in and out.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tollway_meters::ScopeKind;
+use tollway_model::Money;
+use tollway_store::sql::{Row, Value};
+use tollway_store::{StoreError, StoreResult};
+
+use crate::books::line::{Detail, Line, receipt};
+use crate::books::sums::{Day, DayKey, Sum};
+use crate::receipt::{Outcome, Receipt};
+
+/// The columns of `receipts` but the last, in the order of [`Line`].
+pub(super) const LINE: &str = "id, at, call_id, token, key_id, user_id, team_id, organization_id, customer_id, model, \
+     model_group, provider, deployment, surface, operation, status, outcome, nanos, unknown, held, estimated, input, \
+     output, cache_read, cache_write, total_us, first_byte_us, stream, session_id, tags";
+
+/// How many columns [`LINE`] has.
+pub(super) const LINES: usize = 30;
+
+/// The columns of `spend_days` that make rows differ.
+pub(super) const DAY_KEY: &str = "of_kind, day, of_id, key_id, token, user_id, team_id, organization_id, model, \
+     model_group, provider, surface, operation";
+
+/// The columns of `spend_days` that add up.
+pub(super) const DAY_COUNTS: [&str; 9] =
+    ["nanos", "input", "output", "cache_read", "cache_write", "answered", "failed", "unknown", "total_us"];
+
+/// Text as both databases take it: PostgreSQL has no zero character.
+pub(super) fn clean(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(Some(clean(text)))
+}
+
+fn maybe(value: &Option<Cow<'_, str>>) -> Value {
+    Value::Text(value.as_deref().map(clean))
+}
+
+fn count(count: u64) -> Value {
+    Value::from(count)
+}
+
+/// A receipt's values, `detail` included.
+pub(super) fn push(receipt: &Receipt, values: &mut Vec<Value>) -> StoreResult<()> {
+    let line = Line::of(receipt);
+    let broken = |error: serde_json::Error| StoreError::Broken(error.to_string());
+    let tags: Vec<String> = line.tags.iter().map(|tag| clean(tag)).collect();
+    let tags = if tags.is_empty() { None } else { Some(serde_json::to_string(&tags).map_err(broken)?) };
+    values.extend([
+        text(&line.id),
+        Value::from(line.at),
+        maybe(&line.call_id),
+        text(&line.token),
+        text(&line.key),
+        maybe(&line.user),
+        maybe(&line.team),
+        maybe(&line.organization),
+        maybe(&line.customer),
+        maybe(&line.model),
+        text(&line.model_group),
+        maybe(&line.provider),
+        maybe(&line.deployment),
+        text(&line.surface),
+        text(&line.operation),
+        Value::from(u32::from(line.status)),
+        text(outcome_name(line.outcome)),
+        Value::from(line.nanos),
+        Value::from(line.unknown),
+        Value::from(line.held),
+        Value::from(line.estimated),
+        count(line.input),
+        count(line.output),
+        count(line.cache_read),
+        count(line.cache_write),
+        count(line.total_us),
+        Value::from(line.first_byte_us),
+        Value::from(line.stream),
+        maybe(&line.session),
+        Value::Text(tags),
+        Value::Text(Some(serde_json::to_string(&Detail::of(receipt)).map_err(broken)?)),
+    ]);
+    Ok(())
+}
+
+/// A row of [`LINE`].
+pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
+    let own = |column| Ok::<_, StoreError>(Cow::Owned(row.text(column)?.to_owned()));
+    let maybe = |column| Ok::<_, StoreError>(row.maybe_text(column)?.map(|text| Cow::Owned(text.to_owned())));
+    let count = |column| Ok::<_, StoreError>(unsigned(row.int(column)?));
+    let tags: Vec<Arc<str>> = match row.maybe_text(29)? {
+        Some(json) => serde_json::from_str(json)
+            .map_err(|error| StoreError::Broken(format!("the tags of a receipt cannot be read: {error}")))?,
+        None => Vec::new(),
+    };
+    Ok(Line {
+        id: own(0)?,
+        at: row.int(1)?,
+        call_id: maybe(2)?,
+        token: own(3)?,
+        key: own(4)?,
+        user: maybe(5)?,
+        team: maybe(6)?,
+        organization: maybe(7)?,
+        customer: maybe(8)?,
+        model: maybe(9)?,
+        model_group: own(10)?,
+        provider: maybe(11)?,
+        deployment: maybe(12)?,
+        surface: own(13)?,
+        operation: own(14)?,
+        status: u16::try_from(row.int(15)?).unwrap_or(0),
+        outcome: outcome(row.text(16)?),
+        nanos: row.maybe_int(17)?,
+        unknown: row.int(18)? != 0,
+        held: row.maybe_int(19)?,
+        estimated: row.int(20)? != 0,
+        input: count(21)?,
+        output: count(22)?,
+        cache_read: count(23)?,
+        cache_write: count(24)?,
+        total_us: count(25)?,
+        first_byte_us: row.maybe_int(26)?.map(unsigned),
+        stream: row.int(27)? != 0,
+        session: maybe(28)?,
+        tags: Cow::Owned(tags),
+    })
+}
+
+/// A row of [`LINE`] and `detail`.
+pub(super) fn whole(row: &Row) -> StoreResult<Receipt> {
+    let line = line(row)?;
+    let detail: Detail<'_> = serde_json::from_str(row.text(LINES)?).map_err(|error| {
+        StoreError::Broken(format!("the detail of receipt {} cannot be read: {error}", line.id))
+    })?;
+    Ok(receipt(line, detail))
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+const OUTCOMES: [(&str, Outcome); 5] = [
+    ("answered", Outcome::Answered),
+    ("refused", Outcome::Refused),
+    ("failed", Outcome::Failed),
+    ("client_closed", Outcome::ClientClosed),
+    ("interrupted", Outcome::Interrupted),
+];
+
+pub(super) fn outcome_name(outcome: Outcome) -> &'static str {
+    OUTCOMES.iter().find(|(_, one)| *one == outcome).map_or("failed", |(name, _)| name)
+}
+
+fn outcome(name: &str) -> Outcome {
+    OUTCOMES.iter().find(|(one, _)| *one == name).map_or(Outcome::Failed, |(_, outcome)| *outcome)
+}
+
+/// Money, calls and unknown ones, from three columns on.
+pub(super) fn sum(row: &Row, first: usize) -> StoreResult<Sum> {
+    Ok(Sum {
+        money: Money::from_nanos(row.maybe_int(first)?.unwrap_or(0)),
+        calls: row.maybe_int(first + 1)?.unwrap_or(0),
+        unknown: row.maybe_int(first + 2)?.unwrap_or(0),
+    })
+}
+
+pub(super) fn push_sum(sum: Sum, values: &mut Vec<Value>) {
+    values.extend([sum.money.nanos().into(), sum.calls.into(), sum.unknown.into()]);
+}
+
+pub(super) fn push_day(key: &DayKey<'_>, day: &Day, values: &mut Vec<Value>) {
+    values.extend([
+        text(key.of),
+        key.day.into(),
+        text(&key.of_id),
+        text(&key.key),
+        text(&key.token),
+        text(&key.user),
+        text(&key.team),
+        text(&key.organization),
+        text(&key.model),
+        text(&key.model_group),
+        text(&key.provider),
+        text(&key.surface),
+        text(&key.operation),
+        day.money.nanos().into(),
+        day.input.into(),
+        day.output.into(),
+        day.cache_read.into(),
+        day.cache_write.into(),
+        day.answered.into(),
+        day.failed.into(),
+        day.unknown.into(),
+        day.total_us.into(),
+    ]);
+}
+
+/// A row of [`DAY_KEY`] and [`DAY_COUNTS`].
+pub(super) fn day(row: &Row) -> StoreResult<(DayKey<'static>, Day)> {
+    let own = |column| Ok::<_, StoreError>(Cow::Owned(row.text(column)?.to_owned()));
+    let key = DayKey {
+        of: kind_of(row.text(0)?).map_or("", ScopeKind::name),
+        day: row.int(1)?,
+        of_id: own(2)?,
+        key: own(3)?,
+        token: own(4)?,
+        user: own(5)?,
+        team: own(6)?,
+        organization: own(7)?,
+        model: own(8)?,
+        model_group: own(9)?,
+        provider: own(10)?,
+        surface: own(11)?,
+        operation: own(12)?,
+    };
+    let day = Day {
+        money: Money::from_nanos(row.int(13)?),
+        input: row.int(14)?,
+        output: row.int(15)?,
+        cache_read: row.int(16)?,
+        cache_write: row.int(17)?,
+        answered: row.int(18)?,
+        failed: row.int(19)?,
+        unknown: row.int(20)?,
+        total_us: row.int(21)?,
+    };
+    Ok((key, day))
+}
+
+/// Every kind of scope.
+pub(super) const KINDS: [ScopeKind; 12] = [
+    ScopeKind::Global,
+    ScopeKind::Key,
+    ScopeKind::User,
+    ScopeKind::Team,
+    ScopeKind::TeamMember,
+    ScopeKind::Organization,
+    ScopeKind::Customer,
+    ScopeKind::Tag,
+    ScopeKind::ModelPerKey,
+    ScopeKind::ModelPerTeam,
+    ScopeKind::Deployment,
+    ScopeKind::Provider,
+];
+
+pub(super) fn kind_of(name: &str) -> Option<ScopeKind> {
+    KINDS.into_iter().find(|kind| kind.name() == name)
+}

@@ -1,0 +1,111 @@
+//! Forgetting: receipts by whole days, and sums by the hour and by the day.
+//!
+//! What is forgotten is carried forward, so that sums over all time can still be proved.
+
+use std::time::Duration;
+
+use tollway_meters::ScopeKind;
+use tollway_store::sql::{Dialect, Sql, Statement, Transaction};
+use tollway_store::{StoreResult, values};
+
+use super::insert::add_sums;
+use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, columns, partitions, verify, walk};
+use crate::books::sums::{Sum, Tally};
+use crate::books::{DAY, HOUR, Millis, Retained};
+
+/// Receipts deleted in one transaction where there are no partitions.
+const PIECE: usize = 2000;
+
+/// Time for others between two of them.
+const REST: Duration = Duration::from_millis(20);
+
+pub(super) async fn retain(sql: &Sql, before: Millis) -> StoreResult<Retained> {
+    let day = before.div_euclid(DAY);
+    match sql.dialect() {
+        Dialect::Sqlite => by_pieces(sql, day * DAY).await,
+        Dialect::Postgres => by_partitions(sql, day).await,
+    }
+}
+
+async fn by_partitions(sql: &Sql, before: i64) -> StoreResult<Retained> {
+    let mut retained = Retained::default();
+    for day in partitions::list(sql).await?.into_iter().filter(|day| *day < before) {
+        retained.receipts += sql
+            .long_transaction(|transaction| async move { drop_partition(&transaction, day).await })
+            .await?;
+        retained.partitions += 1;
+    }
+    Ok(retained)
+}
+
+async fn drop_partition(transaction: &Transaction, day: i64) -> StoreResult<u64> {
+    let table = partitions::name(day);
+    transaction.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
+    // Nobody adds to it after it was added up. Detaching first: dropping a partition would lock the whole table.
+    let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE");
+    transaction.execute(Statement::assembled(lock), vec![]).await?;
+    let mut days = walk::Days::new(day * DAY, (day + 1) * DAY);
+    let gone = days.next(transaction).await?.unwrap_or_default();
+    carry(transaction, &gone.tally).await?;
+    walk::set_forgotten(transaction, (day + 1) * DAY).await?;
+    transaction.execute(Statement::assembled(format!("DROP TABLE {table}")), vec![]).await?;
+    Ok(gone.receipts)
+}
+
+async fn by_pieces(sql: &Sql, before: Millis) -> StoreResult<Retained> {
+    let mut retained = Retained::default();
+    loop {
+        let gone = sql
+            .transaction(|transaction| async move {
+                let start = (i64::MIN, String::new());
+                let lines = walk::page(&transaction, &start, before, PIECE).await?;
+                let Some(last) = lines.last() else { return Ok(0) };
+                carry(&transaction, &Tally::of(lines.iter())).await?;
+                walk::set_forgotten(&transaction, before).await?;
+                let text = "DELETE FROM receipts WHERE at < $1 OR (at = $1 AND id <= $2)";
+                transaction.execute(text, values![last.at, last.id.as_ref()]).await
+            })
+            .await?;
+        if gone == 0 {
+            return Ok(retained);
+        }
+        retained.receipts += gone;
+        tokio::time::sleep(REST).await;
+    }
+}
+
+async fn carry(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
+    let sums: Vec<_> =
+        tally.scopes().into_iter().map(|((kind, id), sum)| (kind, id, FORGOTTEN, sum)).collect();
+    add_sums(transaction, &sums).await
+}
+
+/// Forgets the sums of hours and days before `before`; the number of rows.
+pub(super) async fn thin(sql: &Sql, before: Millis) -> StoreResult<u64> {
+    let day = before.div_euclid(DAY);
+    sql.long_transaction(|transaction| async move {
+        verify::lock(&transaction).await?;
+        let hours = "FROM spend WHERE hour >= 0 AND hour < $1";
+        let hour = day * (DAY / HOUR);
+        let text = format!(
+            "INSERT INTO spend (scope, id, hour, nanos, calls, unknown) SELECT scope, id, {FORGOTTEN_HOURS}, \
+             CAST(sum(nanos) AS BIGINT), CAST(sum(calls) AS BIGINT), CAST(sum(unknown) AS BIGINT) {hours} \
+             GROUP BY scope, id ON CONFLICT (scope, id, hour) DO UPDATE SET nanos = spend.nanos + excluded.nanos, \
+             calls = spend.calls + excluded.calls, unknown = spend.unknown + excluded.unknown"
+        );
+        transaction.execute(Statement::assembled(text), values![hour]).await?;
+        let mut gone = transaction.execute(Statement::assembled(format!("DELETE {hours}")), values![hour]).await?;
+        for kind in columns::KINDS {
+            let Some(text) = verify::days_by(kind, "day < $1") else { continue };
+            let rows = transaction.query(Statement::assembled(text), values![day]).await?;
+            let sums: Vec<(String, Sum)> =
+                rows.iter().map(|row| Ok((row.text(0)?.to_owned(), columns::sum(row, 1)?))).collect::<StoreResult<_>>()?;
+            let sums: Vec<_> =
+                sums.iter().map(|(id, sum)| (ScopeKind::name(kind), id.as_str(), FORGOTTEN_DAYS, *sum)).collect();
+            add_sums(&transaction, &sums).await?;
+        }
+        gone += transaction.execute("DELETE FROM spend_days WHERE day < $1", values![day]).await?;
+        Ok(gone)
+    })
+    .await
+}

@@ -1,0 +1,285 @@
+//! Proving sums, and making them anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tollway_meters::{Scope, ScopeKind};
+use tollway_store::sql::{Dialect, Sql, Statement, Transaction};
+use tollway_store::{StoreResult, values};
+
+use super::columns::{self, DAY_COUNTS, DAY_KEY, KINDS};
+use super::insert::{add, add_sums};
+use super::walk::{self, DayOf, Days, Sums};
+use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, LIFETIME};
+use crate::books::sums::{Day, DayKey, Sum, Tally};
+use crate::books::{DAY, HOUR, Millis, Progress, Verification};
+
+/// Hours of a day.
+const HOURS: i64 = DAY / HOUR;
+
+pub(super) async fn verify(sql: &Sql, progress: Progress<'_>) -> StoreResult<Verification> {
+    sql.long_transaction(|transaction| async move {
+        if transaction.dialect() == Dialect::Postgres {
+            // Everything as it was at one moment, while receipts go on arriving.
+            transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", vec![]).await?;
+            transaction.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
+        }
+        compare(&transaction, progress).await
+    })
+    .await
+}
+
+pub(super) async fn rebuild(sql: &Sql, progress: Progress<'_>) -> StoreResult<Verification> {
+    sql.long_transaction(|transaction| async move {
+        lock(&transaction).await?;
+        make(&transaction, progress).await?;
+        compare(&transaction, &|_, _| ()).await
+    })
+    .await
+}
+
+/// Nobody else changes sums until the transaction ends. Receipts wait in the journal.
+pub(super) async fn lock(transaction: &Transaction) -> StoreResult<()> {
+    if transaction.dialect() == Dialect::Postgres {
+        transaction.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
+        let text = "LOCK TABLE receipts, spend, spend_days, spend_adjustments IN SHARE ROW EXCLUSIVE MODE";
+        transaction.execute(text, vec![]).await?;
+    }
+    Ok(())
+}
+
+async fn make(transaction: &Transaction, progress: Progress<'_>) -> StoreResult<()> {
+    let forgotten = walk::forgotten_within(transaction).await?;
+    let first = forgotten.div_euclid(DAY);
+    let hours = "DELETE FROM spend WHERE hour = $1 OR hour >= $2";
+    transaction.execute(hours, values![LIFETIME, first * HOURS]).await?;
+    transaction.execute("DELETE FROM spend_days WHERE day >= $1", values![first]).await?;
+    let mut lifetime = carried(transaction, FORGOTTEN).await?;
+    let (mut days, mut done) = (Days::new(i64::MIN, i64::MAX), 0);
+    while let Some(day) = days.next(transaction).await? {
+        accumulate(&mut lifetime, &day.tally);
+        // The sums of older days stand, with late receipts in them.
+        if day.day >= first {
+            add(transaction, &day.tally, false).await?;
+        }
+        done += day.receipts;
+        progress(day.day * DAY, done);
+    }
+    for (scope, at, sum) in adjustments(transaction, i64::MIN, i64::MAX).await? {
+        lifetime.entry(scope.clone()).or_default().add(sum);
+        if at >= first * DAY {
+            add_sums(transaction, &[(&scope.0, &scope.1, at.div_euclid(HOUR), sum)]).await?;
+        }
+    }
+    let sums: Vec<_> =
+        lifetime.iter().map(|((kind, id), sum)| (kind.as_str(), id.as_str(), LIFETIME, *sum)).collect();
+    add_sums(transaction, &sums).await
+}
+
+fn accumulate(sums: &mut Sums, tally: &Tally) {
+    for ((kind, id), sum) in tally.scopes() {
+        sums.entry((kind.to_owned(), id.to_owned())).or_default().add(sum);
+    }
+}
+
+/// What is kept under one of the special hours.
+async fn carried(transaction: &Transaction, hour: i64) -> StoreResult<Sums> {
+    walk::sums(
+        transaction,
+        &format!("SELECT scope, id, nanos, calls, unknown FROM spend WHERE hour = {hour}"),
+    )
+    .await
+}
+
+type Adjusted = ((String, String), Millis, Sum);
+
+async fn adjustments(transaction: &Transaction, from: Millis, until: Millis) -> StoreResult<Vec<Adjusted>> {
+    let text = "SELECT scope, scope_id, at, nanos FROM spend_adjustments WHERE at >= $1 AND at < $2";
+    let rows = transaction.query(text, values![from, until]).await?;
+    rows.iter()
+        .map(|row| {
+            let sum = Sum::of_money(tollway_model::Money::from_nanos(row.int(3)?));
+            Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?, sum))
+        })
+        .collect()
+}
+
+fn scope((kind, id): &(String, String)) -> Scope {
+    Scope { kind: columns::kind_of(kind).unwrap_or(ScopeKind::Global), id: Arc::from(id.as_str()) }
+}
+
+async fn compare(transaction: &Transaction, progress: Progress<'_>) -> StoreResult<Verification> {
+    let mut found = Verification::default();
+    let forgotten = walk::forgotten_within(transaction).await?.div_euclid(DAY);
+    let mut lifetime = carried(transaction, FORGOTTEN).await?;
+    let mut days = Days::new(i64::MIN, i64::MAX);
+    let mut next = forgotten;
+    while let Some(day) = days.next(transaction).await? {
+        found.receipts += day.receipts;
+        accumulate(&mut lifetime, &day.tally);
+        if let Some(global) = day.tally.scopes().get(&(ScopeKind::Global.name(), "")) {
+            found.total += global.money;
+            found.unknown += u64::try_from(global.unknown).unwrap_or(0);
+        }
+        progress(day.day * DAY, found.receipts);
+        if day.day < forgotten {
+            continue;
+        }
+        // Days without receipts must have no sums.
+        stretch(transaction, next, day.day, &DayOf::default(), &mut found).await?;
+        next = day.day + 1;
+        stretch(transaction, day.day, next, &day, &mut found).await?;
+    }
+    stretch(transaction, next, i64::MAX / DAY, &DayOf::default(), &mut found).await?;
+    let mut adjusted = Sums::new();
+    for (scope, _, sum) in adjustments(transaction, i64::MIN, i64::MAX).await? {
+        adjusted.entry(scope).or_default().add(sum);
+    }
+    for (scope, sum) in &adjusted {
+        lifetime.entry(scope.clone()).or_default().add(*sum);
+    }
+    let kept = carried(transaction, LIFETIME).await?;
+    found.scopes = kept.len() as u64;
+    compare_sums("lifetime", &lifetime, &kept, &mut found);
+    compare_sums("hours", &kept, &all_hours(transaction).await?, &mut found);
+    compare_days(transaction, &kept, &adjusted, &mut found).await?;
+    Ok(found)
+}
+
+fn compare_sums(what: &'static str, expected: &Sums, kept: &Sums, found: &mut Verification) {
+    let keys: BTreeSet<_> = expected.keys().chain(kept.keys()).collect();
+    for key in keys {
+        let sum = |sums: &Sums| sums.get(key).copied().unwrap_or_default();
+        found.compare(what, &scope(key), None, sum(expected), sum(kept));
+    }
+}
+
+/// Compares the hours and days from `first` on and before `until` with a day's receipts, or with none.
+async fn stretch(
+    transaction: &Transaction,
+    first: i64,
+    until: i64,
+    day: &DayOf,
+    found: &mut Verification,
+) -> StoreResult<()> {
+    if first >= until {
+        return Ok(());
+    }
+    let mut expected: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
+    for ((kind, id, hour), sum) in &day.tally.hours {
+        expected.entry(((*kind).to_owned(), id.clone(), *hour)).or_default().add(*sum);
+    }
+    for ((kind, id), at, sum) in adjustments(transaction, first * DAY, until.saturating_mul(DAY)).await? {
+        expected.entry((kind, id, at.div_euclid(HOUR))).or_default().add(sum);
+    }
+    let text = "SELECT scope, id, hour, nanos, calls, unknown FROM spend WHERE hour >= $1 AND hour < $2";
+    let rows = transaction.query(text, values![first * HOURS, until.saturating_mul(HOURS)]).await?;
+    for row in &rows {
+        let (key, hour) = ((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?);
+        let wanted = expected.remove(&(key.0.clone(), key.1.clone(), hour)).unwrap_or_default();
+        found.compare("hour", &scope(&key), Some(hour * HOUR), wanted, columns::sum(row, 3)?);
+    }
+    for ((kind, id, hour), sum) in expected {
+        found.compare("hour", &scope(&(kind, id)), Some(hour * HOUR), sum, Sum::default());
+    }
+    stretch_days(transaction, first, until, &day.tally.days, found).await
+}
+
+async fn stretch_days(
+    transaction: &Transaction,
+    first: i64,
+    until: i64,
+    expected: &BTreeMap<DayKey<'static>, Day>,
+    found: &mut Verification,
+) -> StoreResult<()> {
+    let text =
+        format!("SELECT {DAY_KEY}, {} FROM spend_days WHERE day >= $1 AND day < $2", DAY_COUNTS.join(", "));
+    let rows = transaction.query(Statement::assembled(text), values![first, until]).await?;
+    let kept: BTreeMap<DayKey<'static>, Day> = rows.iter().map(columns::day).collect::<StoreResult<_>>()?;
+    let keys: BTreeSet<_> = expected.keys().chain(kept.keys()).collect();
+    for key in keys {
+        let (wanted, there) = (expected.get(key).copied(), kept.get(key).copied());
+        let (wanted, there) = (wanted.unwrap_or_default(), there.unwrap_or_default());
+        if wanted == there {
+            continue;
+        }
+        let (mut expected, mut kept) = (wanted.sum(), there.sum());
+        if expected == kept {
+            // Tokens or times differ: shown as a difference of calls nobody made.
+            expected.calls = 0;
+            kept.calls = 1;
+        }
+        let id = if key.of.is_empty() { &key.key } else { &key.of_id };
+        let kind = columns::kind_of(key.of).filter(|_| !key.of.is_empty()).unwrap_or(ScopeKind::Key);
+        found.compare(
+            "day",
+            &Scope { kind, id: Arc::from(id.as_ref()) },
+            Some(key.day * DAY),
+            expected,
+            kept,
+        );
+    }
+    Ok(())
+}
+
+/// Every scope's hours, those that were forgotten included.
+async fn all_hours(transaction: &Transaction) -> StoreResult<Sums> {
+    walk::sums(
+        transaction,
+        &format!(
+            "SELECT scope, id, CAST(sum(nanos) AS BIGINT), CAST(sum(calls) AS BIGINT), CAST(sum(unknown) AS BIGINT) \
+             FROM spend WHERE hour >= 0 OR hour = {FORGOTTEN_HOURS} GROUP BY scope, id"
+        ),
+    )
+    .await
+}
+
+/// Sums of days by the id of a kind of scope; `None`: days do not tell it. Adjustments are in no day.
+pub(super) fn days_by(kind: ScopeKind, condition: &str) -> Option<String> {
+    let (of, id) = match kind {
+        ScopeKind::Global => ("", "''"),
+        ScopeKind::Key => ("", "key_id"),
+        ScopeKind::User => ("", "user_id"),
+        ScopeKind::Team => ("", "team_id"),
+        ScopeKind::TeamMember => {
+            ("", "CASE WHEN team_id = '' OR user_id = '' THEN '' ELSE team_id || '/' || user_id END")
+        }
+        ScopeKind::Organization => ("", "organization_id"),
+        ScopeKind::Provider => ("", "provider"),
+        ScopeKind::ModelPerKey => ("", "CASE WHEN key_id = '' THEN '' ELSE key_id || ':' || model_group END"),
+        ScopeKind::ModelPerTeam => {
+            ("", "CASE WHEN team_id = '' THEN '' ELSE team_id || ':' || model_group END")
+        }
+        ScopeKind::Customer | ScopeKind::Tag => (kind.name(), "of_id"),
+        ScopeKind::Deployment => return None,
+    };
+    let known = if kind == ScopeKind::Global { "" } else { " WHERE id <> ''" };
+    Some(format!(
+        "SELECT id, CAST(sum(nanos) AS BIGINT), CAST(sum(calls) AS BIGINT), CAST(sum(unknown) AS BIGINT) FROM \
+         (SELECT {id} AS id, nanos, answered + failed AS calls, unknown FROM spend_days \
+         WHERE of_kind = '{of}' AND {condition}) AS days{known} GROUP BY id"
+    ))
+}
+
+async fn compare_days(
+    transaction: &Transaction,
+    lifetime: &Sums,
+    adjusted: &Sums,
+    found: &mut Verification,
+) -> StoreResult<()> {
+    let mut days = carried(transaction, FORGOTTEN_DAYS).await?;
+    for kind in KINDS {
+        let Some(text) = days_by(kind, "day >= $1") else { continue };
+        for row in transaction.query(Statement::assembled(text), values![i64::MIN]).await? {
+            let key = (kind.name().to_owned(), row.text(0)?.to_owned());
+            days.entry(key).or_default().add(columns::sum(&row, 1)?);
+        }
+    }
+    let mut expected = Sums::new();
+    for (key, sum) in lifetime.iter().filter(|((kind, _), _)| kind != ScopeKind::Deployment.name()) {
+        let corrected = adjusted.get(key).copied().unwrap_or_default();
+        expected.insert(key.clone(), sum.without(corrected));
+    }
+    compare_sums("days", &expected, &days, found);
+    Ok(())
+}

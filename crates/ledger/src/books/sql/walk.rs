@@ -1,0 +1,107 @@
+//! Walks over all receipts, day by day, in flat memory.
+
+use std::collections::BTreeMap;
+
+use tollway_store::sql::{Sql, Statement, Transaction};
+use tollway_store::{StoreResult, values};
+
+use super::columns::{self, LINE};
+use crate::books::line::Line;
+use crate::books::sums::{Sum, Tally};
+use crate::books::{DAY, Millis};
+
+/// Receipts read at once.
+const PAGE: usize = 10_000;
+
+const FORGOTTEN_FACT: &str = "forgotten_before";
+
+const FACT: &str = "SELECT value FROM spend_facts WHERE name = $1";
+
+/// Receipts that arrived earlier are gone.
+pub(super) async fn forgotten_before(sql: &Sql) -> StoreResult<Millis> {
+    let row = sql.query_one(FACT, values![FORGOTTEN_FACT]).await?;
+    row.map_or(Ok(0), |row| row.int(0))
+}
+
+/// As [`forgotten_before`].
+pub(super) async fn forgotten_within(transaction: &Transaction) -> StoreResult<Millis> {
+    let row = transaction.query_one(FACT, values![FORGOTTEN_FACT]).await?;
+    row.map_or(Ok(0), |row| row.int(0))
+}
+
+pub(super) async fn set_forgotten(transaction: &Transaction, before: Millis) -> StoreResult<()> {
+    let text = "INSERT INTO spend_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
+                SET value = CASE WHEN excluded.value > spend_facts.value THEN excluded.value ELSE spend_facts.value END";
+    transaction.execute(text, values![FORGOTTEN_FACT, before]).await?;
+    Ok(())
+}
+
+/// One day's receipts.
+#[derive(Debug, Default)]
+pub(super) struct DayOf {
+    /// Days since 1970.
+    pub(super) day: i64,
+    pub(super) receipts: u64,
+    pub(super) tally: Tally,
+}
+
+/// The days that have receipts, from `from` on and before `until`.
+pub(super) struct Days {
+    from: Millis,
+    until: Millis,
+}
+
+impl Days {
+    pub(super) fn new(from: Millis, until: Millis) -> Days {
+        Days { from, until }
+    }
+
+    pub(super) async fn next(&mut self, transaction: &Transaction) -> StoreResult<Option<DayOf>> {
+        let first = transaction
+            .query_one(
+                "SELECT min(at) FROM receipts WHERE at >= $1 AND at < $2",
+                values![self.from, self.until],
+            )
+            .await?;
+        let Some(first) = first.map_or(Ok(None), |row| row.maybe_int(0))? else { return Ok(None) };
+        let day = first.div_euclid(DAY);
+        let until = ((day + 1) * DAY).min(self.until);
+        let mut found = DayOf { day, ..DayOf::default() };
+        let mut after = (first, String::new());
+        loop {
+            let lines = page(transaction, &after, until, PAGE).await?;
+            found.receipts += lines.len() as u64;
+            found.tally.merge(Tally::of(lines.iter()));
+            let full = lines.len() == PAGE;
+            let Some(last) = lines.into_iter().next_back().filter(|_| full) else { break };
+            after = (last.at, last.id.into_owned());
+        }
+        self.from = until;
+        Ok(Some(found))
+    }
+}
+
+/// Some receipts behind a place, the oldest first.
+pub(super) async fn page(
+    transaction: &Transaction,
+    after: &(Millis, String),
+    until: Millis,
+    limit: usize,
+) -> StoreResult<Vec<Line<'static>>> {
+    let text = format!(
+        "SELECT {LINE} FROM receipts WHERE at >= $1 AND at < $2 AND (at > $1 OR id > $3) ORDER BY at, id LIMIT {limit}"
+    );
+    let rows = transaction.query(Statement::assembled(text), values![after.0, until, &after.1]).await?;
+    rows.iter().map(columns::line).collect()
+}
+
+/// Sums by scope, as `spend` has them.
+pub(super) type Sums = BTreeMap<(String, String), Sum>;
+
+/// Sums by scope from rows of `scope, id, nanos, calls, unknown`.
+pub(super) async fn sums(transaction: &Transaction, text: &str) -> StoreResult<Sums> {
+    let rows = transaction.query(Statement::assembled(text.to_owned()), vec![]).await?;
+    rows.iter()
+        .map(|row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), columns::sum(row, 2)?)))
+        .collect()
+}

@@ -1,0 +1,334 @@
+//! The journal: an append-only file that a call's record is in before its caller has the end of its answer.
+//!
+//! Two locks, each held briefly. `pending` collects frames and gives out sequences; `writer` puts everything pending
+//! into the file with one `write`. Whoever waits for the writer while another one writes usually finds its own frame
+//! written. What the disk does not take stays in memory up to a bound, in order, and is tried again.
+
+mod cursor;
+mod frame;
+mod instance;
+mod reader;
+mod recover;
+mod segment;
+mod sync;
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+pub(crate) use cursor::Cursor;
+pub(crate) use frame::Kind;
+pub(crate) use instance::Instance;
+pub(crate) use reader::{Damage, Frontier, Reader};
+pub(crate) use recover::scan;
+pub(crate) use sync::Flusher;
+
+use crate::options::Options;
+
+/// A pause after a write that failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Frames up to this size are built in a buffer that is kept.
+const KEPT_BUFFER: usize = 64 << 10;
+
+thread_local! {
+    /// Records become JSON outside every lock.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The journal of this process.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    instance: Instance,
+    options: Options,
+    pending: Mutex<Pending>,
+    writer: Mutex<Writer>,
+    /// The last sequence that is in the file.
+    written: AtomicU64,
+    /// Bytes of all segments on disk, those of adopted directories included.
+    bytes: AtomicU64,
+    /// The file does not take what it is given.
+    stuck: AtomicBool,
+    /// Receipts that found no place anywhere.
+    dropped: AtomicU64,
+    flusher: Arc<Flusher>,
+}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The file takes nothing, and memory is full.
+    NoRoom,
+    /// A frame cannot hold it.
+    TooLarge,
+}
+
+#[derive(Debug)]
+struct Pending {
+    buffer: Vec<u8>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: Arc<File>,
+    segment: u64,
+    length: u64,
+    /// Taken from `pending`, and not in the file yet.
+    unwritten: Vec<u8>,
+    /// The sequence of the last frame in it.
+    last: u64,
+    /// Segments that are finished, and not yet on the disk itself.
+    unsynced: Vec<Arc<File>>,
+    /// Written since the last sync.
+    dirty: bool,
+    retry_at: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Journal {
+    /// Begins a new segment after sequence `last`. `bytes`: what is on the disk already.
+    pub(crate) fn start(instance: Instance, options: Options, last: u64, bytes: u64) -> io::Result<Journal> {
+        let segment = last + 1;
+        let file = Arc::new(segment::create(instance.directory(), segment)?);
+        segment::sync_directory(instance.directory())?;
+        let writer = Writer {
+            file,
+            segment,
+            length: segment::HEADER,
+            unwritten: Vec::new(),
+            last,
+            unsynced: Vec::new(),
+            dirty: true,
+            retry_at: None,
+            error: None,
+        };
+        Ok(Journal {
+            instance,
+            options,
+            pending: Mutex::new(Pending { buffer: Vec::new(), last }),
+            writer: Mutex::new(writer),
+            written: AtomicU64::new(last),
+            bytes: AtomicU64::new(bytes + segment::HEADER),
+            stuck: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            flusher: Arc::new(Flusher::default()),
+        })
+    }
+
+    /// Adds a record; it is in the file after the next write.
+    pub(crate) fn append(&self, kind: Kind, record: &impl Serialize) -> Result<u64, Refused> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            frame::begin(scratch, kind);
+            let written = serde_json::to_writer(&mut *scratch, record);
+            let result = match written {
+                Ok(()) if scratch.len() <= frame::MAX_BODY => {
+                    self.enqueue(kind, scratch).ok_or(Refused::NoRoom)
+                }
+                _ => Err(Refused::TooLarge),
+            };
+            if scratch.capacity() > KEPT_BUFFER {
+                *scratch = Vec::new();
+            }
+            result
+        })
+    }
+
+    fn enqueue(&self, kind: Kind, frame: &mut [u8]) -> Option<u64> {
+        let mut pending = lock(&self.pending);
+        if self.stuck.load(Ordering::Relaxed) {
+            // Openings are of use after a crash only; receipts are money.
+            let bound =
+                if kind == Kind::Settled { self.options.memory_bytes } else { self.options.memory_bytes / 2 };
+            if pending.buffer.len() + frame.len() > bound {
+                return None;
+            }
+        }
+        pending.last += 1;
+        frame::seal(frame, pending.last);
+        pending.buffer.extend_from_slice(frame);
+        Some(pending.last)
+    }
+
+    /// Counts a receipt that found no place; returns how many there are.
+    pub(crate) fn drop_one(&self) -> u64 {
+        self.dropped.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sees to it that everything up to `sequence` is in the file, or that the file is known not to take it.
+    pub(crate) fn write_until(&self, sequence: u64) {
+        let mut writer = lock(&self.writer);
+        if self.written.load(Ordering::Acquire) < sequence {
+            self.write(&mut writer);
+        }
+    }
+
+    /// Puts everything pending into the file.
+    pub(crate) fn flush(&self) {
+        self.write(&mut lock(&self.writer));
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        if writer.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        {
+            let mut pending = lock(&self.pending);
+            if writer.unwritten.is_empty() {
+                std::mem::swap(&mut writer.unwritten, &mut pending.buffer);
+            } else {
+                writer.unwritten.append(&mut pending.buffer);
+            }
+            writer.last = pending.last;
+        }
+        if writer.unwritten.is_empty() {
+            return;
+        }
+        match self.try_write(writer) {
+            Ok(()) => {
+                writer.unwritten.clear();
+                if writer.unwritten.capacity() > self.options.segment_bytes.try_into().unwrap_or(usize::MAX) {
+                    writer.unwritten = Vec::new();
+                }
+                self.written.store(writer.last, Ordering::Release);
+                if writer.retry_at.take().is_some() {
+                    writer.error = None;
+                    self.stuck.store(false, Ordering::Relaxed);
+                    tracing::info!(target: "tollway::ledger", "the journal takes receipts again");
+                }
+            }
+            Err(error) => {
+                if writer.error.is_none() {
+                    tracing::error!(target: "tollway::ledger", %error, "the journal takes no receipts; they are kept in memory");
+                }
+                writer.error = Some(error.to_string());
+                writer.retry_at = Some(Instant::now() + RETRY);
+                self.stuck.store(true, Ordering::Relaxed);
+                self.flusher.wake();
+            }
+        }
+    }
+
+    fn try_write(&self, writer: &mut Writer) -> io::Result<()> {
+        let size = writer.unwritten.len() as u64;
+        let used = self.bytes.load(Ordering::Relaxed);
+        if used >= self.options.total_bytes {
+            return Err(io::Error::other(format!(
+                "the journal has reached its bound: {used} of {} bytes wait for the store",
+                self.options.total_bytes
+            )));
+        }
+        if writer.length >= self.options.segment_bytes {
+            self.begin_segment(writer)?;
+        }
+        if let Err(error) = (&*writer.file).write_all(&writer.unwritten) {
+            // A part of it may be there. When it cannot be cut off, readers pass over it.
+            if writer.file.set_len(writer.length).is_err()
+                && let Ok(metadata) = writer.file.metadata()
+            {
+                writer.length = metadata.len();
+            }
+            return Err(error);
+        }
+        writer.length += size;
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+        writer.dirty = true;
+        if self.options.sync_every.is_zero() {
+            writer.file.sync_data()?;
+            writer.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn begin_segment(&self, writer: &mut Writer) -> io::Result<()> {
+        // Everything written so far has a smaller sequence than the first unwritten frame.
+        let first = self.written.load(Ordering::Acquire) + 1;
+        let file = Arc::new(segment::create(self.instance.directory(), first)?);
+        let finished = std::mem::replace(&mut writer.file, file);
+        writer.unsynced.push(finished);
+        writer.segment = first;
+        writer.length = segment::HEADER;
+        self.bytes.fetch_add(segment::HEADER, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts what is written on the disk itself. Nobody waits for it.
+    pub(crate) fn sync(&self) {
+        let (files, finished) = {
+            let mut writer = lock(&self.writer);
+            let finished = !writer.unsynced.is_empty();
+            let mut files = std::mem::take(&mut writer.unsynced);
+            if std::mem::take(&mut writer.dirty) {
+                files.push(writer.file.clone());
+            }
+            (files, finished)
+        };
+        let synced = files.iter().try_for_each(|file| file.sync_data());
+        let synced = synced.and_then(|()| {
+            if finished { segment::sync_directory(self.instance.directory()) } else { Ok(()) }
+        });
+        if let Err(error) = synced {
+            tracing::error!(target: "tollway::ledger", %error, "the journal cannot be synced to the disk");
+            lock(&self.writer).dirty = true;
+        }
+    }
+
+    /// How far the file is written.
+    pub(crate) fn frontier(&self) -> Frontier {
+        let writer = lock(&self.writer);
+        Frontier { segment: writer.segment, length: writer.length }
+    }
+
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    pub(crate) fn flusher(&self) -> &Arc<Flusher> {
+        &self.flusher
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn error(&self) -> Option<String> {
+        lock(&self.writer).error.clone()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are in memory only.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let taken = lock(&self.writer).unwritten.len();
+        (taken + lock(&self.pending).buffer.len()) as u64
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Segments are gone.
+    pub(crate) fn freed(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of the segments in a directory.
+pub(crate) fn size_of(directory: &Path) -> io::Result<u64> {
+    Ok(segment::list(directory)?.into_iter().map(|(_, size)| size).sum())
+}
+
+#[cfg(test)]
+mod tests;

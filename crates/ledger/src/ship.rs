@@ -1,0 +1,339 @@
+//! Ships receipts from the journal to the store.
+//!
+//! Reads segments from the disk, so memory stays flat however much waits; records a batch in one transaction; then
+//! advances the cursor and deletes what is finished. A crash between the two ships a batch twice, which the store
+//! notices.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tollway_store::StoreError;
+
+use crate::books::{Batch, Books};
+use crate::journal::{Cursor, Instance, Kind, Reader};
+use crate::ledger::Ledger;
+use crate::opening::Opening;
+use crate::receipt::Receipt;
+
+/// Bytes of JSON after which a batch is full.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// First pause after a failure of the store; it doubles up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Longest pause after a failure.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Ships until `stop` becomes true, and what there is then once more. Journals of dead processes go first.
+///
+/// One shipper a ledger. Cancelling it loses nothing.
+pub async fn ship(ledger: Ledger, books: Arc<dyn Books>, stop: watch::Receiver<bool>) {
+    let adopted =
+        std::mem::take(&mut *ledger.shared().adopted.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut shipper = Shipper { ledger, books, stop, open: HashMap::new() };
+    for instance in adopted {
+        if !shipper.adopted(instance).await {
+            return;
+        }
+    }
+    shipper.own().await;
+}
+
+struct Shipper {
+    ledger: Ledger,
+    books: Arc<dyn Books>,
+    stop: watch::Receiver<bool>,
+    /// Calls of this process that are in flight, as far as the journal is read: their segment and opening.
+    open: HashMap<String, (u64, Opening<'static>)>,
+}
+
+/// Some records from a journal.
+#[derive(Default)]
+struct Taken {
+    batch: Option<Batch>,
+    /// Receipts, duplicates and unreadable ones included.
+    receipts: u64,
+    /// There are no more for now.
+    ended: bool,
+    youngest: i64,
+    opened: Vec<(u64, bool, Opening<'static>)>,
+    settled: Vec<String>,
+    unreadable: u64,
+}
+
+impl Shipper {
+    /// Ships the journal of a process that is gone. `false`: told to stop before it was done.
+    async fn adopted(&mut self, instance: Instance) -> bool {
+        let mut reader = Reader::new(instance.directory().to_owned(), instance.cursor());
+        loop {
+            let directory = instance.directory().to_owned();
+            let Some(taken) = self.take(&mut reader, false).await else { return false };
+            let done = taken.ended;
+            if !self.deliver(&directory, taken).await {
+                return false;
+            }
+            self.advance(&instance, reader.cursor());
+            if done {
+                break;
+            }
+        }
+        let size = crate::journal::size_of(instance.directory()).unwrap_or(0);
+        self.ledger.shared().journal.freed(size);
+        if let Err(error) = instance.remove() {
+            tracing::warn!(target: "tollway::ledger", %error, "the journal of an earlier process is shipped, but cannot be taken away");
+        }
+        true
+    }
+
+    async fn own(&mut self) {
+        let shared = self.ledger.clone();
+        let instance = shared.shared().journal.instance();
+        let pause = shared.shared().options.ship_every;
+        let mut reader = Reader::new(instance.directory().to_owned(), instance.cursor());
+        loop {
+            let stopping = *self.stop.borrow();
+            let Some(taken) = self.take(&mut reader, true).await else { return };
+            let (ended, moved) = (taken.ended, !taken.opened.is_empty() || taken.receipts > 0);
+            self.follow(&taken);
+            if !self.deliver(instance.directory(), taken).await {
+                return;
+            }
+            if moved {
+                let cursor = reader.cursor();
+                self.carry_on(cursor);
+                self.advance(instance, cursor);
+                self.ledger.shared().progress.reached(cursor.sequence);
+            }
+            match (ended, stopping) {
+                (true, true) if !moved => return,
+                // Batches grow while it waits, and cost less a receipt.
+                (true, false) => {
+                    let ledger = self.ledger.clone();
+                    tokio::select! {
+                        () = self.sleep(pause) => {}
+                        () = ledger.shared().progress.hurried() => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the next records, away from the runtime's workers. `None`: told to stop while the disk did not answer.
+    async fn take(&mut self, reader: &mut Reader, own: bool) -> Option<Taken> {
+        let mut pause = SHORTEST;
+        loop {
+            let (journal, most) = (self.ledger.shared().journal.clone(), self.ledger.shared().options.batch);
+            let at = reader.cursor();
+            let directory = reader.directory().to_owned();
+            let mut moved = std::mem::replace(reader, Reader::new(directory, at));
+            let before = moved.damage().stretches;
+            let read = tokio::task::spawn_blocking(move || {
+                let frontier = own.then(|| journal.frontier());
+                let taken = read(&mut moved, frontier, most);
+                (moved, taken)
+            });
+            let error = match read.await {
+                Ok((back, Ok(taken))) => {
+                    let damage = back.damage().stretches - before + taken.unreadable;
+                    if damage > 0 {
+                        self.ledger.shared().progress.damaged(damage);
+                        tracing::error!(target: "tollway::ledger", stretches = damage, "a part of the journal cannot be read");
+                    }
+                    *reader = back;
+                    return Some(taken);
+                }
+                Ok((_, Err(error))) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(target: "tollway::ledger", error, "the journal cannot be read");
+            self.ledger.shared().progress.failed(error);
+            self.sleep(pause).await;
+            if *self.stop.borrow() {
+                return None;
+            }
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// Brings a batch to the store, however long that takes. `false`: told to stop before it was there.
+    async fn deliver(&mut self, directory: &Path, taken: Taken) -> bool {
+        let ledger = self.ledger.clone();
+        let progress = &ledger.shared().progress;
+        let Some(batch) = taken.batch else {
+            if taken.receipts > 0 {
+                progress.gone(taken.receipts, taken.youngest);
+            }
+            return true;
+        };
+        let mut pause = SHORTEST;
+        let oldest = batch.receipts().iter().map(|receipt| receipt.at).min();
+        progress.oldest(oldest.unwrap_or_default());
+        loop {
+            let error = match self.record(directory, &batch).await {
+                Ok(()) => {
+                    progress.gone(taken.receipts, taken.youngest);
+                    return true;
+                }
+                Err(error) => error.to_string(),
+            };
+            if pause == SHORTEST {
+                tracing::warn!(target: "tollway::ledger", error, "the store takes no receipts; the journal keeps them");
+            }
+            progress.failed(error);
+            if *self.stop.borrow() {
+                return false;
+            }
+            self.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// Records a batch. When the store refuses it for what is in it, the receipts at fault are found and set aside.
+    async fn record(&self, directory: &Path, batch: &Batch) -> Result<(), StoreError> {
+        let first = match self.books.record(batch).await {
+            Ok(_) => return Ok(()),
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(error) => error,
+        };
+        let mut refused = Vec::new();
+        let taken = self.halves(batch.receipts(), &mut refused).await?;
+        // A store that refuses everything is at fault itself.
+        if taken == 0 && !refused.is_empty() {
+            return Err(first);
+        }
+        for (receipt, error) in refused {
+            set_aside(directory, &receipt).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            self.ledger.shared().progress.set_aside();
+            tracing::error!(target: "tollway::ledger", receipt = receipt.id, %error, "the store refuses a receipt; it was set aside in refused.jsonl");
+        }
+        Ok(())
+    }
+
+    /// Records what can be recorded of some receipts; returns how many that were.
+    fn halves<'a>(
+        &'a self,
+        receipts: &'a [Arc<Receipt>],
+        refused: &'a mut Vec<(Arc<Receipt>, StoreError)>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<usize, StoreError>> + Send + 'a>> {
+        Box::pin(async move {
+            let error = match self.books.record(&Batch::of(receipts.to_vec())).await {
+                Ok(_) => return Ok(receipts.len()),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => error,
+            };
+            if let [receipt] = receipts {
+                refused.push((receipt.clone(), error));
+                return Ok(0);
+            }
+            let (left, right) = receipts.split_at(receipts.len() / 2);
+            Ok(self.halves(left, refused).await? + self.halves(right, refused).await?)
+        })
+    }
+
+    /// Keeps track of calls in flight.
+    fn follow(&mut self, taken: &Taken) {
+        for (segment, again, opening) in &taken.opened {
+            // One that was carried on may be settled by now.
+            if !again || self.open.contains_key(opening.id.as_ref()) {
+                self.open.insert(opening.id.to_string(), (*segment, opening.clone()));
+            }
+        }
+        for id in &taken.settled {
+            self.open.remove(id);
+        }
+    }
+
+    /// Writes the openings of calls in flight anew that lie in segments that are about to go.
+    fn carry_on(&mut self, cursor: Cursor) {
+        let journal = &self.ledger.shared().journal;
+        let mut carried = false;
+        for (segment, opening) in self.open.values_mut() {
+            if *segment < cursor.segment && journal.append(Kind::StillOpen, opening).is_ok() {
+                *segment = u64::MAX;
+                carried = true;
+            }
+        }
+        if carried {
+            journal.flush();
+        }
+    }
+
+    fn advance(&self, instance: &Instance, cursor: Cursor) {
+        match instance.advance(cursor) {
+            Ok(freed) => self.ledger.shared().journal.freed(freed),
+            // The next time it works, or a restart ships again what the store then knows.
+            Err(error) => {
+                tracing::warn!(target: "tollway::ledger", %error, "the journal's cursor cannot be kept")
+            }
+        }
+    }
+
+    /// Waits; less long when `stop` changes.
+    async fn sleep(&mut self, pause: Duration) {
+        let changed = async {
+            // Without anyone who could say stop, only time passes.
+            if self.stop.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changed => {}
+        }
+    }
+}
+
+/// Reads up to a batch of receipts, and the openings between them.
+fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: usize) -> io::Result<Taken> {
+    let mut taken = Taken::default();
+    let mut receipts: Vec<Arc<Receipt>> = Vec::new();
+    let (mut bytes, mut records) = (0, 0);
+    while receipts.len() < most && bytes < BATCH_BYTES && records < 4 * most {
+        let segment = reader.cursor().segment;
+        let Some(entry) = reader.next(frontier)? else {
+            taken.ended = true;
+            break;
+        };
+        records += 1;
+        bytes += entry.json.len();
+        match entry.kind {
+            Kind::Opened | Kind::StillOpen => match serde_json::from_slice::<Opening<'_>>(entry.json) {
+                // The segment before the step to the next one is too early, which only carries it on sooner.
+                Ok(opening) => taken.opened.push((segment, entry.kind == Kind::StillOpen, opening)),
+                Err(_) => taken.unreadable += 1,
+            },
+            Kind::Settled => {
+                taken.receipts += 1;
+                match serde_json::from_slice::<Receipt>(entry.json) {
+                    Ok(receipt) => {
+                        taken.youngest = taken.youngest.max(receipt.at);
+                        taken.settled.push(receipt.id.clone());
+                        receipts.push(Arc::new(receipt));
+                    }
+                    Err(_) => taken.unreadable += 1,
+                }
+            }
+        }
+    }
+    taken.batch = (!receipts.is_empty()).then(|| Batch::of(receipts));
+    Ok(taken)
+}
+
+/// Keeps a receipt that the store refuses, for people.
+fn set_aside(directory: &Path, receipt: &Receipt) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut line = serde_json::to_vec(receipt)?;
+    line.push(b'\n');
+    let mut file = options.open(directory.join("refused.jsonl"))?;
+    file.write_all(&line)?;
+    file.sync_all()
+}

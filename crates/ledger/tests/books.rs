@@ -1,0 +1,335 @@
+//! One suite for every kind of books: what SQL computes is compared with the plain definition in memory.
+
+use std::sync::Arc;
+
+use tollway_ledger::books::{
+    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Filter, HOUR, MemoryBooks, Place, Range, SqlBooks,
+};
+use tollway_ledger::{Outcome, Receipt, sample};
+use tollway_meters::{Scope, ScopeKind};
+use tollway_model::Money;
+use tollway_store::Store;
+use tollway_store::sql::Statement;
+
+const KINDS: [ScopeKind; 12] = [
+    ScopeKind::Global,
+    ScopeKind::Key,
+    ScopeKind::User,
+    ScopeKind::Team,
+    ScopeKind::TeamMember,
+    ScopeKind::Organization,
+    ScopeKind::Customer,
+    ScopeKind::Tag,
+    ScopeKind::ModelPerKey,
+    ScopeKind::ModelPerTeam,
+    ScopeKind::Deployment,
+    ScopeKind::Provider,
+];
+
+/// Receipts spread over about five days.
+fn receipts(count: u64) -> Vec<Arc<Receipt>> {
+    let spread = |number: u64| {
+        let mut receipt = sample::receipt(number);
+        receipt.at += i64::try_from(number).unwrap() * 5 * DAY / i64::try_from(count).unwrap();
+        Arc::new(receipt)
+    };
+    (0..count).map(spread).collect()
+}
+
+fn shown(receipts: &[Receipt]) -> Vec<serde_json::Value> {
+    receipts.iter().map(|receipt| serde_json::to_value(receipt).unwrap()).collect()
+}
+
+fn scope(kind: ScopeKind, id: &str) -> Scope {
+    Scope { kind, id: id.into() }
+}
+
+async fn suite(store: &Store) {
+    let books = SqlBooks::new(store.sql().clone());
+    let plain = MemoryBooks::new();
+    let all = receipts(700);
+    records_once(&books, &plain, &all).await;
+    reads_alike(&books, &plain).await;
+    adjusts_once(&books, &plain, &all).await;
+    sums_alike(&books, &plain).await;
+    proves(&books).await;
+    finds_and_repairs_damage(store, &books, &plain).await;
+    forgets(&books, &plain, &all).await;
+    takes_odd_text(&books).await;
+}
+
+async fn records_once(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
+    let batch = Batch::of(all[..400].to_vec());
+    assert_eq!(books.record(&batch).await.unwrap(), 400);
+    assert_eq!(books.record(&batch).await.unwrap(), 0, "known already");
+    // Half of it is known, and one is there twice.
+    let mut half = all[200..].to_vec();
+    half.push(all[650].clone());
+    assert_eq!(books.record(&Batch::of(half)).await.unwrap(), 300);
+    assert_eq!(plain.record(&Batch::of(all.to_vec())).await.unwrap(), 700);
+}
+
+async fn reads_alike(books: &dyn Books, plain: &dyn Books) {
+    for filter in filters() {
+        let (mut after, mut found) = (None, Vec::new());
+        // Pages of odd sizes.
+        loop {
+            let page = books.list(&filter, after.as_ref(), 93).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(Place { at: last.at, id: last.id.clone() });
+            found.extend(page);
+        }
+        let expected = plain.list(&filter, None, 10_000).await.unwrap();
+        assert_eq!(shown(&found), shown(&expected), "{filter:?}");
+        assert_eq!(books.count(&filter, 10_000).await.unwrap(), expected.len() as u64, "{filter:?}");
+        assert_eq!(books.count(&filter, 5).await.unwrap(), expected.len().min(5) as u64);
+    }
+    let other = (0..700).map(sample::receipt).find(|receipt| receipt.call_id != receipt.id).unwrap();
+    for id in [&other.id, &other.call_id] {
+        assert_eq!(books.get(id).await.unwrap().unwrap().id, other.id);
+    }
+    assert!(books.get("nobody").await.unwrap().is_none());
+}
+
+fn filters() -> Vec<Filter> {
+    let text = |text: &str| Some(text.to_owned());
+    let master = (0..700).map(sample::receipt).find(|receipt| receipt.who.key.is_none()).unwrap();
+    vec![
+        Filter::default(),
+        Filter {
+            range: Range { from: Some(sample::BEGIN + DAY), until: Some(sample::BEGIN + 2 * DAY) },
+            ..Filter::default()
+        },
+        Filter { key: text("key-3"), ..Filter::default() },
+        Filter { key: text("admin"), ..Filter::default() },
+        Filter { token: text(&master.who.token), ..Filter::default() },
+        Filter { user: text("user-4"), answered: Some(true), ..Filter::default() },
+        Filter { team: text("team-2"), answered: Some(false), ..Filter::default() },
+        Filter { teams: vec!["team-2".into(), "team-5".into()], ..Filter::default() },
+        Filter { organization: text("organization"), ..Filter::default() },
+        Filter { customer: text("customer-1"), ..Filter::default() },
+        Filter { model: text("model-2"), model_group: text("group-2"), ..Filter::default() },
+        Filter { provider: text("anthropic"), ..Filter::default() },
+        Filter { deployment: text("deployment-2"), ..Filter::default() },
+        Filter { session: text("session-7"), ..Filter::default() },
+        Filter { tag: text("job-3"), ..Filter::default() },
+        Filter { call: text("call-12"), ..Filter::default() },
+        Filter {
+            min: Some(Money::from_nanos(10_000_000)),
+            max: Some(Money::from_nanos(20_000_000)),
+            ..Filter::default()
+        },
+    ]
+}
+
+async fn adjusts_once(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
+    let adjustments = [
+        (ScopeKind::Key, "key-3", all[300].at + 1, -5_000_000),
+        (ScopeKind::Team, "team-2", all[600].at, -70),
+        (ScopeKind::User, "nobody else", sample::BEGIN + 40, 12),
+    ];
+    for (number, (kind, id, at, amount)) in adjustments.into_iter().enumerate() {
+        let adjustment = Adjustment {
+            id: format!("adjustment-{number}"),
+            at,
+            scope: scope(kind, id),
+            amount: Money::from_nanos(amount),
+            reason: "a test".into(),
+        };
+        for books in [books, plain] {
+            assert!(books.adjust(&adjustment).await.unwrap());
+            assert!(!books.adjust(&adjustment).await.unwrap(), "once");
+        }
+    }
+}
+
+async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
+    let begin = sample::BEGIN;
+    let ranges = [
+        (None, None),
+        (Some(begin + DAY), None),
+        (Some(begin + DAY + 1_234_567), None),
+        (Some(begin + 17), Some(begin + 3 * DAY + 999)),
+        (Some(begin + 100_000), Some(begin + 500_000)),
+        (Some(begin + 20 * DAY), None),
+    ];
+    for kind in KINDS {
+        for (from, until) in ranges {
+            let range = Range { from, until };
+            let expected = plain.sums(kind, range, 1000).await.unwrap();
+            assert_eq!(books.sums(kind, range, 1000).await.unwrap(), expected, "{kind:?} {range:?}");
+            for (id, sum) in expected.iter().filter(|_| until.is_none()) {
+                assert_eq!(
+                    books.spent(&scope(kind, id), from).await.unwrap(),
+                    *sum,
+                    "{kind:?} {id} {from:?}"
+                );
+            }
+        }
+        assert_eq!(books.sums(kind, Range::default(), 1).await.unwrap().len(), 1);
+    }
+    assert_eq!(books.spent(&scope(ScopeKind::Key, "nobody"), None).await.unwrap().calls, 0);
+    let day = begin / DAY;
+    let days = [
+        DayFilter { days: (0, i64::MAX), ..DayFilter::default() },
+        DayFilter { days: (day + 1, day + 2), ..DayFilter::default() },
+        DayFilter {
+            days: (day, day + 9),
+            users: vec!["user-4".into(), "user-5".into()],
+            ..DayFilter::default()
+        },
+        DayFilter {
+            days: (day, day + 9),
+            teams: vec!["team-1".into()],
+            models: vec!["model-1".into()],
+            ..DayFilter::default()
+        },
+        DayFilter { days: (day, day + 9), of: DaysOf::Tags(vec!["job-1".into()]), ..DayFilter::default() },
+        DayFilter {
+            days: (day, day + 9),
+            of: DaysOf::Customers(vec![]),
+            providers: vec!["openai".into()],
+            ..DayFilter::default()
+        },
+    ];
+    for filter in days {
+        let (mut found, mut expected) =
+            (books.days(&filter).await.unwrap(), plain.days(&filter).await.unwrap());
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        assert!(!expected.is_empty());
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}
+
+async fn proves(books: &dyn Books) {
+    let found = books.verify(&|_, _| ()).await.unwrap();
+    assert_eq!((found.different, found.receipts), (0, 700), "{:?}", found.differences);
+    assert!(found.total > Money::ZERO && found.unknown > 0 && found.scopes > 50);
+}
+
+async fn finds_and_repairs_damage(store: &Store, books: &dyn Books, plain: &dyn Books) {
+    let damage: [(&'static str, &str); 6] = [
+        (
+            "UPDATE spend SET nanos = nanos + 1 WHERE hour = -1 AND scope = 'api_key' AND id = 'key-5'",
+            "lifetime",
+        ),
+        ("DELETE FROM spend WHERE hour = (SELECT max(hour) FROM spend) AND scope = 'global'", "hour"),
+        (
+            "INSERT INTO spend (scope, id, hour, nanos, calls, unknown) VALUES ('user', 'ghost', 999999, 1, 1, 0)",
+            "hour",
+        ),
+        ("UPDATE spend_days SET output = output + 1 WHERE of_kind = '' AND key_id = 'key-7'", "day"),
+        ("DELETE FROM spend_days WHERE of_kind = 'tag' AND of_id = 'job-2'", "days"),
+        ("DELETE FROM receipts WHERE key_id = 'key-9' AND outcome = 'answered'", "lifetime"),
+    ];
+    for (statement, what) in damage {
+        assert!(store.sql().execute(statement, vec![]).await.unwrap() > 0, "{statement}");
+        let found = books.verify(&|_, _| ()).await.unwrap();
+        assert!(found.differences.iter().any(|difference| difference.what == what), "{statement}: {found:?}");
+    }
+    // The receipts that are gone come back by shipping them again; the sums by making them anew.
+    let after = books.rebuild(&|_, _| ()).await.unwrap();
+    assert_eq!(after.different, 0, "{:?}", after.differences);
+    assert!(after.receipts < 700);
+    let back = Batch::of(receipts(700));
+    assert_eq!(books.record(&back).await.unwrap(), 700 - after.receipts);
+    proves(books).await;
+    sums_alike(books, plain).await;
+}
+
+async fn forgets(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
+    let before = sample::BEGIN + 2 * DAY + 5 * HOUR;
+    let gone = books.retain(before).await.unwrap();
+    assert_eq!(gone.receipts, plain.retain(before).await.unwrap().receipts);
+    assert!(gone.receipts > 100);
+    assert_eq!(books.retain(before).await.unwrap().receipts, 0);
+    let midnight = before / DAY * DAY;
+    let kept = books.list(&Filter::default(), None, 10_000).await.unwrap();
+    assert!(kept.iter().all(|receipt| receipt.at >= midnight));
+    assert_eq!(kept.len(), all.iter().filter(|receipt| receipt.at >= midnight).count());
+    let verified = books.verify(&|_, _| ()).await.unwrap();
+    assert_eq!(verified.different, 0, "{:?}", verified.differences);
+    let rebuilt = books.rebuild(&|_, _| ()).await.unwrap();
+    assert_eq!(rebuilt.different, 0, "{:?}", rebuilt.differences);
+    for kind in KINDS {
+        let lifetime = plain.sums(kind, Range::default(), 1000).await.unwrap();
+        assert_eq!(books.sums(kind, Range::default(), 1000).await.unwrap(), lifetime, "sums stay");
+        let old = Range { from: Some(sample::BEGIN + HOUR + 5), until: None };
+        let (found, whole) =
+            (books.sums(kind, old, 1000).await.unwrap(), plain.sums(kind, old, 1000).await.unwrap());
+        assert_eq!(
+            found.iter().map(|(id, sum)| (id, sum.calls)).collect::<Vec<_>>(),
+            whole.iter().map(|(id, sum)| (id, sum.calls)).collect::<Vec<_>>()
+        );
+    }
+    // A receipt that was on its way for longer than receipts are kept.
+    let mut late = sample::receipt(9_999);
+    late.at = sample::BEGIN - 30 * DAY;
+    for books in [books, plain] {
+        assert_eq!(books.record(&Batch::of(vec![Arc::new(late.clone())])).await.unwrap(), 1);
+    }
+    assert_eq!(books.verify(&|_, _| ()).await.unwrap().different, 0);
+    assert!(books.thin(sample::BEGIN + DAY).await.unwrap() > 0);
+    let thinned = books.verify(&|_, _| ()).await.unwrap();
+    assert_eq!(thinned.different, 0, "{:?}", thinned.differences);
+    assert_eq!(
+        books.sums(ScopeKind::Key, Range::default(), 9).await.unwrap(),
+        plain.sums(ScopeKind::Key, Range::default(), 9).await.unwrap()
+    );
+}
+
+async fn takes_odd_text(books: &dyn Books) {
+    let mut odd = sample::receipt(20_000);
+    odd.model = "a\0b'\"\\ü".into();
+    odd.who.customer = Some("x\0".into());
+    odd.who.tags = vec!["t\0".into(), "t\0".into(), "%_".into()];
+    odd.outcome = Outcome::Answered;
+    assert_eq!(books.record(&Batch::of(vec![Arc::new(odd.clone())])).await.unwrap(), 1);
+    let read = books.get(&odd.id).await.unwrap().unwrap();
+    assert_eq!(read.model, "a\u{fffd}b'\"\\ü");
+    let tagged = Filter { tag: Some("t\u{fffd}".into()), ..Filter::default() };
+    assert_eq!(books.list(&tagged, None, 9).await.unwrap().len(), 1);
+    let verified = books.verify(&|_, _| ()).await.unwrap();
+    assert_eq!(verified.different, 0, "{:?}", verified.differences);
+}
+
+#[tokio::test]
+async fn books_in_an_sqlite_file_are_exact() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("books.db");
+    suite(&Store::open_and_migrate(path.to_str().unwrap()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn books_on_postgresql_are_exact() {
+    let Some(url) = tollway_testkit::services::new_database() else { return };
+    suite(&Store::open_and_migrate(&url).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn postgresql_drops_whole_days() {
+    let Some(url) = tollway_testkit::services::new_database() else { return };
+    let store = Store::open_and_migrate(&url).await.unwrap();
+    let books = SqlBooks::new(store.sql().clone());
+    books.record(&Batch::of(receipts(100))).await.unwrap();
+    let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('receipts')";
+    let partitions = || async {
+        store.sql().query_one(Statement::from(count), vec![]).await.unwrap().unwrap().int(0).unwrap()
+    };
+    let before = partitions().await;
+    assert!(before >= 7, "five days and two ahead: {before}");
+    let gone = books.retain(sample::BEGIN + 2 * DAY).await.unwrap();
+    assert_eq!(gone.partitions, 2);
+    assert_eq!(partitions().await, before - 2);
+    // Another process dropped it: this one finds out.
+    let other = SqlBooks::new(store.sql().clone());
+    other.record(&Batch::of(vec![receipts(100)[99].clone()])).await.unwrap();
+    assert_eq!(
+        books.retain(sample::BEGIN + 9 * DAY).await.unwrap().partitions,
+        u64::try_from(before - 2).unwrap()
+    );
+    let new = sample::receipt(700_000);
+    let moved = Receipt { at: receipts(100)[99].at, ..new };
+    assert_eq!(other.record(&Batch::of(vec![Arc::new(moved)])).await.unwrap(), 1);
+}

@@ -1,0 +1,115 @@
+//! What a call was granted, until it ends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tollway_model::Money;
+
+use crate::meters::Inner;
+use crate::rate::MINUTE;
+use crate::registry::Entry;
+use crate::shared::{Lease, Part};
+use crate::state::{Left, Took};
+use crate::{AllowanceState, Demand, Limits, Scope, Spent};
+
+/// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
+#[must_use = "a hold that is dropped gives back what it holds"]
+pub struct Hold {
+    meters: Arc<Inner>,
+    taken: Vec<Taken>,
+    demand: Demand,
+    /// Its name in the shared store.
+    lease: Option<Lease>,
+    open: bool,
+}
+
+/// What was taken for one claim.
+pub(crate) struct Taken {
+    pub(crate) scope: Scope,
+    pub(crate) limits: Arc<Limits>,
+    /// `None`: the claim limits nothing, so nothing was taken.
+    pub(crate) entry: Option<Arc<Entry>>,
+    pub(crate) took: Took,
+    pub(crate) left: Left,
+}
+
+impl Hold {
+    pub(crate) fn new(meters: Arc<Inner>, taken: Vec<Taken>, demand: Demand, lease: Option<Lease>) -> Hold {
+        Hold { meters, taken, demand, lease, open: true }
+    }
+
+    /// What is left after this decision, of every scope that has a limit, in the order of the claims.
+    pub fn states(&self) -> Vec<AllowanceState> {
+        self.taken.iter().filter(|taken| taken.entry.is_some()).map(Taken::state).collect()
+    }
+
+    /// The money that is held in every budget.
+    pub fn held(&self) -> Money {
+        self.demand.money
+    }
+
+    /// The call has ended, and this is what it used. Never waits and never fails.
+    pub fn settle(mut self, spent: Spent) {
+        self.close(spent);
+    }
+
+    fn close(&mut self, spent: Spent) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        let now = self.meters.now();
+        let mut parts = Vec::new();
+        for taken in &self.taken {
+            // A scope that had no limit may have got a budget while the call was on its way.
+            let found = if taken.entry.is_none() { self.meters.registry.find(&taken.scope) } else { None };
+            let Some(entry) = taken.entry.as_ref().or(found.as_ref()) else { continue };
+            let mut state = entry.state();
+            if found.is_some() {
+                state.settle_late(taken.took.at, spent, now);
+            } else {
+                state.settle(&taken.took, spent, now);
+            }
+            if self.meters.shared.is_some() {
+                parts.push(Part::new(taken, state.pots(&taken.took, found.is_some(), &taken.limits)));
+            } else {
+                for alert in state.alerts(&taken.scope, &taken.limits) {
+                    // Without a reader there is nobody to tell.
+                    let _ = self.meters.alerts.send(alert);
+                }
+            }
+            state.tidy(&taken.limits, self.meters.spending.settled_through());
+        }
+        if let Some(shared) = &self.meters.shared {
+            shared.settled(self.lease.take(), parts, self.demand, spent, now);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.close(Spent { refused: true, ..Spent::default() });
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("demand", &self.demand)
+            .field("states", &self.states())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Taken {
+    fn state(&self) -> AllowanceState {
+        let left = |limit: Option<u64>, used: u64| limit.map(|limit| (limit, limit.saturating_sub(used)));
+        AllowanceState {
+            scope: self.scope.clone(),
+            requests: left(self.limits.rpm, self.left.requests),
+            tokens: left(self.limits.tpm, self.left.tokens),
+            parallel: left(self.limits.parallel, self.left.in_flight),
+            budget: self.left.budget,
+            resets_at: self.took.at.wall.saturating_add(MINUTE.cast_signed()),
+        }
+    }
+}

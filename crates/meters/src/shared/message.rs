@@ -1,0 +1,199 @@
+//! What is said to the shared store, as arguments of scripts.
+
+use std::sync::Arc;
+
+use redis::ScriptInvocation;
+use tollway_model::Money;
+
+use crate::hold::Taken;
+use crate::purse::Purse;
+use crate::registry::Entry;
+use crate::{Demand, Limits, Scope, Spent, Window};
+
+/// Slots of a millisecond would be many for scopes that admit more than this a minute.
+const FINE: u64 = 2000;
+
+/// A scope's part in a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) scope: Scope,
+    /// The scope in key names.
+    pub(crate) key: String,
+    pub(crate) entry: Option<Arc<Entry>>,
+    limits: Arc<Limits>,
+    rate: bool,
+    parallel: bool,
+    pub(crate) pots: Vec<Pot>,
+}
+
+/// A purse as the shared store sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Pot {
+    pub(crate) window: Window,
+    pub(crate) name: String,
+    pub(crate) start: i64,
+    end: i64,
+    /// The tightest limit on it, nano-dollars.
+    pub(crate) max: Option<i64>,
+    /// The lowest soft budget, nano-dollars.
+    pub(crate) soft: Option<i64>,
+}
+
+impl Pot {
+    pub(crate) fn new(purse: &Purse, limits: &Limits) -> Pot {
+        let budgets = || limits.budgets.iter().filter(|budget| budget.window == purse.window);
+        Pot {
+            window: purse.window.clone(),
+            name: purse.window.name(),
+            start: purse.start,
+            end: purse.end,
+            max: budgets().filter_map(|budget| budget.max).min().map(Money::nanos),
+            soft: budgets().filter_map(|budget| budget.soft).min().map(Money::nanos),
+        }
+    }
+
+    /// The beginning as the store compares it; what never began began with 1970.
+    pub(crate) fn start(&self) -> i64 {
+        self.start.max(0)
+    }
+
+    pub(crate) fn resets_at(&self) -> Option<i64> {
+        (self.end != i64::MAX).then_some(self.end)
+    }
+
+    pub(crate) fn soft_text(&self) -> String {
+        text(self.soft)
+    }
+}
+
+impl Part {
+    pub(crate) fn new(taken: &Taken, pots: Vec<Pot>) -> Part {
+        Part {
+            scope: taken.scope.clone(),
+            key: format!("{}:{}", taken.scope.kind.name(), taken.scope.id),
+            entry: taken.entry.clone(),
+            limits: Arc::clone(&taken.limits),
+            rate: taken.took.rate,
+            parallel: taken.took.parallel,
+            pots,
+        }
+    }
+
+    /// The same part with other purses.
+    pub(crate) fn with(&self, pots: Vec<Pot>) -> Part {
+        Part { pots, ..self.clone() }
+    }
+
+    pub(crate) fn is_rated(&self) -> bool {
+        self.rate
+    }
+
+    /// How wide slots are, milliseconds.
+    fn width(&self) -> u64 {
+        if self.limits.rpm.is_some_and(|rpm| rpm <= FINE) { 1 } else { 64 }
+    }
+
+    pub(crate) fn demand_on(&self, script: &mut ScriptInvocation<'_>) {
+        let limits = &self.limits;
+        script.arg(&self.key).arg(text(limits.rpm)).arg(text(limits.tpm)).arg(text(limits.parallel));
+        script.arg(self.width()).arg(self.pots.len());
+        for pot in &self.pots {
+            script.arg(&pot.name).arg(pot.start()).arg(text(pot.max));
+        }
+    }
+
+    pub(crate) fn renew_in(&self, script: &mut ScriptInvocation<'_>) {
+        script.arg(&self.key).arg(u8::from(self.parallel)).arg(self.pots.len());
+        for pot in &self.pots {
+            script.arg(&pot.name).arg(pot.start());
+        }
+    }
+}
+
+/// What a call really used, or several of one scope together.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) id: String,
+    tokens: u64,
+    money: i64,
+    refused: bool,
+    /// When it happened, milliseconds since 1970.
+    at: i64,
+    /// What counts for the rates if the store does not know the hold.
+    unknown_requests: u64,
+    unknown_tokens: u64,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl Settlement {
+    /// Of a hold that the store knows, as far as we know.
+    pub(crate) fn of_hold(id: String, parts: Vec<Part>, demand: Demand, spent: Spent, at: i64) -> Settlement {
+        let (tokens, money) = (spent.tokens, spent.money.nanos());
+        let unknown_tokens = tokens.saturating_sub(demand.tokens);
+        Settlement {
+            id,
+            tokens,
+            money,
+            refused: spent.refused,
+            at,
+            unknown_requests: 0,
+            unknown_tokens,
+            parts,
+        }
+    }
+
+    /// Of a hold that the store may have made although nobody heard of it.
+    pub(crate) fn never_mind(id: String) -> Settlement {
+        let (tokens, money, at, unknown_requests, unknown_tokens) = (0, 0, 0, 0, 0);
+        Settlement {
+            id,
+            tokens,
+            money,
+            refused: true,
+            at,
+            unknown_requests,
+            unknown_tokens,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Of all that happened in one scope while the store was away.
+    pub(crate) fn of_scope(
+        id: String,
+        part: Part,
+        money: i64,
+        at: i64,
+        (requests, tokens): (u64, u64),
+    ) -> Settlement {
+        let parts = vec![part];
+        let (unknown_requests, unknown_tokens) = (requests, tokens);
+        Settlement { id, tokens: 0, money, refused: false, at, unknown_requests, unknown_tokens, parts }
+    }
+
+    pub(crate) fn money_and_time(&self) -> (Money, i64) {
+        (Money::from_nanos(self.money), self.at)
+    }
+
+    /// `through`: what happened before is known to the ledger.
+    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>, through: i64) {
+        script.arg(&self.id).arg(exact(self.tokens)).arg(self.money);
+        script.arg(u8::from(self.refused)).arg(u8::from(self.at < through));
+        script.arg(exact(self.unknown_requests)).arg(exact(self.unknown_tokens)).arg(self.parts.len());
+        for part in &self.parts {
+            script.arg(&part.key).arg(u8::from(part.rate)).arg(part.width()).arg(part.pots.len());
+            for pot in &part.pots {
+                script.arg(&pot.name).arg(pot.start()).arg(pot.soft_text());
+            }
+        }
+    }
+}
+
+/// No more than a double tells exactly: nine million dollars in nano-dollars, or any number of tokens.
+pub(crate) fn exact(number: u64) -> u64 {
+    number.min(1 << 53)
+}
+
+/// A limit, or nothing.
+fn text(limit: Option<impl ToString>) -> String {
+    limit.map(|limit| limit.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,61 @@
+-- Ends holds with what was really used: a batch of one process, applied once however often it is sent.
+-- Answers the soft budgets that were reached: {settlement, claim, budget, spent, …}, counted from 0.
+local process, batch = take(), take()
+local done = space .. ':done:' .. process
+if tonumber(redis.call('GET', done) or 0) >= tonumber(batch) then return {} end
+redis.call('SET', done, batch, 'PX', WEEK)
+local alerts = {}
+
+-- Corrects what was counted when the call was admitted.
+local function correct(record, tokens, refused)
+  for _, claim in ipairs(record.claims) do
+    if claim.slot then
+      local more = tokens - record.tokens
+      if refused then
+        uncount(claim.scope, claim.slot, 1, tonumber(record.tokens))
+      elseif more < 0 then
+        uncount(claim.scope, claim.slot, 0, -more)
+      elseif more > 0 then
+        forget(claim.scope)
+        count(claim.scope, claim.width, 0, int(more))
+      end
+    end
+  end
+end
+
+for settlement = 0, number() - 1 do
+  local id, tokens, money, refused, shipped = take(), number(), take(), take() == '1', take() == '1'
+  -- What counts if nobody knows the hold: its lease was over, or it was made while this store was away.
+  local requests, unknown_tokens = take(), take()
+  local record = held(id)
+  local starts = {}
+  if record then
+    -- Another process may have been in the next window already when this was held.
+    for _, claim in ipairs(record.claims) do
+      for _, purse in ipairs(claim.purses) do starts[purse[1] .. ' ' .. claim.scope] = purse[2] end
+    end
+    release(id, record)
+    correct(record, tokens, refused)
+  end
+  for index = 0, number() - 1 do
+    local scope, rate, width = take(), take() == '1', number()
+    if not record and not refused and rate and (requests ~= '0' or unknown_tokens ~= '0') then
+      forget(scope)
+      count(scope, width, requests, unknown_tokens)
+    end
+    for purse = 0, number() - 1 do
+      local window, start, soft = take(), take(), number()
+      start = starts[window .. ' ' .. scope] or start
+      local key, reached, seeded = open(scope, window, start)
+      -- Who seeds this purse finds in the ledger what is shipped.
+      if reached == start and (seeded or not shipped) and money ~= '0' then
+        local spent = redis.call('HINCRBY', key, 'u', money)
+        if soft and seeded and spent >= soft and tonumber(redis.call('HGET', key, 'a') or -1) < soft then
+          redis.call('HSET', key, 'a', int(soft))
+          for _, item in ipairs({ settlement, index, purse, spent }) do alerts[#alerts + 1] = item end
+        end
+      end
+    end
+  end
+end
+return alerts

@@ -1,0 +1,207 @@
+//! Meters of several processes on one real Redis.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tollway_meters::*;
+use tollway_model::Money;
+use tollway_testkit::services;
+
+mod support;
+use support::*;
+
+const CENT: i64 = 10_000_000;
+const LEASE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_never_pass_a_cap_together() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::default();
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        instances.push(connected(settings(&server.url()), LEASE, &ledger).await);
+    }
+    let total = Arc::new(AtomicI64::new(0));
+    let calls = (0..500_u64).map(|number| {
+        let (meters, total) = (instances[number as usize % 3].meters.clone(), Arc::clone(&total));
+        tokio::spawn(async move {
+            let claims = [
+                claim(
+                    ScopeKind::Team,
+                    "busy",
+                    Limits { parallel: Some(400), rpm: Some(10_000), ..Limits::default() },
+                ),
+                capped(100 * CENT)[0].clone(),
+            ];
+            for _ in 0..3 {
+                let Ok(hold) = meters.reserve(&claims, money(CENT)).await else { continue };
+                tokio::time::sleep(Duration::from_millis(number * 7 % 40)).await;
+                if number % 3 == 0 {
+                    drop(hold);
+                    continue;
+                }
+                let used = CENT - i64::from(number % 2 == 0) * CENT / 2;
+                total.fetch_add(used, Ordering::SeqCst);
+                hold.settle(spent(used));
+                return 1;
+            }
+            0
+        })
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let settled: i32 = answers.into_iter().map(Result::unwrap).sum();
+    let total = total.load(Ordering::SeqCst);
+    assert!(total <= 100 * CENT, "{total} spent of {}", 100 * CENT);
+    assert!(settled >= 90, "only {settled} calls were let through");
+    for instance in &instances {
+        instance.meters.flush().await.unwrap();
+    }
+    assert_eq!(used(&instances[0]).await, total, "the store knows what was spent, and nothing is held");
+    let places = [claim(ScopeKind::Team, "busy", Limits { parallel: Some(1), ..Limits::default() })];
+    let hold = instances[1].meters.reserve(&places, money(0)).await.unwrap();
+    assert_eq!(hold.states()[0].parallel, Some((1, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_places_and_refunds_are_shared() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::default();
+    let one = connected(settings(&server.url()), LEASE, &ledger).await;
+    let two = connected(settings(&server.url()), LEASE, &ledger).await;
+    let limits = Limits { rpm: Some(3), tpm: Some(100), parallel: Some(2), ..Limits::default() };
+    let claims = [claim(ScopeKind::Key, "k", limits)];
+    let demand = Demand { tokens: 30, ..Demand::default() };
+    let first = one.meters.reserve(&claims, demand).await.unwrap();
+    let second = two.meters.reserve(&claims, demand).await.unwrap();
+    let state = &second.states()[0];
+    assert_eq!((state.requests, state.tokens, state.parallel), (Some((3, 1)), Some((100, 40)), Some((2, 0))));
+    assert_eq!(denied(one.meters.reserve(&claims, demand).await).limit, LimitKind::Parallel);
+    first.settle(Spent { tokens: 50, ..Spent::default() });
+    one.meters.flush().await.unwrap();
+    let refusal = denied(two.meters.reserve(&claims, demand).await);
+    assert_eq!((refusal.limit, refusal.max, refusal.used), (LimitKind::Tokens, 100, 80));
+    let wait = refusal.resets_at.unwrap() - wall();
+    assert!((55_000..=60_000).contains(&wait), "{wait}");
+    drop(second);
+    two.meters.flush().await.unwrap();
+    let third = one.meters.reserve(&claims, demand).await.unwrap();
+    assert_eq!((third.states()[0].requests, third.states()[0].tokens), (Some((3, 1)), Some((100, 20))));
+    third.settle(Spent { tokens: 10, ..Spent::default() });
+    one.meters.flush().await.unwrap();
+    let tiny = Demand { tokens: 1, ..Demand::default() };
+    let last = two.meters.reserve(&claims, tiny).await.unwrap();
+    assert_eq!((last.states()[0].requests, last.states()[0].tokens), (Some((3, 0)), Some((100, 39))));
+    let refusal = denied(one.meters.reserve(&claims, tiny).await);
+    assert_eq!((refusal.limit, refusal.max, refusal.used), (LimitKind::Requests, 3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_of_a_killed_process_come_back_within_the_lease_and_others_are_renewed() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::default();
+    let lease = Duration::from_secs(2);
+    let alive = connected(settings(&server.url()), lease, &ledger).await;
+    let kept = alive.meters.reserve(&capped(10), money(3)).await.unwrap();
+    let url = server.url();
+    // The other process has a runtime of its own, and everything in it stops at once.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let killed = connected(settings(&url), lease, &Arc::default()).await;
+            std::mem::forget(killed.meters.reserve(&capped(10), money(7)).await.unwrap());
+            std::mem::forget(killed);
+        });
+        runtime.shutdown_background();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(used(&alive).await, 10);
+    tokio::time::sleep(lease + Duration::from_millis(500)).await;
+    assert_eq!(used(&alive).await, 3);
+    tokio::time::sleep(lease).await;
+    assert_eq!(used(&alive).await, 3, "a living process keeps what it holds");
+    kept.settle(spent(2));
+    alive.meters.flush().await.unwrap();
+    assert_eq!(used(&alive).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_knows_is_seeded_once() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::new(Ledger(AtomicI64::new(6)));
+    let one = connected(settings(&server.url()), LEASE, &ledger).await;
+    let two = connected(settings(&server.url()), LEASE, &ledger).await;
+    let calls = (0..20).map(|number| {
+        let meters = if number % 2 == 0 { &one.meters } else { &two.meters };
+        async move { meters.reserve(&capped(10), money(1)).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4);
+    ledger.0.store(i64::MIN, Ordering::SeqCst);
+    assert_eq!(used(&two).await, 10);
+    let new = [claim(ScopeKind::User, "new", Limits { budgets: vec![budget(10)], ..Limits::default() })];
+    assert!(matches!(one.meters.reserve(&new, money(1)).await, Err(Refusal::Unavailable { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soft_budget_is_told_once_by_all_processes() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::default();
+    let one = connected(settings(&server.url()), LEASE, &ledger).await;
+    let two = connected(settings(&server.url()), LEASE, &ledger).await;
+    let mut alerts = [one.meters.alerts(), two.meters.alerts()];
+    let soft = Budget { max: None, soft: Some(Money::from_nanos(5)), ..budget(0) };
+    let claims = [claim(ScopeKind::Key, "soft", Limits { budgets: vec![soft], ..Limits::default() })];
+    for _ in 0..3 {
+        for instance in [&one, &two] {
+            instance.meters.reserve(&claims, money(2)).await.unwrap().settle(spent(2));
+            instance.meters.flush().await.unwrap();
+        }
+    }
+    let told: Vec<Alert> =
+        alerts.iter_mut().flat_map(|alerts| std::iter::from_fn(|| alerts.try_recv().ok())).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].spent.nanos(), &*told[0].scope.id), (6, "soft"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_in_the_store_start_anew_and_late_money_goes_to_the_old_one() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let length = 1500;
+    // The window begins now, so that the test has all of it.
+    let window = Window::Every { length, anchor: wall() };
+    let end = window.current(wall()).end.unwrap();
+    let limits =
+        |max| Limits { budgets: vec![Budget { window: window.clone(), ..budget(max) }], ..Limits::default() };
+    let claims = |max| [claim(ScopeKind::Key, "k", limits(max))];
+    let late = one.meters.reserve(&claims(10), money(10)).await.unwrap();
+    let refusal = denied(one.meters.reserve(&claims(10), money(1)).await);
+    assert_eq!((refusal.used, refusal.resets_at), (10, Some(end)));
+    tokio::time::sleep(Duration::from_millis((end - wall() + 5) as u64)).await;
+    let hold = one.meters.reserve(&claims(10), money(4)).await.unwrap();
+    late.settle(spent(10));
+    one.meters.flush().await.unwrap();
+    assert_eq!(denied(one.meters.reserve(&claims(0), money(1)).await).used, 4);
+    drop(hold);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_and_messages_go_through_the_same_connection() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    one.redis.set("answer", b"42", Duration::from_secs(60)).await.unwrap();
+    assert_eq!(one.redis.get("answer").await.unwrap(), Some(b"42".to_vec()));
+    one.redis.delete("answer").await.unwrap();
+    assert_eq!(one.redis.get("answer").await.unwrap(), None);
+    let mut heard = one.redis.subscribe("keys");
+    assert_eq!(heard.recv().await, Some(Heard::Gap));
+    one.redis.publish("keys", b"blocked").await.unwrap();
+    one.redis.publish("others", b"nothing").await.unwrap();
+    one.redis.publish("keys", b"deleted").await.unwrap();
+    assert_eq!(heard.recv().await, Some(Heard::Message(b"blocked".to_vec())));
+    assert_eq!(heard.recv().await, Some(Heard::Message(b"deleted".to_vec())));
+}

@@ -1,0 +1,299 @@
+//! From the group asked for to those a call falls back to.
+//!
+//! Depth first: what a group falls back to is tried before what is left of the list it stands on. No group is tried
+//! twice, at most `max_fallbacks` are tried in all, and none that the caller may not use.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tollway::exchange::Ask;
+use tollway_model::{Error, Kind, Operation, Origin, Result};
+use tollway_route::{Deployment, Plan, Target};
+use tollway_wire::json::{Edits, Envelope};
+
+use super::{Access, Dice, GroupFailure};
+use crate::answer::Showing;
+use crate::call::Call;
+use crate::clock::board_now;
+use crate::serve::{Gateway, showing};
+use crate::snapshot::Snapshot;
+use crate::ticket::Ticket;
+
+/// One group's part of a call.
+pub(super) struct Leg<'a> {
+    /// The group, as it was asked for.
+    pub(super) group: Arc<str>,
+    pub(super) plan: Plan,
+    pub(super) showing: Cow<'a, Showing>,
+    /// The group that the caller asked for.
+    pub(super) is_first: bool,
+    /// All of it rest, and another group was tried first.
+    pub(super) passed_by: bool,
+    /// More than one deployment is in the group.
+    pub(super) siblings: bool,
+    /// Tokens of the prompt, where a plan needs them.
+    pub(super) input: u64,
+    call: &'a Call,
+    /// The call with the fields that are replaced for this group.
+    changed: Option<Box<Ask>>,
+}
+
+impl<'a> Leg<'a> {
+    /// The group that the caller asked for.
+    pub(super) fn first(call: &'a Call, drawn: Drawn, showing: &'a Showing) -> Leg<'a> {
+        let Drawn { plan, input } = drawn;
+        let siblings = plan.candidates.len() + plan.skipped.len() > 1;
+        let asked = call.ask.model.as_str();
+        // The usual call names its group, whose name is at hand.
+        let known = plan.candidates.first().map(|one| &one.deployment.group);
+        let group = known.filter(|group| group.as_ref() == asked).cloned();
+        Leg {
+            group: group.unwrap_or_else(|| asked.into()),
+            plan,
+            showing: Cow::Borrowed(showing),
+            is_first: true,
+            passed_by: false,
+            siblings,
+            input,
+            call,
+            changed: None,
+        }
+    }
+
+    /// What is asked of this group.
+    pub(super) fn ask(&self) -> &Ask {
+        self.changed.as_deref().unwrap_or(&self.call.ask)
+    }
+
+    /// Is there another group for this kind of failure, so that this one is not tried again?
+    pub(super) fn leaves(&self, walk: &Walk<'_>, error: &Error) -> bool {
+        matches!(error.kind(), Kind::ContextWindow | Kind::ContentPolicy)
+            && !walk.special(&self.group, error.kind()).is_empty()
+    }
+}
+
+/// A group in order for a call.
+pub(crate) struct Drawn {
+    pub(crate) plan: Plan,
+    /// Tokens of the prompt, where the plan needed them.
+    pub(crate) input: u64,
+}
+
+/// Which groups have failed, and which come next.
+pub(super) struct Walk<'a> {
+    gateway: &'a Gateway,
+    snapshot: &'a Snapshot,
+    call: &'a Call,
+    access: Option<&'a Access>,
+    queue: VecDeque<&'a Target>,
+    /// Groups that have been tried or passed over, by the names behind aliases.
+    seen: Vec<Arc<str>>,
+    left: usize,
+    /// In the order in which they failed.
+    pub(super) failures: Vec<GroupFailure>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        snapshot: &'a Snapshot,
+        call: &'a Call,
+        access: Option<&'a Access>,
+    ) -> Walk<'a> {
+        Walk {
+            gateway,
+            snapshot,
+            call,
+            access: access.filter(|_| snapshot.settings.recovery.check_access),
+            queue: VecDeque::new(),
+            seen: Vec::new(),
+            left: snapshot.settings.recovery.max_fallbacks,
+            failures: Vec::new(),
+        }
+    }
+
+    /// The error of the group that was asked for.
+    pub(super) fn original(self) -> Error {
+        let first = self.failures.into_iter().next();
+        first.map_or_else(|| Error::internal("no group was tried"), |failure| failure.error)
+    }
+
+    /// Other groups than the one asked for that were called.
+    pub(super) fn fallbacks(&self) -> usize {
+        self.snapshot.settings.recovery.max_fallbacks - self.left
+    }
+
+    /// The leg after one that failed; `None` when there is none. Groups that are passed over say why in the receipt.
+    pub(super) fn after(
+        &mut self,
+        leg: &Leg<'a>,
+        error: Error,
+        over: bool,
+        ticket: &mut Ticket,
+    ) -> Option<Leg<'a>> {
+        let may_help = error.origin() != Origin::Caller || error.kind() == Kind::Unsupported;
+        let kind = error.kind();
+        self.failures.push(GroupFailure { group: leg.group.clone(), error });
+        if over || !may_help {
+            return None;
+        }
+        self.queue(leg, kind);
+        self.next(ticket)
+    }
+
+    /// A leg to try instead of one whose deployments all rest.
+    pub(super) fn around(&mut self, leg: &Leg<'a>, ticket: &mut Ticket) -> Option<Leg<'a>> {
+        self.queue(leg, Kind::Upstream);
+        self.next(ticket)
+    }
+
+    /// Puts what a group falls back to before all else.
+    fn queue(&mut self, leg: &Leg<'a>, failure: Kind) {
+        let name = self.snapshot.routes.group_name(&leg.group);
+        if !self.has_seen(name) {
+            self.seen.push(name.into());
+        }
+        if !self.call.control.disable_fallbacks {
+            for target in self.targets(&leg.group, failure).iter().rev() {
+                self.queue.push_front(target);
+            }
+        }
+    }
+
+    fn has_seen(&self, name: &str) -> bool {
+        self.seen.iter().any(|seen| seen.as_ref() == name)
+    }
+
+    fn next(&mut self, ticket: &mut Ticket) -> Option<Leg<'a>> {
+        while let Some(target) = self.queue.pop_front() {
+            let name = self.snapshot.routes.group_name(&target.group);
+            if self.has_seen(name) {
+                continue;
+            }
+            self.seen.push(name.into());
+            match self.enter(target) {
+                Ok(leg) => return Some(leg),
+                Err(why) => ticket.skip(&target.group, target.group.clone(), None, why),
+            }
+        }
+        None
+    }
+
+    /// The leg of a target; an error says why it is passed over.
+    fn enter(&mut self, target: &'a Target) -> std::result::Result<Leg<'a>, String> {
+        if self.access.is_some_and(|access| !access(&target.group)) {
+            return Err("the caller may not use this model".to_owned());
+        }
+        if self.left == 0 {
+            let most = self.snapshot.settings.recovery.max_fallbacks;
+            return Err(format!("{most} fallbacks have been tried, the most there are for one call"));
+        }
+        let group =
+            self.snapshot.resolve(&target.group).ok_or_else(|| "no deployment has this name".to_owned())?;
+        let changed = match target.overrides.is_empty() {
+            true => None,
+            false => Some(Box::new(
+                overridden(self.call, target, self.snapshot.settings.max_depth)
+                    .map_err(|error| error.message().to_owned())?,
+            )),
+        };
+        self.left -= 1;
+        let call = self.call;
+        let ask = changed.as_deref().unwrap_or(&call.ask);
+        let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
+        let Drawn { plan, input } = draw(self.gateway, self.snapshot, &group, call, ask, &mut dice);
+        let shown = Showing { model: target.group.to_string(), ..showing(call) };
+        Ok(Leg {
+            group: target.group.clone(),
+            plan,
+            showing: Cow::Owned(shown),
+            is_first: false,
+            passed_by: false,
+            siblings: group.len() > 1,
+            input,
+            call,
+            changed,
+        })
+    }
+
+    /// What to try in place of a group: the caller's word, else the operator's.
+    fn targets(&self, group: &str, failure: Kind) -> &'a [Target] {
+        let special = self.special(group, failure);
+        if !special.is_empty() {
+            return special;
+        }
+        if let Some(callers) = self.call.control.fallbacks.as_deref()
+            && !callers.general.is_empty()
+        {
+            return callers.targets(group, Kind::Upstream);
+        }
+        self.operators(group, |fallbacks, name| fallbacks.targets(name, Kind::Upstream))
+    }
+
+    /// What to try for this kind of failure only.
+    fn special(&self, group: &str, failure: Kind) -> &'a [Target] {
+        let call: &'a Call = self.call;
+        let callers =
+            call.control.fallbacks.as_deref().map_or(&[][..], |callers| callers.special(group, failure));
+        if !callers.is_empty() {
+            return callers;
+        }
+        self.operators(group, |fallbacks, name| fallbacks.special(name, failure))
+    }
+
+    /// Looks in the operator's fallbacks, by the name asked for and by the one behind an alias.
+    fn operators(
+        &self,
+        group: &str,
+        find: impl Fn(&'a tollway_route::Fallbacks, &str) -> &'a [Target],
+    ) -> &'a [Target] {
+        let snapshot: &'a Snapshot = self.snapshot;
+        let fallbacks = &snapshot.settings.recovery.fallbacks;
+        if fallbacks.is_empty() {
+            return &[];
+        }
+        let rules = [&fallbacks.general, &fallbacks.context_window, &fallbacks.content_policy];
+        if rules.into_iter().flatten().any(|rule| rule.group == group) {
+            return find(fallbacks, group);
+        }
+        find(fallbacks, snapshot.routes.group_name(group))
+    }
+}
+
+/// Puts a group in order for `ask`, a call as this group gets it.
+pub(crate) fn draw(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    group: &[Arc<Deployment>],
+    call: &Call,
+    ask: &Ask,
+    dice: &mut Dice,
+) -> Drawn {
+    let policy = &snapshot.settings.policy;
+    let chat = matches!(ask.operation, Operation::Chat | Operation::Completion | Operation::CountTokens);
+    let counted = chat && policy.wants_input(group);
+    // A request that cannot be read is refused when it is sent.
+    let input = if counted { ask.request().map_or(0, tollway_prices::tokens::estimate_request) } else { 0 };
+    let asked = tollway_route::Ask { streamed: ask.stream, tags: &call.control.tags, input };
+    let plan = tollway_route::plan(group, &asked, policy, gateway.board(), board_now(), &mut || dice.roll());
+    Drawn { plan, input }
+}
+
+/// The call with a target's fields in place of its own.
+fn overridden(call: &Call, target: &Target, max_depth: usize) -> Result<Ask> {
+    let mut edits: Edits = call.ask.edits.clone();
+    for (field, value) in &target.overrides {
+        edits.set_raw(field.clone(), value.get());
+    }
+    let body = call.ask.envelope.rewrite(&edits);
+    let envelope = Envelope::parse(body, max_depth)?;
+    let mut ask = Ask::new(call.ask.operation, call.ask.surface, target.group.as_ref(), envelope);
+    ask.stream = call.ask.stream;
+    ask.framing = call.ask.framing;
+    ask.headers = call.ask.headers.clone();
+    Ok(ask)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Does a stream say anything yet?
+//!
+//! Until its first content a stream has only been announced (`message_start`, a chunk with nothing but a role, a ping),
+//! and a failure can still be answered by another attempt that the caller does not notice.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use tollway_model::{Delta, Dialect, Event, PartKind};
+
+/// Is this event content, or the end?
+pub(crate) fn is(event: &Event) -> bool {
+    match event {
+        Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text), .. } => !text.is_empty(),
+        Event::Delta { .. } | Event::Finish { .. } | Event::End => true,
+        Event::PartStart { kind, .. } => {
+            !matches!(kind, PartKind::Text | PartKind::Reasoning | PartKind::Redacted | PartKind::Refusal)
+        }
+        _ => false,
+    }
+}
+
+/// Is there content, or the end, in events of `dialect`? Looks for members with a value that is not empty; in doubt
+/// for a dialect it does not know, there is.
+pub(crate) fn in_bytes(dialect: Dialect, events: &[u8]) -> bool {
+    let any = |keys: &[Finder<'static>]| keys.iter().any(|key| has_value(events, key));
+    match dialect {
+        Dialect::OpenaiChat | Dialect::OpenaiText => any(&KEYS.openai),
+        Dialect::Anthropic => KEYS.anthropic.iter().any(|word| word.find(events).is_some()),
+        Dialect::Gemini => any(&KEYS.gemini),
+        _ => true,
+    }
+}
+
+struct Keys {
+    openai: [Finder<'static>; 11],
+    anthropic: [Finder<'static>; 6],
+    gemini: [Finder<'static>; 6],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    openai: [
+        "\"content\"",
+        "\"tool_calls\"",
+        "\"finish_reason\"",
+        "\"reasoning_content\"",
+        "\"reasoning\"",
+        "\"reasoning_details\"",
+        "\"text\"",
+        "\"refusal\"",
+        "\"audio\"",
+        "\"function_call\"",
+        "\"images\"",
+    ]
+    .map(Finder::new),
+    // The start of a block of text or thinking says nothing; that of any other names what it is.
+    anthropic: [
+        "content_block_delta",
+        "message_delta",
+        "message_stop",
+        "tool_use\"",
+        "tool_result\"",
+        "redacted_thinking\"",
+    ]
+    .map(Finder::new),
+    gemini: [
+        "\"text\"",
+        "\"functionCall\"",
+        "\"inlineData\"",
+        "\"finishReason\"",
+        "\"executableCode\"",
+        "\"blockReason\"",
+    ]
+    .map(Finder::new),
+});
+
+/// Is there a member with this name whose value is a text, list or object with something in it?
+fn has_value(events: &[u8], key: &Finder<'_>) -> bool {
+    key.find_iter(events).any(|at| {
+        let after = events.get(at + key.needle().len()..).unwrap_or_default().trim_ascii_start();
+        let Some(value) = after.strip_prefix(b":") else { return false };
+        let value = value.trim_ascii_start();
+        let (empty, full): (&[u8], bool) = match value.first() {
+            Some(b'"') => (b"\"", true),
+            Some(b'[') => (b"]", true),
+            Some(b'{') => (b"}", true),
+            _ => (b"", false),
+        };
+        full && !value.get(1..).unwrap_or_default().trim_ascii_start().starts_with(empty)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(dialect: Dialect, events: &str, expected: bool) {
+        assert_eq!(in_bytes(dialect, events.as_bytes()), expected, "{events}");
+    }
+
+    #[test]
+    fn an_announcement_is_no_content() {
+        let openai = |delta: &str, finish: &str| {
+            format!(r#"data: {{"choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#)
+        };
+        let chat = |delta: &str, expected| check(Dialect::OpenaiChat, &openai(delta, "null"), expected);
+        chat(r#"{"role":"assistant","content":""}"#, false);
+        chat(r#"{"role":"assistant","content":null,"refusal":null,"reasoning_content": ""}"#, false);
+        chat(r#"{"role":"assistant","content": "","tool_calls":[]}"#, false);
+        chat(r#"{"content":"a"}"#, true);
+        chat(r#"{"content" : "\""}"#, true);
+        chat(r#"{"reasoning_content":"hm"}"#, true);
+        chat(r#"{"tool_calls":[{"index":0}]}"#, true);
+        check(Dialect::OpenaiChat, &openai("{}", r#""stop""#), true);
+        check(Dialect::OpenaiChat, r#"data: {"choices":[],"prompt_filter_results":[{"index":0}]}"#, false);
+        check(Dialect::OpenaiChat, ": OPENROUTER PROCESSING\n\n", false);
+        check(Dialect::OpenaiText, r#"data: {"choices":[{"text":"a"}]}"#, true);
+    }
+
+    #[test]
+    fn messages_begin_with_what_is_no_content() {
+        let start = r#"event: message_start
+data: {"type":"message_start","message":{"id":"m","content":[],"stop_reason":null}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: ping
+data: {"type": "ping"}
+
+"#;
+        check(Dialect::Anthropic, start, false);
+        let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0}\n\n";
+        check(Dialect::Anthropic, delta, true);
+        let tool =
+            r#"data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t"}}"#;
+        check(Dialect::Anthropic, tool, true);
+        check(Dialect::Anthropic, "event: message_stop\n", true);
+    }
+
+    #[test]
+    fn gemini_says_something_in_parts_or_at_the_end() {
+        let candidate = |inner: &str| format!(r#"data: {{"candidates":[{{{inner}}}],"modelVersion":"g"}}"#);
+        check(Dialect::Gemini, &candidate(r#""content":{"role":"model","parts":[{"text":""}]}"#), false);
+        check(Dialect::Gemini, &candidate(r#""content":{"parts":[{"text": "a"}]}"#), true);
+        check(Dialect::Gemini, &candidate(r#""content":{"parts":[{"functionCall":{"name":"f"}}]}"#), true);
+        check(Dialect::Gemini, &candidate(r#""finishReason":"STOP""#), true);
+        check(Dialect::Gemini, r#"data: {"promptFeedback":{"blockReason":"SAFETY"}}"#, true);
+    }
+}

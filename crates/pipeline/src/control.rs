@@ -1,0 +1,383 @@
+//! What a client asks of the gateway itself: fields of the body that no provider gets, and headers.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::Value;
+use tollway_model::{Error, Kind, Notices, RawJson, Result};
+use tollway_route::{Rule, Target};
+use tollway_wire::json::{Edits, Envelope};
+
+use crate::call::{Control, Mock};
+
+/// Most retries a caller may ask for.
+pub(crate) const MAX_RETRIES: u32 = 20;
+
+/// Most groups a caller may name as fallbacks, and most tags.
+const MOST_NAMES: usize = 32;
+
+/// Longest tag that counts, in bytes.
+const LONGEST_TAG: usize = 256;
+
+/// Fields a client may not send: they would choose where the gateway connects, or with whose key.
+const FORBIDDEN: [&str; 13] = [
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "aws_bedrock_runtime_endpoint",
+    "azure_endpoint",
+    "custom_llm_provider",
+    "extra_headers",
+    "litellm_credential_name",
+    "litellm_params",
+    "model_list",
+    "user_config",
+    "vertex_credentials",
+];
+
+/// Fields meant for the gateway and honoured by it.
+const HONOURED: [&str; 13] = [
+    "content_policy_fallbacks",
+    "context_window_fallbacks",
+    "disable_fallbacks",
+    "drop_params",
+    "fallbacks",
+    "include_fallback_errors",
+    "mock_testing_content_policy_fallbacks",
+    "mock_testing_context_fallbacks",
+    "mock_testing_fallbacks",
+    "mock_testing_rate_limit_error",
+    "num_retries",
+    "stream_timeout",
+    "tags",
+];
+
+/// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
+const IGNORED: [&str; 17] = [
+    "allowed_openai_params",
+    "additional_drop_params",
+    "cache",
+    "caching",
+    "force_timeout",
+    "guardrails",
+    "input_cost_per_token",
+    "litellm_call_id",
+    "litellm_session_id",
+    "litellm_trace_id",
+    "max_retries",
+    "mock_response",
+    "mock_timeout",
+    "no-log",
+    "output_cost_per_token",
+    "proxy_server_request",
+    "spend_logs_metadata",
+];
+
+/// One look at every top-level member: what is forbidden refuses the call, what is the gateway's is taken out.
+pub(crate) fn read_control(
+    envelope: &Envelope,
+    headers: &HeaderMap,
+    edits: &mut Edits,
+    notices: &mut Notices,
+) -> Result<Control> {
+    let mut control = from_headers(headers);
+    for name in envelope.keys() {
+        let name = name.as_ref();
+        if name == "metadata" {
+            add_metadata_tags(envelope.get(name).unwrap_or("null"), &mut control.tags);
+            continue;
+        }
+        if name == "litellm_metadata" {
+            edits.remove("litellm_metadata");
+            add_metadata_tags(envelope.get(name).unwrap_or("null"), &mut control.tags);
+            notices.changed(
+                "litellm_metadata",
+                "for the gateway, which reads its tags; the provider did not get it",
+            );
+            continue;
+        }
+        if name == "timeout" {
+            edits.remove("timeout");
+            control.timeout = field_seconds(envelope, "timeout")?.or(control.timeout);
+            continue;
+        }
+        let known = |list: &[&'static str]| list.iter().copied().find(|known| *known == name);
+        if let Some(name) = known(&HONOURED) {
+            edits.remove(name);
+            honour(name, envelope, &mut control)?;
+        } else if let Some(name) = known(&IGNORED) {
+            edits.remove(name);
+            notices
+                .changed(name, "a control field of LiteLLM that is not acted on here yet; it was left out");
+        } else if known(&FORBIDDEN).is_some() {
+            refuse_forbidden(name, envelope.get(name).unwrap_or("null"))?;
+        }
+    }
+    control.tags.truncate(MOST_NAMES);
+    control.tags.retain(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG);
+    Ok(control)
+}
+
+fn from_headers(headers: &HeaderMap) -> Control {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let time = |name: &str| text(name).and_then(|text| text.trim().parse().ok()).and_then(seconds);
+    let tags = text("x-litellm-tags").map_or(Vec::new(), |tags| {
+        tags.split(',').take(MOST_NAMES).map(|tag| tag.trim().to_owned()).collect()
+    });
+    Control {
+        retries: text("x-litellm-num-retries").and_then(retries),
+        timeout: time("x-litellm-timeout"),
+        stream_timeout: time("x-litellm-stream-timeout"),
+        deadline: time("x-tollway-deadline"),
+        tags,
+        ..Control::default()
+    }
+}
+
+fn refuse_forbidden(name: &str, raw: &str) -> Result<()> {
+    if raw == "null" {
+        return Ok(());
+    }
+    let message =
+        format!("`{name}` may not be sent by a client: where calls go is the operator's to configure");
+    Err(Error::invalid_at(name, message))
+}
+
+/// Reads a field that the gateway acts on.
+fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Result<()> {
+    let raw = envelope.get(name).unwrap_or("null");
+    let is_on = || envelope.bool(name).unwrap_or(false);
+    let mut mock = |kind| {
+        if is_on() {
+            control.mock = Some(Mock { field: name, kind });
+        }
+    };
+    match name {
+        "mock_testing_fallbacks" => mock(Kind::Upstream),
+        "mock_testing_context_fallbacks" => mock(Kind::ContextWindow),
+        "mock_testing_content_policy_fallbacks" => mock(Kind::ContentPolicy),
+        "mock_testing_rate_limit_error" => mock(Kind::RateLimit),
+        "drop_params" => control.drop_params = envelope.bool(name),
+        "disable_fallbacks" => control.disable_fallbacks = is_on(),
+        "include_fallback_errors" => control.include_fallback_errors = is_on(),
+        "num_retries" => control.retries = retries(raw).or(control.retries),
+        "stream_timeout" => {
+            control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
+        }
+        "tags" => add_tags(serde_json::from_str(raw).ok(), &mut control.tags),
+        _ if raw == "null" => {}
+        _ => {
+            let rules = rules(name, raw)?;
+            let fallbacks = control.fallbacks.get_or_insert_default();
+            match name {
+                "context_window_fallbacks" => fallbacks.context_window = rules,
+                "content_policy_fallbacks" => fallbacks.content_policy = rules,
+                _ => fallbacks.general = rules,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_tags(tags: Option<Vec<String>>, all: &mut Vec<String>) {
+    all.extend(tags.into_iter().flatten().take(MOST_NAMES));
+}
+
+/// Tags inside `metadata`, as LiteLLM's clients send them.
+fn add_metadata_tags(raw: &str, all: &mut Vec<String>) {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        tags: Option<Vec<String>>,
+    }
+    // Most metadata has no tags, and is not worth parsing for them.
+    if raw.contains("tags") {
+        add_tags(serde_json::from_str::<Metadata>(raw).ok().and_then(|metadata| metadata.tags), all);
+    }
+}
+
+/// A caller's fallbacks: names, `{"model": name, …}` with fields that replace the call's, or `{group: [targets]}`.
+fn rules(field: &'static str, raw: &str) -> Result<Vec<Rule>> {
+    let wrong = || {
+        let message = format!(
+            "`{field}` is a list of model names, of objects with `model` and fields that replace the call's, or of \
+             objects from a model name to such a list"
+        );
+        Error::invalid_at(field, message)
+    };
+    let items: Vec<Value> = serde_json::from_str(raw).map_err(|_| wrong())?;
+    let mut rules = Vec::new();
+    let mut any = Vec::new();
+    for item in items {
+        match item {
+            Value::Object(map) if !map.contains_key("model") => {
+                for (group, targets) in map {
+                    let Value::Array(targets) = targets else { return Err(wrong()) };
+                    let targets: Option<Vec<Target>> =
+                        targets.into_iter().map(|one| target(field, one)).collect::<Result<_>>()?;
+                    rules.push(Rule { group, targets: targets.ok_or_else(wrong)? });
+                }
+            }
+            item => any.push(target(field, item)?.ok_or_else(wrong)?),
+        }
+    }
+    if !any.is_empty() {
+        rules.push(Rule { group: "*".to_owned(), targets: any });
+    }
+    let count: usize = rules.iter().map(|rule| rule.targets.len()).sum();
+    if count > MOST_NAMES || rules.len() > MOST_NAMES {
+        return Err(Error::invalid_at(field, format!("`{field}` names more than {MOST_NAMES} models")));
+    }
+    Ok(rules)
+}
+
+/// A single fallback; `None` when it is none.
+fn target(field: &'static str, value: Value) -> Result<Option<Target>> {
+    let (name, overrides) = match value {
+        Value::String(name) => (name, serde_json::Map::new()),
+        Value::Object(mut map) => match map.shift_remove("model") {
+            Some(Value::String(name)) => (name, map),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    if name.is_empty() || name.len() > tollway_route::MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Error::invalid_at(field, format!("`{field}` holds a name that no model can have")));
+    }
+    for (key, value) in &overrides {
+        if FORBIDDEN.contains(&key.as_str()) {
+            refuse_forbidden(key, &value.to_string())?;
+        }
+    }
+    // The gateway's own fields mean the call as a whole.
+    let is_own = |key: &str| {
+        HONOURED.contains(&key)
+            || IGNORED.contains(&key)
+            || FORBIDDEN.contains(&key)
+            || matches!(key, "stream" | "timeout" | "litellm_metadata")
+    };
+    let overrides = overrides.into_iter().filter(|(key, _)| !is_own(key));
+    let overrides = overrides.map(|(key, value)| (key, RawJson::from(value))).collect();
+    Ok(Some(Target { group: name.into(), overrides }))
+}
+
+/// A caller's number of retries. As in the configuration there are never more than [`MAX_RETRIES`].
+fn retries(text: &str) -> Option<u32> {
+    text.trim().parse().ok().map(|retries: u32| retries.min(MAX_RETRIES))
+}
+
+fn field_seconds(envelope: &Envelope, name: &'static str) -> Result<Option<Duration>> {
+    let raw = envelope.get(name).unwrap_or("null");
+    let value = raw.parse().ok().and_then(seconds);
+    if value.is_none() && raw != "null" {
+        return Err(Error::invalid_at(name, format!("`{name}` is a number of seconds, not {raw}")));
+    }
+    Ok(value)
+}
+
+fn seconds(value: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn read(body: &str, headers: &[(&'static str, &'static str)]) -> Result<(Control, String, Notices)> {
+        let envelope = Envelope::parse(Bytes::from(body.to_owned()), 64)?;
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, http::HeaderValue::from_static(value));
+        }
+        let (mut edits, mut notices) = (Edits::new(), Notices::new());
+        let control = read_control(&envelope, &map, &mut edits, &mut notices)?;
+        let sent = String::from_utf8(envelope.rewrite(&edits).to_vec()).unwrap();
+        Ok((control, sent, notices))
+    }
+
+    fn control(body: &str) -> Control {
+        read(body, &[]).unwrap().0
+    }
+
+    #[test]
+    fn control_fields_are_the_gateways_and_do_not_reach_the_provider() {
+        let body = r#"{"model":"m","drop_params":true,"num_retries":1,"timeout":2.5,"cache":{"no-cache":true},"x":1,
+            "stream_timeout":1,"fallbacks":["a"],"disable_fallbacks":true,"mock_testing_fallbacks":false,"tags":["t"]}"#;
+        let (control, sent, notices) = read(body, &[]).unwrap();
+        let sent: Value = serde_json::from_str(&sent).unwrap();
+        assert_eq!(sent, serde_json::json!({ "model": "m", "x": 1 }));
+        assert_eq!(control.retries, Some(1));
+        assert_eq!(control.drop_params, Some(true));
+        assert_eq!(control.timeout, Some(Duration::from_millis(2500)));
+        assert_eq!(control.stream_timeout, Some(Duration::from_secs(1)));
+        assert!(control.disable_fallbacks && control.mock.is_none());
+        assert_eq!(notices.iter().map(|notice| notice.field.as_ref()).collect::<Vec<_>>(), ["cache"]);
+    }
+
+    #[test]
+    fn headers_count_less_than_the_body() {
+        let headers = [
+            ("x-litellm-num-retries", "90"),
+            ("x-litellm-timeout", "3"),
+            ("x-litellm-stream-timeout", "0.5"),
+            ("x-litellm-tags", "a, b"),
+            ("x-tollway-deadline", "9"),
+        ];
+        let read = |body| read(body, &headers).unwrap().0;
+        let plain = read(r#"{"model":"m"}"#);
+        assert_eq!(plain.retries, Some(MAX_RETRIES));
+        assert_eq!(plain.stream_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(plain.deadline, Some(Duration::from_secs(9)));
+        assert_eq!(plain.tags, ["a", "b"]);
+        let both = read(r#"{"model":"m","timeout":1,"num_retries":0,"metadata":{"tags":["c"]}}"#);
+        assert_eq!((both.timeout, both.retries), (Some(Duration::from_secs(1)), Some(0)));
+        assert_eq!(both.tags, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn fallbacks_come_in_three_forms() {
+        let shown = |body: &str| {
+            let fallbacks = control(body).fallbacks.unwrap();
+            let target = |target: &Target| {
+                let fields: Vec<String> =
+                    target.overrides.iter().map(|(key, value)| format!("{key}={}", value.get())).collect();
+                format!("{}{}", target.group, fields.join(","))
+            };
+            let rule = |rule: &Rule| {
+                format!("{}:{}", rule.group, rule.targets.iter().map(target).collect::<Vec<_>>().join(" "))
+            };
+            [&fallbacks.general, &fallbacks.context_window, &fallbacks.content_policy]
+                .map(|rules| rules.iter().map(rule).collect::<Vec<_>>().join(";"))
+                .join("|")
+        };
+        assert_eq!(shown(r#"{"model":"m","fallbacks":["a","b"]}"#), "*:a b||");
+        assert_eq!(
+            shown(r#"{"model":"m","fallbacks":[{"model":"a","temperature":0,"num_retries":3}]}"#),
+            "*:atemperature=0||"
+        );
+        assert_eq!(
+            shown(
+                r#"{"model":"m","context_window_fallbacks":[{"m":["l"]}],"content_policy_fallbacks":["k"]}"#
+            ),
+            "|m:l|*:k"
+        );
+    }
+
+    #[test]
+    fn what_is_no_fallback_is_refused_by_name() {
+        for body in [
+            r#"{"model":"m","fallbacks":"a"}"#,
+            r#"{"model":"m","fallbacks":[1]}"#,
+            r#"{"model":"m","fallbacks":[{"m":"a"}]}"#,
+            r#"{"model":"m","fallbacks":["a\u0000"]}"#,
+        ] {
+            assert_eq!(read(body, &[]).unwrap_err().param(), Some("fallbacks"), "{body}");
+        }
+        let elsewhere = r#"{"model":"m","fallbacks":[{"model":"a","api_base":"http://evil"}]}"#;
+        assert_eq!(read(elsewhere, &[]).unwrap_err().param(), Some("api_base"));
+        let many = format!(r#"{{"model":"m","fallbacks":[{}]}}"#, vec!["\"a\""; 33].join(","));
+        assert!(read(&many, &[]).is_err());
+    }
+}
