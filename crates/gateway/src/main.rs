@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod data_dir;
 mod db;
+mod keys;
 mod log;
 mod models;
 mod output;
