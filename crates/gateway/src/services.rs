@@ -1,12 +1,12 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use serde_json::json;
+use tokio::sync::watch;
 use tollway::Transport;
 use tollway_accounts::manage::{Figures, Management, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
@@ -42,6 +42,7 @@ pub(crate) struct Running {
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
 pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, String> {
+    tollway_accounts::set_zone(&config.tollway.budgets.timezone);
     let store = open_store(config, directory).await?;
     let books = books(&store);
     let (ledger, recovered) = Ledger::open(directory, ledger_options(config))
@@ -147,11 +148,6 @@ pub(crate) fn database_url(config: &Config) -> Option<String> {
     configured.or_else(|| state::overlay(config)("DATABASE_URL")).filter(|url| !url.is_empty())
 }
 
-/// The file of the database in a data directory, for messages.
-pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
-    database_url(config).is_none().then(|| directory.join("tollway.db"))
-}
-
 fn books(store: &Store) -> Arc<dyn Books> {
     Arc::new(SqlBooks::new(store.sql().clone()))
 }
@@ -192,7 +188,8 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     let options = tollway_config::Options { lenient: true, public: false };
     let loaded = tollway_config::load(source, &process_env, options);
     let report = loaded.report();
-    let mut deployment = loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
+    let mut deployment =
+        loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
     // A file cannot say so of itself, so reading leaves it out.
     deployment.model_info.other.insert("db_model".into(), json!(true));
     Ok(deployment)
@@ -200,7 +197,9 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
 
 fn alert_webhook(config: &Config) -> Option<Secret> {
     let configured = config.tollway.budgets.alert_webhook.clone();
-    configured.or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from)).filter(|url| !url.is_empty())
+    configured
+        .or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from))
+        .filter(|url| !url.is_empty())
 }
 
 fn retention(config: &Config) -> Option<Duration> {
@@ -219,10 +218,7 @@ async fn retain(books: Arc<dyn Books>, retention: Duration) {
 }
 
 /// Limits are counted in memory, or in Redis where one is configured.
-fn meter_options(
-    config: &Config,
-    clock: Arc<SystemClock>,
-) -> Result<tollway_meters::Options, String> {
+fn meter_options(config: &Config, clock: Arc<SystemClock>) -> Result<tollway_meters::Options, String> {
     let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock));
     Ok(tollway_meters::Options {
         redis,
@@ -277,7 +273,6 @@ fn directory_options(config: &Config) -> tollway_accounts::Options {
         keys: accounts.remember.max(1),
         grace: accounts.grace,
         rules: Rules {
-            zone: config.tollway.budgets.timezone.as_str().into(),
             user_limits_on_team_keys: config.general_settings.apply_user_budget_to_team_keys,
             strict: config.tollway.budgets.strict,
         },
