@@ -5,6 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde_json::Value as Json;
+use tollway_model::Secret;
 
 use crate::diagnostic::Severity;
 use crate::known;
@@ -80,6 +81,16 @@ settings! {
         pub content_policy_fallbacks: Fallbacks = Fallbacks::default();
         /// Model groups to try when one without `fallbacks` of its own fails. Example: `default_fallbacks: [gpt-4o-mini]`.
         pub default_fallbacks: Vec<String> = Vec::new();
+        /// Redis, for counters that several processes share. Default: `tollway.redis.url`, else `redis_host`.
+        #[schemars(with = "Option<String>")]
+        pub redis_url: Option<Secret> = None;
+        /// The host of Redis. Default: the variable `REDIS_HOST`.
+        pub redis_host: Option<String> = None;
+        /// Its port. Default: the variable `REDIS_PORT`, else 6379.
+        pub redis_port: Option<u32> = None;
+        /// Its password. Default: the variable `REDIS_PASSWORD`.
+        #[schemars(with = "Option<String>")]
+        pub redis_password: Option<Secret> = None;
         /// Further names of model groups. Example: `model_group_alias: {gpt-4: gpt-4o}`.
         #[schemars(with = "IndexMap<String, Json>")]
         pub model_group_alias: IndexMap<String, Alias> = IndexMap::new();

@@ -1,6 +1,7 @@
 //! The binary `tollway`.
 
 mod admin_key;
+mod alerts;
 mod catalog;
 mod chat;
 mod check;

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::Watcher;
-use tollway_config::{Fingerprint, Loaded, Severity};
+use tollway_accounts::manage::Management;
+use tollway_config::{Config, Fingerprint, Loaded, Severity};
 use tollway_pipeline::Gateway;
 use tollway_server::Hooks;
 
 use crate::cli::ServeArgs;
 use crate::serve::{Build, read_configuration};
+use crate::services::stored_models;
 use crate::state;
 
 /// Editors write a file in several steps; Kubernetes swaps a symbolic link.
@@ -28,6 +30,9 @@ pub(crate) struct Reloader {
     gateway: Arc<Gateway>,
     build: Build,
     loaded: Mutex<(Vec<PathBuf>, Fingerprint)>,
+    /// The configuration that is served.
+    config: Mutex<Config>,
+    management: Arc<Management>,
 }
 
 impl Reloader {
@@ -37,10 +42,13 @@ impl Reloader {
         gateway: Arc<Gateway>,
         build: Build,
         loaded: Loaded,
+        config: Config,
+        management: Arc<Management>,
     ) -> Arc<Reloader> {
         let watched = arguments.config.is_some();
         let loaded = Mutex::new((loaded.files, loaded.fingerprint));
-        let reloader = Arc::new(Reloader { arguments, gateway, build, loaded });
+        let config = Mutex::new(config);
+        let reloader = Arc::new(Reloader { arguments, gateway, build, loaded, config, management });
         if watched {
             tokio::spawn(reloader.clone().watch());
         }
@@ -50,6 +58,20 @@ impl Reloader {
             tokio::spawn(reloader.clone().on_hangup(hangup));
         }
         reloader
+    }
+
+    /// Serves the models that are stored now, beside those of the file.
+    pub(crate) async fn restock(&self) {
+        let stored = stored_models(&self.management).await;
+        let Some(stored) = stored else { return };
+        *self.build.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
+        // Not in the middle of a reload, which may have begun with the models of before.
+        let _reading = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.build.snapshot(&config) {
+            Ok(snapshot) => self.gateway.replace(snapshot),
+            Err(message) => tracing::error!("the stored models were not changed: {message}"),
+        }
     }
 
     async fn watch(self: Arc<Self>) {
@@ -131,6 +153,10 @@ impl Reloader {
 }
 
 impl Hooks for Reloader {
+    fn management(&self) -> Option<Arc<Management>> {
+        Some(self.management.clone())
+    }
+
     fn reload(&self) -> Result<String, String> {
         // Taken before reading: of two reloads at once the one that read last must also be the one that counts.
         let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,6 +171,7 @@ impl Hooks for Reloader {
         let Some(mut config) = loaded.config.clone() else { return Err(loaded.report()) };
         state::apply_flags(&mut config, &self.arguments.litellm)?;
         self.gateway.replace(self.build.snapshot(&config)?);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
         let warnings = loaded.diagnostics.len();
         Ok(format!(
             "the configuration was read again: {} deployments, {warnings} warnings",

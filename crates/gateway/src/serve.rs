@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tollway::{Transport, TransportOptions};
 use tollway_config::{Config, Loaded, LogFormat, Options, Source, load, process_env};
@@ -87,7 +87,9 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
         None => Some(admin_key::load_or_make(&directory).map_err(|error| format!("the admin key: {error}"))?),
     };
     let demo = demo(&config).await?;
+    let running = services::start(&config, &directory).await?;
     let build = Build {
+        stored: Arc::new(Mutex::new(running.stored_models().await)),
         demo: demo.as_ref().map(|demo| format!("{}/v1", demo.url())),
         directory: directory.clone(),
         admin_key: admin_key.as_ref().map(|key| key.hash),
@@ -96,14 +98,14 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
         connect: config.tollway.timeouts.connect,
         ..TransportOptions::default()
     });
-    let running = services::start(&config, &directory).await?;
     let keep = config.tollway.receipts.keep;
     let gateway = Gateway::new(build.snapshot(&config)?, transport.clone(), keep, running.services());
-    tokio::spawn(running.directory.clone().follow(|_| {}));
     // Reading the system's certificates takes some milliseconds, and the first call should not.
     tokio::task::spawn_blocking(move || transport.warm());
     let limits = limits(&config);
-    let reloader = Reloader::start(arguments, gateway.clone(), build, loaded);
+    let management = running.management.clone();
+    let reloader = Reloader::start(arguments, gateway.clone(), build, loaded, config, management);
+    running.follow(&reloader);
     let service = Service::new(gateway.clone(), limits, reloader);
     let stop = stop_signal();
     welcome::print(&gateway.snapshot(), listener.address(), &directory, admin_key.as_ref());
@@ -119,6 +121,8 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
 /// What every snapshot of this process is built from, beside the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Build {
+    /// Deployments that were added over the API.
+    pub(crate) stored: Arc<Mutex<Vec<tollway_config::Deployment>>>,
     demo: Option<String>,
     directory: std::path::PathBuf,
     /// The generated key, when the process started without a master key.
@@ -128,8 +132,10 @@ pub(crate) struct Build {
 impl Build {
     /// Compiles a configuration. Fails when it leaves nobody to call, or names a header that cannot be one.
     pub(crate) fn snapshot(&self, config: &Config) -> Result<Snapshot, String> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Snapshot::build(Sources {
             config,
+            stored: &stored,
             from_environment: config.model_list.is_empty(),
             environment: Arc::new(state::overlay(config)),
             catalog: state::catalog(&self.directory),

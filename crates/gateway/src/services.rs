@@ -6,15 +6,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use serde_json::json;
+use tollway::Transport;
+use tollway_accounts::manage::{Figures, Management, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
-use tollway_config::{Config, WhenFull};
-use tollway_ledger::{Books, Ledger, OnFull};
-use tollway_meters::{Meters, Scope, Spending, SystemClock};
-use tollway_model::Money;
+use tollway_config::{Config, Deployment, WhenFull, process_env};
+use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
+use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, Spending, SystemClock};
+use tollway_model::{Money, Secret};
 use tollway_pipeline::{Services, unix_millis};
 use tollway_store::Store;
+use tollway_store::records::{Model, Record};
 
-use crate::state;
+use crate::reload::Reloader;
+use crate::salt_key::SaltKeys;
+use crate::{alerts, state};
 
 /// How long a database that is not there yet is waited for when the gateway starts, before it starts without.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +33,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     pub(crate) books: Arc<dyn Books>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) management: Arc<Management>,
     pub(crate) meters: Meters,
     pub(crate) ledger: Ledger,
     stop: watch::Sender<bool>,
@@ -51,15 +58,50 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), stopped));
     let spending = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let clock = Arc::new(SystemClock::new(unix_millis));
-    let meters = Meters::new(tollway_meters::Options::default(), spending, clock);
+    let meters = Meters::new(meter_options(config, clock.clone())?, spending, clock);
     let known = Directory::new(shelves(&store), directory_options(config));
-    Ok(Running { store, books, directory: known, meters, ledger, stop, shipping })
+    let environment = state::overlay(config);
+    let sealer = Arc::new(SaltKeys::find(&environment, directory)?.sealer().clone());
+    let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
+    let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
+    if let Some(url) = alert_webhook(config) {
+        alerts::start(meters.alerts(), url, Transport::default());
+    }
+    if let Some(retention) = retention(config) {
+        tokio::spawn(retain(books.clone(), retention));
+    }
+    Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping })
 }
 
 impl Running {
     /// What the pipeline needs of it.
     pub(crate) fn services(&self) -> Services {
         Services::new(self.directory.clone(), self.meters.clone(), self.ledger.clone(), self.books.clone())
+    }
+
+    /// The models added over the API, as far as they can be read now.
+    pub(crate) async fn stored_models(&self) -> Vec<Deployment> {
+        stored_models(&self.management).await.unwrap_or_default()
+    }
+
+    /// Follows the changes of the database: forgets who changed, serves models that changed.
+    pub(crate) fn follow(&self, reloader: &Arc<Reloader>) {
+        let (changed, mut news) = tokio::sync::mpsc::channel::<()>(1);
+        let directory = self.directory.clone();
+        tokio::spawn(directory.follow(move |change| {
+            if change.table == Model::TABLE {
+                // A full channel already says that something changed.
+                let _ = changed.try_send(());
+            }
+        }));
+        let reloader = reloader.clone();
+        tokio::spawn(async move {
+            // Those stored while the process started.
+            reloader.restock().await;
+            while news.recv().await.is_some() {
+                reloader.restock().await;
+            }
+        });
     }
 
     /// After the last call: ships what is left, within a bound.
@@ -110,8 +152,108 @@ pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
     database_url(config).is_none().then(|| directory.join("tollway.db"))
 }
 
-fn books(_store: &Store) -> Arc<dyn Books> {
-    Arc::new(tollway_ledger::MemoryBooks::new())
+fn books(store: &Store) -> Arc<dyn Books> {
+    Arc::new(SqlBooks::new(store.sql().clone()))
+}
+
+/// The deployments that are stored; `None` while the database cannot say. One that cannot be read is logged and left out.
+pub(crate) async fn stored_models(management: &Management) -> Option<Vec<Deployment>> {
+    let models = match management.open_models().await {
+        Ok(models) => models,
+        Err(error) => {
+            tracing::error!(target: "tollway::store", error = %error, "the stored models cannot be read");
+            return None;
+        }
+    };
+    let mut deployments = Vec::with_capacity(models.len());
+    for (id, model) in models {
+        match model.map_err(|error| error.to_string()).and_then(|model| deployment(&model.0)) {
+            Ok(deployment) => deployments.push(deployment),
+            Err(error) => {
+                tracing::error!(target: "tollway::store", model = id, error, "a stored model cannot be served");
+            }
+        }
+    }
+    Some(deployments)
+}
+
+/// A stored model is an entry of `model_list`, and read by the same rules.
+fn deployment(model: &Model) -> Result<Deployment, String> {
+    let mut info = model.model_info.clone();
+    info.insert("id".into(), json!(model.model_id));
+    info.insert("db_model".into(), json!(true));
+    if model.blocked {
+        info.insert("blocked".into(), json!(true));
+    }
+    let entry = json!({
+        "model_name": model.model_name, "litellm_params": model.litellm_params, "model_info": info,
+    });
+    let text = json!({ "model_list": [entry] }).to_string();
+    let source = tollway_config::Source::Text { name: format!("stored model {}", model.model_id), text };
+    let options = tollway_config::Options { lenient: true, public: false };
+    let loaded = tollway_config::load(source, &process_env, options);
+    let report = loaded.report();
+    loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)
+}
+
+fn alert_webhook(config: &Config) -> Option<Secret> {
+    let configured = config.tollway.budgets.alert_webhook.clone();
+    configured.or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from)).filter(|url| !url.is_empty())
+}
+
+fn retention(config: &Config) -> Option<Duration> {
+    config.tollway.ledger.retention.or(config.general_settings.maximum_spend_logs_retention_period)
+}
+
+/// Forgets old receipts, once an hour.
+async fn retain(books: Arc<dyn Books>, retention: Duration) {
+    let keep = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        if let Err(error) = books.retain(unix_millis().saturating_sub(keep)).await {
+            tracing::warn!(target: "tollway::ledger", error = %error, "old receipts could not be forgotten");
+        }
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+}
+
+/// Limits are counted in memory, or in Redis where one is configured.
+fn meter_options(
+    config: &Config,
+    clock: Arc<SystemClock>,
+) -> Result<tollway_meters::Options, String> {
+    let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock));
+    Ok(tollway_meters::Options {
+        redis,
+        lease: config.tollway.redis.lease,
+        ..tollway_meters::Options::default()
+    })
+}
+
+/// Where Redis is: our setting, LiteLLM's settings of the router, the variables.
+fn redis_settings(config: &Config) -> Result<Option<RedisSettings>, String> {
+    let environment = state::overlay(config);
+    let set = |name: &str| environment(name).filter(|value| !value.is_empty());
+    let router = &config.router_settings;
+    let url = config.tollway.redis.url.clone().or_else(|| router.redis_url.clone());
+    let host = router.redis_host.clone();
+    let url = url.or_else(|| if host.is_none() { set("REDIS_URL").map(Secret::from) } else { None });
+    let url = url.filter(|url| !url.is_empty());
+    let host = host.or_else(|| set("REDIS_HOST"));
+    let mut settings = match (url, host) {
+        (Some(url), _) => RedisSettings::new(RedisAddress::Url(url)),
+        (None, Some(host)) => {
+            let port = router.redis_port.map(|port| port.to_string()).or_else(|| set("REDIS_PORT"));
+            let port = port.unwrap_or_else(|| "6379".to_owned());
+            let port = port.parse().map_err(|_| format!("`{port}` is no port of Redis"))?;
+            RedisSettings::new(RedisAddress::Server(host, port))
+        }
+        (None, None) => return Ok(None),
+    };
+    let password = router.redis_password.clone().or_else(|| set("REDIS_PASSWORD").map(Secret::from));
+    settings.password = password.filter(|password| !password.is_empty());
+    settings.username = set("REDIS_USERNAME");
+    settings.tls = set("REDIS_SSL").is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    Ok(Some(settings))
 }
 
 fn shelves(store: &Store) -> Shelves {
@@ -171,5 +313,24 @@ impl Spending for FromBooks {
 
     fn settled_through(&self) -> i64 {
         self.ledger.status().oldest_at.unwrap_or_else(unix_millis)
+    }
+}
+
+#[async_trait]
+impl Spend for FromBooks {
+    async fn spent(&self, of: &[SpendOf]) -> Vec<Figures> {
+        // Figures on a page may be a moment old; they wait for the books no longer than this.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.caught_up()).await;
+        let mut found = Vec::with_capacity(of.len());
+        for one in of {
+            let scope = Scope { kind: one.kind, id: one.id.as_str().into() };
+            let total = self.books.spent(&scope, None).await.map(|sum| sum.money).unwrap_or_default();
+            let spend = match one.since {
+                Some(since) => self.books.spent(&scope, Some(since)).await.map_or(total, |sum| sum.money),
+                None => total,
+            };
+            found.push(Figures { spend, total, ..Figures::default() });
+        }
+        found
     }
 }

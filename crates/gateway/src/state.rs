@@ -21,6 +21,7 @@ pub(crate) fn overlay(config: &Config) -> impl Fn(&str) -> Option<String> + Send
 pub(crate) fn offline_snapshot(config: &Config, environment: Environment) -> Snapshot {
     Snapshot::build(Sources {
         config,
+        stored: &[],
         from_environment: false,
         environment,
         catalog: Catalog::builtin(),

@@ -42,6 +42,8 @@ pub struct Snapshot {
 pub struct Sources<'a> {
     /// The configuration file, or its defaults.
     pub config: &'a Config,
+    /// Deployments that were added over the API, beside those of the file.
+    pub stored: &'a [Entry],
     /// No file was given: serve every provider whose key is in the environment, as `provider/model`.
     pub from_environment: bool,
     /// The environment.
@@ -64,7 +66,7 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, entry) in sources.config.model_list.iter().enumerate() {
+        for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
                 Some(pattern) => templates.push(template(&maker, entry.clone(), pattern, index)),
                 None => deployments.push(Arc::new(maker.deployment(entry, index))),
@@ -88,7 +90,8 @@ impl Snapshot {
             listed.push("demo/chat".to_owned());
         }
         let aliases = sources.config.aliases();
-        let (access_groups, wildcard_groups) = access_groups(sources.config);
+        let entries = sources.config.model_list.iter().chain(sources.stored);
+        let (access_groups, wildcard_groups) = access_groups(entries);
         Snapshot {
             access_groups,
             wildcard_groups,
@@ -123,10 +126,10 @@ impl Snapshot {
 type AccessGroups = (HashMap<String, Vec<Arc<str>>>, Vec<(Pattern, Vec<Arc<str>>)>);
 
 /// The access groups of the file, by name and by wildcard.
-fn access_groups(config: &Config) -> AccessGroups {
+fn access_groups<'a>(entries: impl Iterator<Item = &'a Entry>) -> AccessGroups {
     let mut named: HashMap<String, Vec<Arc<str>>> = HashMap::new();
     let mut wildcards = Vec::new();
-    for entry in config.model_list.iter().filter(|entry| !entry.model_info.access_groups.is_empty()) {
+    for entry in entries.filter(|entry| !entry.model_info.access_groups.is_empty()) {
         let groups = entry.model_info.access_groups.iter().map(|group| Arc::from(group.as_str()));
         match Pattern::parse(&entry.model_name) {
             Some(pattern) => wildcards.push((pattern, groups.collect())),
@@ -443,6 +446,7 @@ pub(crate) mod tests {
         let config = tollway_config::from_str(text, &|_| None).config.unwrap();
         Snapshot::build(Sources {
             config: &config,
+            stored: &[],
             from_environment: false,
             environment: Arc::new(|_: &str| None),
             catalog: Catalog::builtin(),

@@ -53,6 +53,11 @@ fn build(spec: EndpointSpec) -> Endpoint {
     Endpoint::build(spec, &|_| None).unwrap()
 }
 
+/// Does the dialect name the model in the URL?
+fn in_url(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Gemini | Dialect::BedrockConverse)
+}
+
 /// Every operation, dialect and stream flag the endpoint has a URL for.
 fn lanes(endpoint: &Endpoint) -> Vec<(Operation, Dialect, bool)> {
     let operations = [Operation::Chat, Operation::Completion, Operation::Embedding, Operation::CountTokens];
@@ -126,9 +131,7 @@ fn what_no_rule_names_stays_byte_for_byte() {
         let endpoint = endpoint(provider);
         for (operation, dialect, _) in lanes(&endpoint) {
             let model = Value::from(endpoint.model()).to_string();
-            // Gemini names the model in the URL.
-            let model =
-                if dialect == Dialect::Gemini { String::new() } else { format!(r#" "model":  {model},"#) };
+            let model = if in_url(dialect) { String::new() } else { format!(r#" "model":  {model},"#) };
             let body =
                 format!(r#"{{{model}"messages" :[{{"content":"\u00e9 1.10"}}],  "vendor_field":1.10 }}"#);
             let envelope = Envelope::parse(Bytes::from(body.clone()), MAX_DEPTH).unwrap();
@@ -184,7 +187,7 @@ fn every_rule_of_every_row_does_what_it_says() {
             }
         }
         wanted.extend(rules.force.clone());
-        if endpoint.dialect() == Dialect::Gemini {
+        if in_url(endpoint.dialect()) {
             wanted.remove("model");
         }
         let envelope = parse(&Value::Object(sent));
