@@ -208,8 +208,16 @@ impl Detail {
     fn keeps(self) -> &'static [&'static str] {
         const USE: &[&str] = &["model", "model_group", "provider", "surface", "operation"];
         const ALL: &[&str] = &[
-            "key_id", "token", "user_id", "team_id", "organization_id", "model", "model_group", "provider",
-            "surface", "operation",
+            "key_id",
+            "token",
+            "user_id",
+            "team_id",
+            "organization_id",
+            "model",
+            "model_group",
+            "provider",
+            "surface",
+            "operation",
         ];
         match self {
             Detail::All => ALL,

@@ -11,9 +11,7 @@ use crate::hold::{Hold, Taken};
 use crate::registry::{Entry, Registry};
 use crate::shared::Shared;
 use crate::state::{Left, Moment, State, Took, Verdict};
-use crate::{
-    Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent,
-};
+use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent};
 
 /// How long a question about spending that failed is not asked again, milliseconds: the callers that waited for it would
 /// otherwise ask one after the other.

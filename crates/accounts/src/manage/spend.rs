@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
 use tollway_model::{Money, Result};
-use tollway_store::records::{Key, Limits, Millis, Record, Team};
+use tollway_store::records::{Key, Limits, Record, Team};
 use tollway_store::{AuditEntry, Query};
 
 use super::errors::{bad, stored};
@@ -84,14 +84,37 @@ impl Management {
         Ok(found)
     }
 
+    /// Hash, shown name and alias of keys, by their ids. Ids of no key are left out.
+    pub async fn names_of_keys(
+        &self,
+        grant: &Grant,
+        of: &[(Arc<str>, Money)],
+    ) -> Result<BTreeMap<String, (String, Option<String>, Option<String>)>> {
+        grant.demand(&READS)?;
+        if of.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ids = of.iter().map(|(id, _)| id.to_string()).collect();
+        let keys = self.keys.list(&some("id", ids)).await?.records;
+        Ok(keys.into_iter().map(|key| (key.id, (key.token, Some(key.key_name), key.key_alias))).collect())
+    }
+
     /// `GET /spend/keys`: the keys of `most`, which are the ids of those that spent most, or the grant's own.
-    pub async fn spend_of_keys(&self, grant: &Grant, most: &[(Arc<str>, Money)], limit: usize) -> Result<Value> {
+    pub async fn spend_of_keys(
+        &self,
+        grant: &Grant,
+        most: &[(Arc<str>, Money)],
+        limit: usize,
+    ) -> Result<Value> {
         grant.demand(&[Right::Spend])?;
         let Scope::Own(own) = grant.scope() else {
             let ids = most.iter().map(|(id, _)| id.to_string()).collect();
-            let keys = if most.is_empty() { Vec::new() } else { self.keys.list(&some("id", ids)).await?.records };
+            let keys =
+                if most.is_empty() { Vec::new() } else { self.keys.list(&some("id", ids)).await?.records };
             let mut shown = self.by_id(&keys).await?;
-            let row = |(id, money): &(Arc<str>, Money)| shown.remove(id.as_ref()).unwrap_or_else(|| gone(id, *money));
+            let row = |(id, money): &(Arc<str>, Money)| {
+                shown.remove(id.as_ref()).unwrap_or_else(|| gone(id, *money))
+            };
             return Ok(most.iter().map(row).map(Value::Object).collect());
         };
         let mut keys: BTreeMap<String, Key> = BTreeMap::new();
@@ -188,11 +211,6 @@ impl Management {
             resets.push(reset);
         }
         Ok((resets, (looked == PAGE).then_some(after + PAGE)))
-    }
-
-    /// Now, as the management's clock says.
-    pub fn time(&self) -> Millis {
-        self.now()
     }
 
     async fn note_reset(&self, grant: &Grant, table: &str, reset: &SpendReset) -> Result<()> {

@@ -120,7 +120,11 @@ impl Filter {
             && self.min.is_none_or(|min| cost >= min.nanos())
             && self.max.is_none_or(|max| cost <= max.nanos())
             && self.within.as_ref().is_none_or(|within| {
-                within.holds(&line.key, line.user.as_deref().unwrap_or(""), line.team.as_deref().unwrap_or(""))
+                within.holds(
+                    &line.key,
+                    line.user.as_deref().unwrap_or(""),
+                    line.team.as_deref().unwrap_or(""),
+                )
             })
     }
 }
