@@ -38,6 +38,11 @@ enum Command {
     /// Looks after the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Looks after receipts and the sums that derive from them
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Shows what was spent
+    Spend(SpendArgs),
     /// Prints a shell's completion script
     Completions {
         /// The shell
@@ -278,6 +283,61 @@ pub(crate) enum DbCommand {
     },
 }
 
+/// What to do with receipts and sums.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Shows what waits in the journal and what the books hold
+    Status(LedgerArgs),
+    /// Proves that receipts, sums by scope, hours and days agree; exits with 1 when they do not
+    Verify(LedgerArgs),
+    /// Makes all sums anew from the receipts; gateways may go on, their receipts wait in the journal
+    Rebuild(LedgerArgs),
+}
+
+/// Which books, and how to answer.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    pub(crate) place: DatabaseArgs,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to add up.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SpendArgs {
+    /// One line each
+    #[arg(long, value_enum, default_value_t = SpendBy::Key)]
+    pub(crate) by: SpendBy,
+    /// From this day on (UTC), such as 2026-11-20, or so many days back, such as 7d [default: from the beginning]
+    #[arg(long, value_name = "DAY")]
+    pub(crate) since: Option<String>,
+    /// Up to this day, included
+    #[arg(long, value_name = "DAY")]
+    pub(crate) until: Option<String>,
+    /// Most lines
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerArgs,
+}
+
+/// What has a line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SpendBy {
+    Key,
+    User,
+    Team,
+    Organization,
+    Customer,
+    Tag,
+    Model,
+    Provider,
+    Deployment,
+    Day,
+}
+
 /// Which database.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DatabaseArgs {
@@ -305,6 +365,8 @@ impl Cli {
             Some(Command::Why(arguments)) => crate::why::run(&arguments),
             Some(Command::Catalog(command)) => crate::catalog::run(&command),
             Some(Command::Db(command)) => crate::db::run(&command),
+            Some(Command::Ledger(command)) => crate::ledger::run(&command),
+            Some(Command::Spend(arguments)) => crate::spend::run(&arguments),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "tollway", &mut script);

@@ -32,10 +32,10 @@ pub(crate) fn run(command: &DbCommand) -> Result<ExitCode, String> {
     })
 }
 
-type Environment = Box<dyn Fn(&str) -> Option<String>>;
+pub(crate) type Environment = Box<dyn Fn(&str) -> Option<String>>;
 
 /// Where the database is, as a gateway with these arguments would find it, and the environment it would have.
-fn locate(arguments: &DatabaseArgs) -> Result<(Location, Environment), String> {
+pub(crate) fn locate(arguments: &DatabaseArgs) -> Result<(Location, Environment), String> {
     let mut environment: Environment = Box::new(process_env);
     let mut url = arguments.url.clone();
     if let Some(file) = &arguments.config {
@@ -53,7 +53,7 @@ fn locate(arguments: &DatabaseArgs) -> Result<(Location, Environment), String> {
 }
 
 /// Opens a database that must be there.
-fn open(location: &Location) -> Result<Store, String> {
+pub(crate) fn open(location: &Location) -> Result<Store, String> {
     match location {
         Location::File(path) if !path.exists() => {
             Err(format!("there is no database yet at {}", path.display()))

@@ -108,22 +108,20 @@ fn explain(receipt: &Value) -> String {
 /// Every group in the order in which it was tried: who was left out, what was tried, what came of it.
 fn path_lines(receipt: &Value, out: &mut String) {
     let (attempts, skipped) = (list(receipt, "attempts"), list(receipt, "skipped"));
-    let mut groups: Vec<&str> = vec![text(receipt, "model")];
+    // The group that was asked for has no name in its records.
+    let mut groups: Vec<&str> = vec![""];
     for group in attempts.iter().map(|attempt| text(attempt, "group")) {
-        if !group.is_empty() && !groups.contains(&group) {
+        if !groups.contains(&group) {
             groups.push(group);
         }
     }
     // A group that was passed over as a whole was never tried.
-    let passed = |one: &&Value| !groups.contains(&text(one, "group")) && !text(one, "group").is_empty();
+    let passed = |one: &&Value| !groups.contains(&text(one, "group"));
     for (index, group) in groups.iter().enumerate() {
         if index > 0 {
             out.push_str(&format!("  fallback  {index} to {group}\n"));
         }
-        let is_here = |one: &&Value| {
-            let own = text(one, "group");
-            own == *group || (own.is_empty() && index == 0)
-        };
+        let is_here = |one: &&Value| text(one, "group") == *group;
         let ranked = |one: &&Value| one.get("rank").is_some_and(Value::is_u64);
         for one in skipped.iter().filter(is_here).filter(|one| !ranked(one)) {
             out.push_str(&format!("  skipped   {}: {}\n", text(one, "deployment"), text(one, "reason")));
@@ -199,12 +197,12 @@ mod tests {
         let receipt = json!({
             "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "key": "ab",
             "skipped": [
-                { "group": "gpt", "deployment": "d0", "reason": "it failed lately and rests for another 900 ms" },
-                { "group": "gpt", "deployment": "d3", "rank": 2, "reason": "not needed: 4 calls in flight" },
+                { "deployment": "d0", "reason": "it failed lately and rests for another 900 ms" },
+                { "deployment": "d3", "rank": 2, "reason": "not needed: 4 calls in flight" },
                 { "group": "secret", "deployment": "secret", "reason": "the caller may not use this model" },
             ],
             "attempts": [
-                { "group": "gpt", "provider": "groq", "model": "m", "deployment": "d1", "lane": "verbatim", "took_us": 1000,
+                { "provider": "groq", "model": "m", "deployment": "d1", "lane": "verbatim", "took_us": 1000,
                   "error": failed, "rests_ms": 5000, "then": "gave up: retries are off; fell back to claude" },
                 { "group": "claude", "provider": "anthropic", "model": "c", "deployment": "d2", "lane": "anthropic", "took_us": 2000 },
             ],

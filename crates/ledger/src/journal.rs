@@ -6,6 +6,7 @@
 
 mod cursor;
 mod frame;
+mod inspect;
 mod instance;
 mod reader;
 mod recover;
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use frame::Kind;
+pub use inspect::{Left, inspect};
 pub(crate) use instance::Instance;
 pub(crate) use reader::{Damage, Frontier, Reader};
 pub(crate) use recover::scan;

@@ -184,7 +184,9 @@ impl Ledger {
     pub async fn caught_up(&self) {
         let progress = &self.shared.progress;
         let target = progress.taken.load(Ordering::Acquire);
-        while progress.taken.load(Ordering::Acquire) - progress.waiting.load(Ordering::Acquire) < target {
+        while progress.taken.load(Ordering::Acquire).saturating_sub(progress.waiting.load(Ordering::Acquire))
+            < target
+        {
             progress.hurry.notify_one();
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }

@@ -15,6 +15,7 @@ pub mod sample;
 mod ship;
 
 pub use books::{Batch, Books, MemoryBooks, SqlBooks};
+pub use journal::{Left, inspect};
 pub use ledger::{Ledger, LedgerError, Recovered, Status};
 pub use opening::Opening;
 pub use options::{OnFull, Options};

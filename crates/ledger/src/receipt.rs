@@ -147,8 +147,9 @@ pub enum Outcome {
 /// A deployment that was not tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// The group it was looked at in.
-    pub group: Arc<str>,
+    /// The group it was looked at in, where that is one the call fell back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Arc<str>>,
     /// Its id; of a group that was passed over as a whole, the group's name.
     pub deployment: Arc<str>,
     /// Its place in the plan, where it had one: 1 is the first to be tried.
@@ -161,8 +162,9 @@ pub struct SkippedRecord {
 /// One try at one deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
-    /// The model group, as it was asked for; another than the call's is one it fell back to.
-    pub group: Arc<str>,
+    /// The model group, where it is one the call fell back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Arc<str>>,
     /// The deployment's id.
     pub deployment: Arc<str>,
     /// The provider's id.

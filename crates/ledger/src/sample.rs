@@ -36,17 +36,17 @@ pub fn receipt(number: u64) -> Receipt {
         number & 0xffff,
         random(9) & 0xffff_ffff_ffff
     );
-    let known = used && random(10) % 16 != 0;
+    let known = used && !random(10).is_multiple_of(16);
     let cost = i64::try_from(random(11) % 50_000_000).unwrap_or(0);
     Receipt {
-        call_id: if random(12) % 4 == 0 { format!("call-{number}") } else { id.clone() },
+        call_id: if random(12).is_multiple_of(4) { format!("call-{number}") } else { id.clone() },
         id,
         at: BEGIN + STEP * i64::try_from(number % (1 << 40)).unwrap_or(0),
-        surface: if random(13) % 3 == 0 { Dialect::Anthropic } else { Dialect::OpenaiChat },
+        surface: if random(13).is_multiple_of(3) { Dialect::Anthropic } else { Dialect::OpenaiChat },
         operation: Operation::Chat,
         model: format!("group-{model}"),
-        group: (random(30) % 9 == 0).then(|| "group".to_owned()),
-        stream: random(14) % 2 == 0,
+        group: (random(30).is_multiple_of(9)).then(|| "group".to_owned()),
+        stream: random(14).is_multiple_of(2),
         who: who(&random),
         outcome,
         status: match outcome {
@@ -55,12 +55,12 @@ pub fn receipt(number: u64) -> Receipt {
             Outcome::Failed => 502,
             Outcome::Interrupted => 0,
         },
-        skipped: if random(15) % 30 == 0 {
+        skipped: if random(15).is_multiple_of(30) {
             vec![SkippedRecord {
+                group: None,
                 deployment: "deployment-9".into(),
-                reason: "cooling down".into(),
-                group: "gpt-5".into(),
                 rank: None,
+                reason: "cooling down".into(),
             }]
         } else {
             Vec::new()
@@ -94,9 +94,9 @@ pub fn receipt(number: u64) -> Receipt {
 fn usage(random: &impl Fn(u64) -> u64) -> Usage {
     Usage {
         input: random(3) % 4000,
-        cache_read: if random(4) % 3 == 0 { random(5) % 9000 } else { 0 },
+        cache_read: if random(4).is_multiple_of(3) { random(5) % 9000 } else { 0 },
         output: random(6) % 2000,
-        reasoning: if random(7) % 5 == 0 { 300 } else { 0 },
+        reasoning: if random(7).is_multiple_of(5) { 300 } else { 0 },
         ..Usage::default()
     }
 }
@@ -112,18 +112,18 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
         )
         .into(),
         key: (!master).then(|| format!("key-{key}").into()),
-        key_alias: (key % 3 == 0 && !master).then(|| format!("alias {key}").into()),
-        user: (key % 5 != 0).then(|| format!("user-{}", key % 11).into()),
+        key_alias: (key.is_multiple_of(3) && !master).then(|| format!("alias {key}").into()),
+        user: (!key.is_multiple_of(5)).then(|| format!("user-{}", key % 11).into()),
         team: (!master && team != 0).then(|| format!("team-{team}").into()),
         team_alias: None,
         organization: (team == 1 && !master).then(|| "organization".into()),
-        customer: (random(21) % 6 == 0).then(|| format!("customer-{}", random(22) % 9).into()),
-        tags: if random(23) % 4 == 0 {
+        customer: (random(21).is_multiple_of(6)).then(|| format!("customer-{}", random(22) % 9).into()),
+        tags: if random(23).is_multiple_of(4) {
             vec!["production".into(), format!("job-{}", random(24) % 5).into()]
         } else {
             Vec::new()
         },
-        session: (random(25) % 10 == 0).then(|| format!("session-{}", random(26) % 100).into()),
+        session: (random(25).is_multiple_of(10)).then(|| format!("session-{}", random(26) % 100).into()),
         address: Some(std::net::IpAddr::from([192, 0, 2, 7])),
     }
 }
@@ -131,15 +131,15 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
 fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) -> u64) -> AttemptRecord {
     let failed = !last || outcome == Outcome::Failed;
     AttemptRecord {
-        group: "gpt-5".into(),
-        rests_ms: None,
+        group: None,
         deployment: format!("deployment-{}", random(30) % 6).into(),
-        provider: if model % 2 == 0 { "openai".into() } else { "anthropic".into() },
+        provider: if model.is_multiple_of(2) { "openai".into() } else { "anthropic".into() },
         model: Arc::from(format!("model-{model}")),
         lane: "verbatim".into(),
         started_us: 40,
         took_us: random(31) % 2_000_000,
         error: failed.then(|| failure(Outcome::Failed)),
+        rests_ms: None,
         then: (!last).then(|| "tried the next deployment".to_owned()),
     }
 }

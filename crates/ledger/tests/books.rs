@@ -1,5 +1,11 @@
 //! One suite for every kind of books: what SQL computes is compared with the plain definition in memory.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests: they fail by panicking"
+)]
+
 use std::sync::Arc;
 
 use tollway_ledger::books::{

@@ -3,6 +3,13 @@
 //!
 //! `TOLLWAY_CRASH_ROUNDS` says how often; 20 without it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests are tests: they fail by panicking"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

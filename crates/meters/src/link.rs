@@ -213,6 +213,7 @@ impl Link {
                 Ok(answer)
             }
             Ok(Err(error)) => {
+                tracing::debug!(%error, "an operation of the shared store failed");
                 let broken = error.is_unrecoverable_error() || error.is_io_error();
                 self.failed(wire, broken, &error);
                 Err(Away)

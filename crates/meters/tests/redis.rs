@@ -25,8 +25,8 @@ async fn three_processes_never_pass_a_cap_together() {
         instances.push(connected(settings(&server.url()), LEASE, &ledger).await);
     }
     let total = Arc::new(AtomicI64::new(0));
-    let calls = (0..500_u64).map(|number| {
-        let (meters, total) = (instances[number as usize % 3].meters.clone(), Arc::clone(&total));
+    let calls = (0..500_usize).map(|number| {
+        let (meters, total) = (instances[number % 3].meters.clone(), Arc::clone(&total));
         tokio::spawn(async move {
             let claims = [
                 claim(
@@ -38,7 +38,7 @@ async fn three_processes_never_pass_a_cap_together() {
             ];
             for _ in 0..3 {
                 let Ok(hold) = meters.reserve(&claims, money(CENT)).await else { continue };
-                tokio::time::sleep(Duration::from_millis(number * 7 % 40)).await;
+                tokio::time::sleep(Duration::from_millis(number as u64 * 7 % 40)).await;
                 if number % 3 == 0 {
                     drop(hold);
                     continue;
@@ -204,4 +204,160 @@ async fn values_and_messages_go_through_the_same_connection() {
     one.redis.publish("keys", b"deleted").await.unwrap();
     assert_eq!(heard.recv().await, Some(Heard::Message(b"blocked".to_vec())));
     assert_eq!(heard.recv().await, Some(Heard::Message(b"deleted".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute"]
+async fn a_minute_later_the_store_admits_again_exactly_what_is_over() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let limits = Limits { rpm: Some(3), tpm: Some(100), ..Limits::default() };
+    let claims = [claim(ScopeKind::Key, "k", limits)];
+    let demand = Demand { tokens: 30, ..Demand::default() };
+    one.meters.reserve(&claims, demand).await.unwrap().settle(Spent { tokens: 10, ..Spent::default() });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        one.meters.reserve(&claims, demand).await.unwrap().settle(Spent { tokens: 20, ..Spent::default() });
+    }
+    one.meters.flush().await.unwrap();
+    let refusal = denied(one.meters.reserve(&claims, demand).await);
+    assert_eq!((refusal.limit, refusal.used), (LimitKind::Requests, 3));
+    let wait = u64::try_from(refusal.resets_at.unwrap() - wall()).unwrap();
+    assert!((57_000..=58_100).contains(&wait), "{wait}");
+    tokio::time::sleep(Duration::from_millis(wait - 300)).await;
+    assert_eq!(denied(one.meters.reserve(&claims, demand).await).used, 3);
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    let hold = one.meters.reserve(&claims, demand).await.unwrap();
+    assert_eq!((hold.states()[0].requests, hold.states()[0].tokens), (Some((3, 0)), Some((100, 30))));
+    assert_eq!(denied(one.meters.reserve(&claims, demand).await).used, 3);
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// Mostly nothing, else a small limit.
+    fn limit(&mut self, sides: u64) -> Option<u64> {
+        (self.roll(3) == 0).then(|| self.roll(sides))
+    }
+}
+
+/// Claims with other limits every time, on scopes whose windows stay.
+fn random_claims(dice: &mut Dice, round: u64) -> Vec<Claim> {
+    let windows = [Window::Lifetime, Window::parse("12mo", "Asia/Kolkata").unwrap()];
+    let kinds = [ScopeKind::Key, ScopeKind::Team, ScopeKind::User];
+    let mut claims = Vec::new();
+    for (number, kind) in kinds.into_iter().enumerate() {
+        if dice.roll(4) == 0 {
+            continue;
+        }
+        let budgets = windows.iter().take(number).map(|window| {
+            let max = dice.limit(60).map(|max| Money::from_nanos(max.cast_signed()));
+            Budget { window: window.clone(), max, soft: None }
+        });
+        let budgets = budgets.collect();
+        let (rpm, tpm, parallel) = (dice.limit(9), dice.limit(300), dice.limit(5));
+        claims.push(claim(kind, &format!("round {round}"), Limits { rpm, tpm, parallel, budgets }));
+    }
+    claims
+}
+
+/// What both must agree on: everything but times, which are not the same here and there.
+fn without_times(answer: &Result<Hold, Refusal>) -> String {
+    match answer {
+        Ok(hold) => {
+            let states = hold.states().into_iter().map(|state| AllowanceState { resets_at: 0, ..state });
+            format!("{:?}", states.collect::<Vec<_>>())
+        }
+        Err(Refusal::Denied(denied)) => {
+            format!("{:?} {:?} {} {}", denied.scope, denied.limit, denied.max, denied.used)
+        }
+        Err(refusal) => format!("{refusal:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_decides_as_memory_does() {
+    let server = services::Redis::start().unwrap();
+    let shared = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(wall));
+    let alone = Meters::new(Options::default(), Arc::new(NothingSpent), clock);
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    for round in 0..40 {
+        let mut open = Vec::new();
+        for step in 0..40 {
+            if open.is_empty() || dice.roll(3) > 0 {
+                let claims = random_claims(&mut dice, round);
+                let nanos = dice.roll(12).cast_signed();
+                let free = nanos == 0 && dice.roll(2) == 0;
+                let demand = Demand { tokens: dice.roll(60), money: Money::from_nanos(nanos), free };
+                let ours = shared.meters.reserve(&claims, demand).await;
+                let theirs = alone.reserve(&claims, demand).await;
+                assert_eq!(
+                    without_times(&ours),
+                    without_times(&theirs),
+                    "round {round} step {step} {claims:#?}"
+                );
+                open.extend(ours.ok().zip(theirs.ok()));
+                continue;
+            }
+            let (ours, theirs) = open.swap_remove(usize::try_from(dice.roll(open.len() as u64)).unwrap());
+            let (tokens, money) = (dice.roll(90), Money::from_nanos(dice.roll(15).cast_signed()));
+            match dice.roll(3) {
+                0 => drop((ours, theirs)),
+                _ => {
+                    ours.settle(Spent { tokens, money, refused: false });
+                    theirs.settle(Spent { tokens, money, refused: false });
+                }
+            }
+            shared.meters.flush().await.unwrap();
+        }
+    }
+}
+
+/// Prints how many calls with four claims a second one store decides for 64 callers at once, and how long they wait.
+/// `cargo test --release -p tollway-meters --test redis -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn cost_of_reserve_and_settle_in_the_store() {
+    let server = services::Redis::start().unwrap();
+    let one = connected(settings(&server.url()), LEASE, &Arc::default()).await;
+    let limits = || Limits {
+        rpm: Some(u64::MAX / 2),
+        tpm: Some(u64::MAX / 2),
+        parallel: Some(1000),
+        budgets: vec![budget(i64::MAX)],
+    };
+    let kinds = [ScopeKind::Key, ScopeKind::User, ScopeKind::Team, ScopeKind::Deployment];
+    let begun = std::time::Instant::now();
+    let callers = (0..64).map(|number| {
+        let meters = one.meters.clone();
+        tokio::spawn(async move {
+            let claims = kinds.map(|kind| claim(kind, &format!("caller {number}"), limits()));
+            let mut waits = Vec::new();
+            for _ in 0..500 {
+                let begun = std::time::Instant::now();
+                let demand = Demand { tokens: 100, ..money(10) };
+                let hold = meters.reserve(&claims, demand).await.unwrap();
+                waits.push(begun.elapsed());
+                hold.settle(Spent { tokens: 90, ..spent(9) });
+            }
+            waits
+        })
+    });
+    let mut waits = Vec::new();
+    for caller in futures_util::future::join_all(callers).await {
+        waits.extend(caller.unwrap());
+    }
+    let rate = waits.len() as u128 * 1000 / begun.elapsed().as_millis();
+    waits.sort();
+    println!("{rate} a second, median {:?}, p99 {:?}", waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
+    one.meters.flush().await.unwrap();
 }

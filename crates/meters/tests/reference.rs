@@ -1,5 +1,11 @@
 //! Random histories, compared step by step with a reference that keeps every event and counts from the start.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 

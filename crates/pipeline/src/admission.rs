@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tollway_accounts::{Directory, KnownCustomer, iso};
+use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
 use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Denied, Hold, LimitKind, Meters, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry};
 use tollway_route::Plan;
 
+use crate::attempts::Access;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
@@ -89,6 +90,19 @@ pub(crate) async fn authorise<'c>(
         _ => None,
     };
     Ok((model, customer))
+}
+
+/// Which groups the caller and its customer may fall back to.
+pub(crate) fn access(
+    snapshot: Arc<Snapshot>,
+    identity: Arc<Identity>,
+    customer: Option<Arc<KnownCustomer>>,
+) -> Access {
+    Arc::new(move |model| {
+        let groups = snapshot.access_groups(model);
+        let customers = customer.as_ref().is_none_or(|customer| customer.check(model, groups).is_ok());
+        customers && identity.may_use(model, groups).is_ok()
+    })
 }
 
 /// Takes the call's place in every window and its money from every budget, or says which one refused.

@@ -30,7 +30,7 @@ use crate::snapshot::Snapshot;
 use crate::ticket::{Ticket, attempt_record};
 
 pub(crate) use self::retry::Dice;
-pub(crate) use self::walk::{Drawn, draw};
+pub(crate) use self::walk::{Asked, Drawn, draw};
 
 /// May the caller use the group with this name? Asked for every group that a call falls back to.
 pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -367,9 +367,8 @@ impl Run<'_> {
         let (endpoint, Prepared { request, lane, notices }) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                let record =
-                    attempt_record(deployment, &leg.group, None, since, begun.elapsed(), Some(&error));
-                self.ticket.attempt(record, Duration::ZERO);
+                let record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
+                self.ticket.attempt(&leg.group, record, Duration::ZERO);
                 return Err(error);
             }
         };
@@ -385,12 +384,11 @@ impl Run<'_> {
             self.ticket.refused(headers);
             error
         });
-        let mut record =
-            attempt_record(deployment, &leg.group, target, since, begun.elapsed(), result.as_ref().err());
+        let mut record = attempt_record(deployment, target, since, begun.elapsed(), result.as_ref().err());
         match result {
             Ok(opened) => {
                 flight.answers(board_now());
-                self.ticket.attempt(record, waited);
+                self.ticket.attempt(&leg.group, record, waited);
                 self.ticket.flying(flight);
                 let mut all: Notices = notices;
                 if let Opened::Complete { notices, .. } = &opened {
@@ -402,7 +400,7 @@ impl Run<'_> {
             Err(error) => {
                 let rest = flight.failed(&error, waits.blameless, board_now());
                 record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
-                self.ticket.attempt(record, waited);
+                self.ticket.attempt(&leg.group, record, waited);
                 Err(error)
             }
         }

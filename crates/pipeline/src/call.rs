@@ -52,8 +52,6 @@ pub struct Control {
     pub stream_timeout: Option<Duration>,
     /// Longest wait for the first byte of the call's answer, every attempt included.
     pub deadline: Option<Duration>,
-    /// Tags that choose deployments.
-    pub tags: Vec<String>,
     /// Groups to try in place of the one asked for, instead of the operator's.
     pub fallbacks: Option<Box<Fallbacks>>,
     /// No other group is to be tried.

@@ -28,6 +28,7 @@ pub(crate) fn in_bytes(dialect: Dialect, events: &[u8]) -> bool {
         Dialect::OpenaiChat | Dialect::OpenaiText => any(&KEYS.openai),
         Dialect::Anthropic => KEYS.anthropic.iter().any(|word| word.find(events).is_some()),
         Dialect::Gemini => any(&KEYS.gemini),
+        Dialect::OpenaiResponses => KEYS.responses.iter().any(|word| word.find(events).is_some()),
         _ => true,
     }
 }
@@ -36,6 +37,7 @@ struct Keys {
     openai: [Finder<'static>; 11],
     anthropic: [Finder<'static>; 6],
     gemini: [Finder<'static>; 6],
+    responses: [Finder<'static>; 5],
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
@@ -72,6 +74,9 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
         "\"blockReason\"",
     ]
     .map(Finder::new),
+    // The types of events; created, queued, in progress and the beginnings of items and parts are announcements.
+    responses: [".delta\"", ".done\"", "response.completed", "response.incomplete", "_call\""]
+        .map(Finder::new),
 });
 
 /// Is there a member with this name whose value is a text, list or object with something in it?
@@ -136,6 +141,22 @@ data: {"type": "ping"}
             r#"data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t"}}"#;
         check(Dialect::Anthropic, tool, true);
         check(Dialect::Anthropic, "event: message_stop\n", true);
+    }
+
+    #[test]
+    fn a_response_begins_with_what_is_no_content() {
+        let event =
+            |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n");
+        let responses = |kind: &str, rest: &str, expected| {
+            check(Dialect::OpenaiResponses, &event(kind, rest), expected);
+        };
+        responses("response.created", r#","response":{"output":[]}"#, false);
+        responses("response.in_progress", "", false);
+        responses("response.output_item.added", r#","item":{"type":"message","content":[]}"#, false);
+        responses("response.content_part.added", r#","part":{"type":"output_text","text":""}"#, false);
+        responses("response.output_text.delta", r#","delta":"a""#, true);
+        responses("response.output_item.added", r#","item":{"type":"function_call","name":"f"}"#, true);
+        responses("response.completed", "", true);
     }
 
     #[test]

@@ -13,11 +13,8 @@ use crate::call::{Control, Mock};
 /// Most retries a caller may ask for.
 pub(crate) const MAX_RETRIES: u32 = 20;
 
-/// Most groups a caller may name as fallbacks, and most tags.
+/// Most groups a caller may name as fallbacks.
 const MOST_NAMES: usize = 32;
-
-/// Longest tag that counts, in bytes.
-const LONGEST_TAG: usize = 256;
 
 /// Fields a client may not send: they would choose where the gateway connects, or with whose key.
 const FORBIDDEN: [&str; 13] = [
@@ -84,13 +81,8 @@ pub(crate) fn read_control(
     let mut control = from_headers(headers);
     for name in envelope.keys() {
         let name = name.as_ref();
-        if name == "metadata" {
-            add_metadata_tags(envelope.get(name).unwrap_or("null"), &mut control.tags);
-            continue;
-        }
         if name == "litellm_metadata" {
             edits.remove("litellm_metadata");
-            add_metadata_tags(envelope.get(name).unwrap_or("null"), &mut control.tags);
             notices.changed(
                 "litellm_metadata",
                 "for the gateway, which reads its tags; the provider did not get it",
@@ -114,23 +106,17 @@ pub(crate) fn read_control(
             refuse_forbidden(name, envelope.get(name).unwrap_or("null"))?;
         }
     }
-    control.tags.truncate(MOST_NAMES);
-    control.tags.retain(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG);
     Ok(control)
 }
 
 fn from_headers(headers: &HeaderMap) -> Control {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let time = |name: &str| text(name).and_then(|text| text.trim().parse().ok()).and_then(seconds);
-    let tags = text("x-litellm-tags").map_or(Vec::new(), |tags| {
-        tags.split(',').take(MOST_NAMES).map(|tag| tag.trim().to_owned()).collect()
-    });
     Control {
         retries: text("x-litellm-num-retries").and_then(retries),
         timeout: time("x-litellm-timeout"),
         stream_timeout: time("x-litellm-stream-timeout"),
         deadline: time("x-tollway-deadline"),
-        tags,
         ..Control::default()
     }
 }
@@ -165,7 +151,8 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
         }
-        "tags" => add_tags(serde_json::from_str(raw).ok(), &mut control.tags),
+        // For whom the call is made: read with the rest of that.
+        "tags" => {}
         _ if raw == "null" => {}
         _ => {
             let rules = rules(name, raw)?;
@@ -178,22 +165,6 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         }
     }
     Ok(())
-}
-
-fn add_tags(tags: Option<Vec<String>>, all: &mut Vec<String>) {
-    all.extend(tags.into_iter().flatten().take(MOST_NAMES));
-}
-
-/// Tags inside `metadata`, as LiteLLM's clients send them.
-fn add_metadata_tags(raw: &str, all: &mut Vec<String>) {
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        tags: Option<Vec<String>>,
-    }
-    // Most metadata has no tags, and is not worth parsing for them.
-    if raw.contains("tags") {
-        add_tags(serde_json::from_str::<Metadata>(raw).ok().and_then(|metadata| metadata.tags), all);
-    }
 }
 
 /// A caller's fallbacks: names, `{"model": name, …}` with fields that replace the call's, or `{group: [targets]}`.
@@ -322,7 +293,6 @@ mod tests {
             ("x-litellm-num-retries", "90"),
             ("x-litellm-timeout", "3"),
             ("x-litellm-stream-timeout", "0.5"),
-            ("x-litellm-tags", "a, b"),
             ("x-tollway-deadline", "9"),
         ];
         let read = |body| read(body, &headers).unwrap().0;
@@ -330,10 +300,8 @@ mod tests {
         assert_eq!(plain.retries, Some(MAX_RETRIES));
         assert_eq!(plain.stream_timeout, Some(Duration::from_millis(500)));
         assert_eq!(plain.deadline, Some(Duration::from_secs(9)));
-        assert_eq!(plain.tags, ["a", "b"]);
-        let both = read(r#"{"model":"m","timeout":1,"num_retries":0,"metadata":{"tags":["c"]}}"#);
+        let both = read(r#"{"model":"m","timeout":1,"num_retries":0}"#);
         assert_eq!((both.timeout, both.retries), (Some(Duration::from_secs(1)), Some(0)));
-        assert_eq!(both.tags, ["a", "b", "c"]);
     }
 
     #[test]

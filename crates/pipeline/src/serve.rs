@@ -36,6 +36,13 @@ pub struct Gateway {
     in_flight: Arc<AtomicUsize>,
 }
 
+/// A call that may go on: in which order it is tried, and what it may fall back to.
+struct Admitted {
+    drawn: Drawn,
+    /// `None`: any group.
+    access: Option<Access>,
+}
+
 /// A call's place among those in flight; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<AtomicUsize>);
@@ -112,14 +119,13 @@ impl Gateway {
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let drawn = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
-            Ok(drawn) => drawn,
+        let Admitted { drawn, access } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+            Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
         if let Some(local) = count_locally(&call, &drawn.plan) {
             return self.counted(local.await, &call, &caller, ticket);
         }
-        let access = access(&snapshot, &caller);
         if !call.ask.stream {
             let won =
                 attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
@@ -131,24 +137,28 @@ impl Gateway {
     /// May they, now, and who serves it? The hold is the ticket's from here on.
     async fn admit(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         caller: &Caller,
         call: &Call,
         ticket: &mut Ticket,
-    ) -> std::result::Result<Drawn, Refusal> {
+    ) -> std::result::Result<Admitted, Refusal> {
         let services = &*self.services;
         if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
             return Err(books_full().into());
         }
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(&model);
-        let drawn = self.plan(snapshot, call, &model)?;
+        let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
         let size = *ticket.size();
-        let customer = customer.as_deref();
-        let hold = admission::reserve(services, snapshot, caller, customer, &model, call, &drawn.plan, &size)
-            .await?;
+        let known = customer.as_deref();
+        let hold =
+            admission::reserve(services, snapshot, caller, known, &model, call, &drawn.plan, &size).await?;
         ticket.admitted(hold);
-        Ok(drawn)
+        let may_fall_back =
+            !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some();
+        let access = (may_fall_back && !caller.identity.may_everything())
+            .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
+        Ok(Admitted { drawn, access })
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -159,14 +169,15 @@ impl Gateway {
     }
 
     /// Which deployments, in which order? Pure but for the clock.
-    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str) -> Result<Drawn> {
+    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
             let message =
                 format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
             return Err(Error::invalid_at(mock.field, message));
         }
-        Ok(attempts::draw(self, snapshot, &group, call, &call.ask, &mut Dice::seeded(&call.id)))
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags };
+        Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
     /// A streamed call: fast failures keep their status, a silent provider gets keep-alive comments.
@@ -271,15 +282,6 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
     };
     Error::invalid_at("model", format!("Invalid model name passed in model={model}: {hint}"))
         .with_provider(Some("model_not_found".into()), None)
-}
-
-/// May the caller use a group that its call falls back to? `None`: any.
-fn access(snapshot: &Arc<Snapshot>, caller: &Caller) -> Option<Access> {
-    if caller.identity.may_everything() {
-        return None;
-    }
-    let (snapshot, identity) = (snapshot.clone(), caller.identity.clone());
-    Some(Arc::new(move |group: &str| identity.may_use(group, snapshot.access_groups(group)).is_ok()))
 }
 
 /// What a caller sees of an answer that the provider does not decide.

@@ -9,7 +9,8 @@ use tollway_config::{self as config, Config, FailureClass, FailureCounts};
 use tollway_meters::{self as meters, Claim, Scope, ScopeKind, Window};
 use tollway_model::{Money, RawJson};
 use tollway_route::{
-    Budget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy, TagFilter, Target,
+    Budget as RetryBudget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy,
+    TagFilter, Target,
 };
 
 /// Settings of a snapshot.
@@ -55,7 +56,7 @@ pub struct Recovery {
     /// Shortest pause before a deployment is tried again.
     pub shortest_pause: Duration,
     /// How often failed calls may be tried again at the deployment that failed them.
-    pub budget: Budget,
+    pub budget: RetryBudget,
     /// Siblings that have not been tried do not count as retries.
     pub weighted_failover: bool,
     /// What to try in place of groups that failed.
@@ -189,7 +190,7 @@ fn recovery(config: &Config) -> Recovery {
         retries_by_class: counts(&router.retry_policy),
         retries_by_group: by_group.collect(),
         shortest_pause: router.retry_after,
-        budget: Budget { share: budget.share, floor: budget.floor },
+        budget: RetryBudget { share: budget.share, floor: budget.floor },
         weighted_failover: router.enable_weighted_failover,
         fallbacks: fallbacks(config),
         max_fallbacks: config.max_fallbacks() as usize,

@@ -174,13 +174,21 @@ impl Ticket {
         reason: String,
     ) {
         if let Some(receipt) = &mut self.receipt {
-            receipt.skipped.push(SkippedRecord { group: group.clone(), deployment, rank, reason });
+            let group = fallback(receipt, group);
+            receipt.skipped.push(SkippedRecord { group, deployment, rank, reason });
         }
     }
 
     /// Was this deployment of this group tried?
     pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
-        self.attempts().iter().any(|attempt| attempt.deployment == *deployment && attempt.group == *group)
+        let Some(receipt) = &self.receipt else { return false };
+        let group = fallback(receipt, group);
+        receipt.attempts.iter().any(|attempt| attempt.deployment == *deployment && attempt.group == group)
+    }
+
+    /// Tags of the call, its key and its team.
+    pub(crate) fn tags(&self) -> &[Arc<str>] {
+        self.receipt.as_ref().map_or(&[], |receipt| &receipt.who.tags)
     }
 
     /// Who was not tried, so far.
@@ -199,12 +207,13 @@ impl Ticket {
     }
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
-    pub(crate) fn attempt(&mut self, record: AttemptRecord, waited: Duration) {
+    pub(crate) fn attempt(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration) {
         self.waited += waited;
         self.open = None;
         // A provider that answered an error does not bill it.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
+            record.group = fallback(receipt, group);
             // Mostly it is the only one, and receipts are kept.
             if receipt.attempts.is_empty() {
                 receipt.attempts.reserve_exact(1);
@@ -230,8 +239,9 @@ impl Ticket {
 
     /// What the last attempt's failure led to, if it was one of `group`.
     pub(crate) fn then(&mut self, group: &Arc<str>, what: String) {
-        let last = self.receipt.as_mut().and_then(|receipt| receipt.attempts.last_mut());
-        if let Some(attempt) = last.filter(|attempt| attempt.group == *group) {
+        let Some(receipt) = &mut self.receipt else { return };
+        let group = fallback(receipt, group);
+        if let Some(attempt) = receipt.attempts.last_mut().filter(|attempt| attempt.group == group) {
             attempt.then = Some(what);
         }
     }
@@ -300,15 +310,15 @@ impl Ticket {
         if let Some(open) = self.open.take() {
             let took = self.started.elapsed().saturating_sub(open.since);
             let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
-            let record =
-                attempt_record(&open.deployment, &open.group, open.target, open.since, took, Some(&gone));
+            let mut record = attempt_record(&open.deployment, open.target, open.since, took, Some(&gone));
+            record.group = fallback(&receipt, &open.group);
             receipt.attempts.push(record);
         }
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
-        self.land(&receipt, error);
         let cost = self.price(&mut receipt);
+        self.land(&receipt, error);
         let total = self.started.elapsed();
         receipt.timing = Timing {
             total_us: micros(total),
@@ -320,6 +330,23 @@ impl Ticket {
         self.book(&receipt, cost);
         self.receipts.record(receipt);
         cost
+    }
+
+    /// Tells the board how the call at the deployment that answered has ended.
+    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
+        let Some(flight) = self.flight.take() else { return };
+        match (receipt.outcome, error) {
+            (Outcome::Failed, Some(error)) => {
+                flight.failed(error, false, board_now());
+            }
+            // Who leaves in the middle has used what has come.
+            _ => {
+                let usage = receipt.usage.unwrap_or_default();
+                let (tokens, output) = (usage.total(), usage.total_output());
+                let answer = Answer { tokens, output, streamed: receipt.stream };
+                flight.answered(&answer, board_now());
+            }
+        }
     }
 
     /// The journal first, then the hold: what the meters forget, the books must already know.
@@ -335,24 +362,6 @@ impl Ticket {
             hold.settle(Spent { tokens, money, refused });
             if let Some(usage) = &receipt.usage {
                 services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
-            }
-        }
-    }
-
-    /// Tells the board how the call at the deployment that answered has ended.
-    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
-        let Some(flight) = self.flight.take() else { return };
-        match (receipt.outcome, error) {
-            (Outcome::Failed, Some(error)) => {
-                flight.failed(error, false, board_now());
-            }
-            // Who leaves in the middle has used what has come.
-            _ => {
-                let usage = receipt.usage.unwrap_or_default();
-                let output = usage.total_output();
-                let answer =
-                    Answer { tokens: usage.total_input() + output, output, streamed: receipt.stream };
-                flight.answered(&answer, board_now());
             }
         }
     }
@@ -429,6 +438,12 @@ impl Drop for Ticket {
     }
 }
 
+/// The group's name, unless it is the one that was asked for.
+fn fallback(receipt: &Receipt, group: &Arc<str>) -> Option<Arc<str>> {
+    let asked = receipt.group.as_ref().unwrap_or(&receipt.model);
+    (group.as_ref() != asked.as_str()).then(|| group.clone())
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -476,14 +491,13 @@ fn log(receipt: &Receipt) {
 /// The record of an attempt that is about to be sent.
 pub(crate) fn attempt_record(
     deployment: &tollway_route::Deployment,
-    group: &Arc<str>,
     lane: Option<Dialect>,
     started: Duration,
     took: Duration,
     error: Option<&Error>,
 ) -> AttemptRecord {
     AttemptRecord {
-        group: group.clone(),
+        group: None,
         deployment: deployment.id.clone(),
         provider: deployment.provider.clone(),
         model: deployment.model.clone(),

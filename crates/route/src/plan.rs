@@ -13,7 +13,7 @@ pub struct Ask<'a> {
     /// Its answer is streamed.
     pub streamed: bool,
     /// Its tags.
-    pub tags: &'a [String],
+    pub tags: &'a [Arc<str>],
     /// Tokens of its prompt, by an estimate; 0 when nobody counted.
     pub input: u64,
 }

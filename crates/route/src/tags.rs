@@ -13,10 +13,10 @@ const DEFAULT: &str = "default";
 /// `!tag` leaves out deployments with the tag, `&tag` those without it. Of the other tags a deployment needs one, or all
 /// as `filter` says. Where no deployment fits, and for calls without tags, those tagged `default` serve; calls without
 /// tags go anywhere where no deployment is tagged so.
-pub(crate) fn matching(group: &[Arc<Deployment>], tags: &[String], filter: TagFilter) -> Vec<bool> {
-    let excluded = |tag: &&String| tag.strip_prefix('!').is_some();
-    let required = |tag: &&String| tag.strip_prefix('&').is_some();
-    let wanted: Vec<&String> = tags.iter().filter(|tag| !excluded(tag) && !required(tag)).collect();
+pub(crate) fn matching(group: &[Arc<Deployment>], tags: &[Arc<str>], filter: TagFilter) -> Vec<bool> {
+    let excluded = |tag: &&Arc<str>| tag.strip_prefix('!').is_some();
+    let required = |tag: &&Arc<str>| tag.strip_prefix('&').is_some();
+    let wanted: Vec<&Arc<str>> = tags.iter().filter(|tag| !excluded(tag) && !required(tag)).collect();
     let allowed = |one: &Deployment| {
         let has = |tag: &str| one.tags.iter().any(|own| own == tag);
         let out = tags.iter().filter_map(|tag| tag.strip_prefix('!')).any(has);
@@ -24,7 +24,7 @@ pub(crate) fn matching(group: &[Arc<Deployment>], tags: &[String], filter: TagFi
         !out && all
     };
     let fits = |one: &Deployment| {
-        let has = |tag: &&&String| one.tags.contains(tag);
+        let has = |tag: &&&Arc<str>| one.tags.iter().any(|own| **own == ****tag);
         match filter.any {
             true => wanted.iter().any(|tag| has(&tag)),
             false => !wanted.is_empty() && wanted.iter().all(|tag| has(&tag)),
@@ -63,7 +63,7 @@ mod tests {
                     Arc::new(one)
                 })
                 .collect();
-        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let tags: Vec<Arc<str>> = tags.iter().map(|tag| (*tag).into()).collect();
         let picked = matching(&group, &tags, TagFilter { any });
         let names: Vec<&str> =
             group.iter().zip(picked).filter(|(_, picked)| *picked).map(|(one, _)| one.id.as_ref()).collect();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::changes;
 use crate::records::Record;
-use crate::sql::{Row, Sql, Statement, Transaction, Value, containing, placeholders};
+use crate::sql::{Dialect, Row, Sql, Statement, Transaction, Value, containing, placeholders};
 use crate::store::News;
 use crate::{Page, Query, Records, StoreError, StoreResult, values};
 
@@ -67,7 +67,7 @@ impl<R: Record> Records<R> for Table<R> {
     }
 
     async fn list(&self, query: &Query) -> StoreResult<Page<R>> {
-        let filter = Filter::of::<R>(query)?;
+        let filter = Filter::of::<R>(query, self.sql.dialect())?;
         if query.contains.is_empty() || query.limit == 0 {
             self.page(query, filter).await
         } else {
@@ -270,7 +270,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn of<R: Record>(query: &Query) -> StoreResult<Filter> {
+    fn of<R: Record>(query: &Query, dialect: Dialect) -> StoreResult<Filter> {
         let mut parts = Vec::new();
         let mut values = Vec::new();
         for (column, value) in &query.equal {
@@ -295,7 +295,12 @@ impl Filter {
         for (column, text) in &query.contains {
             let column = known::<R>(column)?;
             values.push(Value::from(containing(&text.to_ascii_lowercase())));
-            parts.push(format!("lower({column}) LIKE ${} ESCAPE '\\'", values.len()));
+            // SQLite's LIKE knows no case by itself.
+            let column = match dialect {
+                Dialect::Sqlite => column.to_owned(),
+                Dialect::Postgres => format!("lower({column})"),
+            };
+            parts.push(format!("{column} LIKE ${} ESCAPE '\\'", values.len()));
         }
         let condition =
             if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) };

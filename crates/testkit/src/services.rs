@@ -20,6 +20,8 @@ pub const REQUIRED: &str = "TOLLWAY_TEST_SERVICES_REQUIRED";
 
 /// How long a server gets to start.
 const START: Duration = Duration::from_secs(60);
+/// How long a server gets to stop before it is killed.
+const STOP: Duration = Duration::from_secs(10);
 /// Where Debian keeps PostgreSQL's programs, and the name of the user that runs them.
 const DEBIAN: &str = "/usr/lib/postgresql";
 const USER: &str = "postgres";
@@ -204,8 +206,15 @@ impl Server {
 
     fn stop(&mut self, signal: &str) -> io::Result<()> {
         self.signal(signal)?;
-        if let Some(mut child) = self.child.take() {
-            child.wait()?;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let end = Instant::now() + STOP;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > end {
+                child.kill()?;
+                child.wait()?;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }
@@ -213,8 +222,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // PostgreSQL's quick end; Redis has nothing to write either.
-        let _ = self.stop("QUIT");
+        // For PostgreSQL the quick way; Redis would write, but has nothing to.
+        let _ = self.stop("INT");
     }
 }
 

@@ -16,13 +16,14 @@ fn script(name: &str) -> Script {
 /// `deployment: then` of every attempt, by the models' names.
 fn path(receipt: &Value) -> Vec<String> {
     let attempts = receipt["attempts"].as_array().unwrap();
+    let group = |attempt: &Value| attempt["group"].as_str().or(receipt["model"].as_str()).unwrap().to_owned();
     attempts
         .iter()
         .map(|attempt| {
             let model = attempt["model"].as_str().unwrap().trim_start_matches("fake-");
             match attempt["then"].as_str() {
-                Some(then) => format!("{}/{model}: {then}", attempt["group"].as_str().unwrap()),
-                None => format!("{}/{model}", attempt["group"].as_str().unwrap()),
+                Some(then) => format!("{}/{model}: {then}", group(attempt)),
+                None => format!("{}/{model}", group(attempt)),
             }
         })
         .collect()

@@ -21,6 +21,7 @@ mod failover;
 mod faults;
 mod guessing;
 mod hosts;
+mod ledger;
 mod providers;
 mod receipts;
 mod retries;

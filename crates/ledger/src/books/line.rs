@@ -141,7 +141,7 @@ pub(crate) struct Detail<'a> {
     estimated: bool,
 }
 
-fn is_empty<T: Clone>(list: &Cow<'_, [T]>) -> bool {
+fn is_empty<T>(list: &[T]) -> bool {
     list.is_empty()
 }
 

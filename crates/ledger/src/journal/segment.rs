@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes before the first frame: magic, version, first sequence, checksum.
-pub(super) const HEADER: u64 = 24;
+pub(super) const HEADER: u64 = HEADER_BYTES as u64;
+
+const HEADER_BYTES: usize = 24;
 
 const MAGIC: &[u8; 8] = b"TOLLJRNL";
 const VERSION: u32 = 1;
@@ -34,8 +36,8 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
     Ok(segments)
 }
 
-fn header(first: u64) -> [u8; HEADER as usize] {
-    let mut bytes = [0; HEADER as usize];
+fn header(first: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
     let fields = [MAGIC.as_slice(), &VERSION.to_le_bytes(), &first.to_le_bytes()].concat();
     for (place, byte) in bytes.iter_mut().zip(&fields) {
         *place = *byte;
@@ -66,7 +68,7 @@ pub(super) fn create(directory: &Path, first: u64) -> io::Result<File> {
 /// Opens a segment for reading. `false`: its header is damaged, so that frames are looked for from the start.
 pub(super) fn open(directory: &Path, first: u64) -> io::Result<(File, bool)> {
     let mut file = File::open(path(directory, first))?;
-    let mut bytes = [0; HEADER as usize];
+    let mut bytes = [0; HEADER_BYTES];
     let whole = match file.read_exact(&mut bytes) {
         Ok(()) => bytes == header(first),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,

@@ -52,7 +52,7 @@ fn one_segment(count: u64) -> (TempDir, PathBuf, Vec<usize>) {
     let file = segment::path(&place, first);
     let bytes = std::fs::read(&file).unwrap();
     assert_eq!(bytes.len() as u64, size);
-    let mut ends = vec![segment::HEADER as usize];
+    let mut ends = vec![usize::try_from(segment::HEADER).unwrap()];
     while let Some(length) = bytes.get(ends[ends.len() - 1]..).and_then(|rest| rest.first_chunk::<4>()) {
         ends.push(ends[ends.len() - 1] + frame::PREFIX + u32::from_le_bytes(*length) as usize);
     }

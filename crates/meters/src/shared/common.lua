@@ -1,9 +1,10 @@
 -- Common to all scripts. KEYS[1] is the name all keys begin with; its hash tag puts them in one slot of a cluster.
 --
 -- <space>:s:<scope>           hash: n requests and t tokens of the last minute, p places taken,
---                             q<slot> and k<slot> requests and tokens of one slot
+--                             q<slot> and k<slot> requests and tokens of one slot, f and l the first and last slot,
+--                             e when its life was last prolonged
 -- <space>:r:<scope>           list of the slots, oldest first; a slot is named by its last millisecond
--- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, a soft budget told
+-- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, a soft budget told, e as above
 -- <space>:hold:<id>           what a call holds, packed
 -- <space>:leases              sorted set of holds by the time their lease ends
 -- <space>:processes           sorted set of processes by the time they were last heard of
@@ -11,7 +12,7 @@
 local space = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local MINUTE, IDLE, WEEK = 60000, 600000, 604800000
+local MINUTE, IDLE, HOUR, WEEK = 60000, 600000, 3600000, 604800000
 
 -- Numbers as whole digits: Lua alone would write large ones with an exponent, and a zero with a sign.
 local function int(number) return number == 0 and '0' or string.format('%.0f', number) end
@@ -21,71 +22,95 @@ local function purse_key(scope, window) return space .. ':m:' .. window .. ':' .
 local function hold_key(id) return space .. ':hold:' .. id end
 local leases = space .. ':leases'
 
--- Drops what is older than a minute.
-local function forget(scope)
-  local state, slots = scope_key(scope), slots_key(scope)
-  local requests, tokens = 0, 0
-  while true do
-    local slot = redis.call('LINDEX', slots, 0)
-    if not slot or slot + MINUTE > now then break end
-    redis.call('LPOP', slots)
-    local q, k = 'q' .. slot, 'k' .. slot
-    local both = redis.call('HMGET', state, q, k)
-    requests, tokens = requests + (both[1] or 0), tokens + (both[2] or 0)
-    redis.call('HDEL', state, q, k)
-  end
-  if requests ~= 0 then redis.call('HINCRBY', state, 'n', int(-requests)) end
-  if tokens ~= 0 then redis.call('HINCRBY', state, 't', int(-tokens)) end
+-- What is counted for a scope: n, t and p as above, f and l the first and the last slot, e when its life was prolonged.
+local function state_of(scope)
+  local key = scope_key(scope)
+  local found = redis.call('HMGET', key, 'n', 't', 'p', 'f', 'l', 'e')
+  for field = 1, 6 do found[field] = found[field] and tonumber(found[field]) end
+  return { key = key, slots = slots_key(scope), n = found[1] or 0, t = found[2] or 0, p = found[3] or 0,
+    f = found[4] or nil, l = found[5] or 0, e = found[6] or 0 }
 end
 
--- Counts requests and tokens now. Returns the slot they are in.
-local function count(scope, width, requests, tokens)
-  local state, slots = scope_key(scope), slots_key(scope)
-  local slot = int(now - now % width + width - 1)
-  local last = redis.call('LINDEX', slots, -1)
-  if last and tonumber(last) >= tonumber(slot) then slot = last else redis.call('RPUSH', slots, slot) end
-  redis.call('HINCRBY', state, 'q' .. slot, requests)
-  redis.call('HINCRBY', state, 'k' .. slot, tokens)
-  redis.call('HINCRBY', state, 'n', requests)
-  redis.call('HINCRBY', state, 't', tokens)
-  redis.call('PEXPIRE', state, IDLE)
-  redis.call('PEXPIRE', slots, IDLE)
+-- Keeps what is in use. Not at every call: it costs as much as counting.
+local function touch(state)
+  if now - state.e < IDLE / 10 then return end
+  redis.call('HSET', state.key, 'e', int(now))
+  redis.call('PEXPIRE', state.key, IDLE)
+  redis.call('PEXPIRE', state.slots, IDLE)
+end
+
+-- Drops what is older than a minute.
+local function forget(state)
+  if not state.f or state.f + MINUTE > now then return end
+  local slot
+  while true do
+    slot = redis.call('LINDEX', state.slots, 0)
+    if not slot or slot + MINUTE > now then break end
+    redis.call('LPOP', state.slots)
+    local q, k = 'q' .. slot, 'k' .. slot
+    local both = redis.call('HMGET', state.key, q, k)
+    state.n, state.t = state.n - (both[1] or 0), state.t - (both[2] or 0)
+    redis.call('HDEL', state.key, q, k)
+  end
+  state.f = slot and tonumber(slot) or nil
+  redis.call('HSET', state.key, 'n', int(state.n), 't', int(state.t), 'f', slot or '')
+end
+
+-- Counts requests and tokens now. Returns the slot they are in. Writes the places, too.
+local function count(state, width, requests, tokens)
+  local slot, q, k = now - now % width + width - 1, requests, tokens
+  if state.f and state.l >= slot then
+    slot = state.l
+    local both = redis.call('HMGET', state.key, 'q' .. int(slot), 'k' .. int(slot))
+    q, k = q + (both[1] or 0), k + (both[2] or 0)
+  else
+    redis.call('RPUSH', state.slots, int(slot))
+    state.f, state.l = state.f or slot, slot
+  end
+  state.n, state.t = state.n + requests, state.t + tokens
+  slot = int(slot)
+  redis.call('HSET', state.key, 'n', int(state.n), 't', int(state.t), 'p', int(state.p), 'f', int(state.f),
+    'l', slot, 'q' .. slot, int(q), 'k' .. slot, int(k))
+  touch(state)
   return slot
 end
 
 -- Undoes what was counted in a slot, unless it is forgotten.
 local function uncount(scope, slot, requests, tokens)
-  local state = scope_key(scope)
-  if redis.call('HEXISTS', state, 'q' .. slot) == 0 then return end
-  redis.call('HINCRBY', state, 'q' .. slot, int(-requests))
-  redis.call('HINCRBY', state, 'k' .. slot, int(-tokens))
-  redis.call('HINCRBY', state, 'n', int(-requests))
-  redis.call('HINCRBY', state, 't', int(-tokens))
+  local key, q, k = scope_key(scope), 'q' .. slot, 'k' .. slot
+  local found = redis.call('HMGET', key, q, k, 'n', 't')
+  if not found[1] then return end
+  redis.call('HSET', key, q, int(found[1] - requests), k, int(found[2] - tokens),
+    'n', int(found[3] - requests), 't', int(found[4] - tokens))
 end
 
 -- Brings a purse to the window that starts then, or to a later one it has reached already. A window that follows one
--- that was seeded starts with nothing spent. Returns its key, start and whether it is seeded.
-local function open(scope, window, start, expires)
+-- that was seeded starts with nothing spent. Returns its key, its start, whether it is seeded, and what is used.
+local function open(scope, window, start)
   local key = purse_key(scope, window)
-  local found = redis.call('HMGET', key, 's', 'k')
-  local reached = found[1]
+  local found = redis.call('HMGET', key, 's', 'k', 'u', 'h', 'e')
+  local reached, used = found[1], (found[3] or 0) + (found[4] or 0)
   if not reached or tonumber(reached) < tonumber(start) then
     redis.call('HSET', key, 's', start, 'u', '0', 'h', '0')
     redis.call('HDEL', key, 'a')
-    reached = start
+    reached, used = start, 0
   end
   -- A purse nobody needs for a week is seeded again; one whose window is over for so long is of no use.
-  redis.call('PEXPIRE', key, WEEK)
-  return key, reached, found[2]
+  if now - (found[5] or 0) > HOUR then
+    redis.call('HSET', key, 'e', int(now))
+    redis.call('PEXPIRE', key, WEEK)
+  end
+  return key, reached, found[2], used
 end
 
 -- Takes places and holds money.
 local function hold(id, lease, tokens, money, claims)
   local record = { tokens = tokens, money = money, claims = {} }
   for _, claim in ipairs(claims) do
-    if claim.parallel then
-      redis.call('HINCRBY', scope_key(claim.scope), 'p', 1)
-      redis.call('PEXPIRE', scope_key(claim.scope), IDLE)
+    if claim.parallel and not claim.slot then
+      local state = state_of(claim.scope)
+      redis.call('HINCRBY', state.key, 'p', 1)
+      touch(state)
     end
     local purses = {}
     for _, budget in ipairs(claim.budgets) do
@@ -108,7 +133,7 @@ local function release(id, record)
     for _, purse in ipairs(claim.purses) do
       local key = purse_key(claim.scope, purse[1])
       if redis.call('HGET', key, 's') == purse[2] then
-        if redis.call('HINCRBY', key, 'h', '-' .. record.money) < 0 then redis.call('HSET', key, 'h', 0) end
+        if redis.call('HINCRBY', key, 'h', int(-record.money)) < 0 then redis.call('HSET', key, 'h', 0) end
       end
     end
   end

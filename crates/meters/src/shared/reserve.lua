@@ -22,23 +22,21 @@ end
 
 local function check(claim)
   for index, budget in ipairs(claim.budgets) do
-    local key, start, seeded = open(claim.scope, budget.window, budget.start, budget.expires)
-    budget.start = start
+    local _, start, seeded, used = open(claim.scope, budget.window, budget.start)
+    budget.start, budget.used = start, used
     if not seeded then
       missing[#missing + 1] = claim.index
       missing[#missing + 1] = index - 1
     elseif budget.max and not free then
-      local sums = redis.call('HMGET', key, 'u', 'h')
-      local used = sums[1] + sums[2]
       if used >= budget.max or used + money > budget.max then
         return { 0, claim.index, 3, index - 1, budget.max, used, -1 }
       end
     end
   end
-  local state = scope_key(claim.scope)
-  if claim.rate then forget(claim.scope) end
-  local sums = redis.call('HMGET', state, 'n', 't', 'p')
-  local requests, used, places = tonumber(sums[1] or 0), tonumber(sums[2] or 0), tonumber(sums[3] or 0)
+  local state = state_of(claim.scope)
+  claim.state = state
+  if claim.rate then forget(state) end
+  local requests, used, places = state.n, state.t, state.p
   if claim.rpm and requests >= claim.rpm then
     local pause = claim.rpm == 0 and -1 or wait(claim.scope, requests - claim.rpm + 1, 0)
     return { 0, claim.index, 0, 0, claim.rpm, requests, pause }
@@ -72,17 +70,16 @@ if #missing > 0 then
 end
 
 for _, claim in ipairs(claims) do
-  if claim.rate then claim.slot = count(claim.scope, claim.width, 1, tokens) end
   claim.parallel = claim.parallel and true or nil
+  local state = claim.state
+  if claim.parallel then state.p = state.p + 1 end
+  if claim.rate then claim.slot = count(state, claim.width, 1, tonumber(tokens)) end
 end
 hold(id, lease, tokens, money, claims)
 local answer = { 1 }
 for _, claim in ipairs(claims) do
-  local sums = redis.call('HMGET', scope_key(claim.scope), 'n', 't', 'p')
-  for sum = 1, 3 do answer[#answer + 1] = tonumber(sums[sum] or 0) end
-  for _, budget in ipairs(claim.budgets) do
-    local both = redis.call('HMGET', purse_key(claim.scope, budget.window), 'u', 'h')
-    answer[#answer + 1] = both[1] + both[2]
-  end
+  local state = claim.state
+  for _, sum in ipairs({ state.n, state.t, state.p }) do answer[#answer + 1] = sum end
+  for _, budget in ipairs(claim.budgets) do answer[#answer + 1] = budget.used + money end
 end
 return answer

@@ -16,8 +16,9 @@ local function correct(record, tokens, refused)
       elseif more < 0 then
         uncount(claim.scope, claim.slot, 0, -more)
       elseif more > 0 then
-        forget(claim.scope)
-        count(claim.scope, claim.width, 0, int(more))
+        local state = state_of(claim.scope)
+        forget(state)
+        count(state, claim.width, 0, more)
       end
     end
   end
@@ -40,8 +41,9 @@ for settlement = 0, number() - 1 do
   for index = 0, number() - 1 do
     local scope, rate, width = take(), take() == '1', number()
     if not record and not refused and rate and (requests ~= '0' or unknown_tokens ~= '0') then
-      forget(scope)
-      count(scope, width, requests, unknown_tokens)
+      local state = state_of(scope)
+      forget(state)
+      count(state, width, tonumber(requests), tonumber(unknown_tokens))
     end
     for purse = 0, number() - 1 do
       local window, start, soft = take(), take(), number()

@@ -42,14 +42,10 @@ pub(super) struct Leg<'a> {
 impl<'a> Leg<'a> {
     /// The group that the caller asked for.
     pub(super) fn first(call: &'a Call, drawn: Drawn, showing: &'a Showing) -> Leg<'a> {
-        let Drawn { plan, input } = drawn;
+        let Drawn { group, plan, input } = drawn;
         let siblings = plan.candidates.len() + plan.skipped.len() > 1;
-        let asked = call.ask.model.as_str();
-        // The usual call names its group, whose name is at hand.
-        let known = plan.candidates.first().map(|one| &one.deployment.group);
-        let group = known.filter(|group| group.as_ref() == asked).cloned();
         Leg {
-            group: group.unwrap_or_else(|| asked.into()),
+            group,
             plan,
             showing: Cow::Borrowed(showing),
             is_first: true,
@@ -73,8 +69,20 @@ impl<'a> Leg<'a> {
     }
 }
 
+/// What is asked of a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The name it is asked for by.
+    pub(crate) name: &'a str,
+    pub(crate) ask: &'a Ask,
+    /// Tags that choose deployments.
+    pub(crate) tags: &'a [Arc<str>],
+}
+
 /// A group in order for a call.
 pub(crate) struct Drawn {
+    /// Its name, as it was asked for.
+    pub(crate) group: Arc<str>,
     pub(crate) plan: Plan,
     /// Tokens of the prompt, where the plan needed them.
     pub(crate) input: u64,
@@ -172,7 +180,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             self.seen.push(name.into());
-            match self.enter(target) {
+            match self.enter(target, ticket.tags()) {
                 Ok(leg) => return Some(leg),
                 Err(why) => ticket.skip(&target.group, target.group.clone(), None, why),
             }
@@ -181,7 +189,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The leg of a target; an error says why it is passed over.
-    fn enter(&mut self, target: &'a Target) -> std::result::Result<Leg<'a>, String> {
+    fn enter(&mut self, target: &'a Target, tags: &[Arc<str>]) -> std::result::Result<Leg<'a>, String> {
         if self.access.is_some_and(|access| !access(&target.group)) {
             return Err("the caller may not use this model".to_owned());
         }
@@ -202,7 +210,8 @@ impl<'a> Walk<'a> {
         let call = self.call;
         let ask = changed.as_deref().unwrap_or(&call.ask);
         let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
-        let Drawn { plan, input } = draw(self.gateway, self.snapshot, &group, call, ask, &mut dice);
+        let asked = Asked { name: &target.group, ask, tags };
+        let Drawn { plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
         let shown = Showing { model: target.group.to_string(), ..showing(call) };
         Ok(Leg {
             group: target.group.clone(),
@@ -261,23 +270,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Puts a group in order for `ask`, a call as this group gets it.
+/// Puts a group in order for a call.
 pub(crate) fn draw(
     gateway: &Gateway,
     snapshot: &Snapshot,
     group: &[Arc<Deployment>],
-    call: &Call,
-    ask: &Ask,
+    asked: &Asked<'_>,
     dice: &mut Dice,
 ) -> Drawn {
+    let Asked { name, ask, tags } = *asked;
     let policy = &snapshot.settings.policy;
     let chat = matches!(ask.operation, Operation::Chat | Operation::Completion | Operation::CountTokens);
     let counted = chat && policy.wants_input(group);
     // A request that cannot be read is refused when it is sent.
     let input = if counted { ask.request().map_or(0, tollway_prices::tokens::estimate_request) } else { 0 };
-    let asked = tollway_route::Ask { streamed: ask.stream, tags: &call.control.tags, input };
-    let plan = tollway_route::plan(group, &asked, policy, gateway.board(), board_now(), &mut || dice.roll());
-    Drawn { plan, input }
+    let wanted = tollway_route::Ask { streamed: ask.stream, tags, input };
+    let plan = tollway_route::plan(group, &wanted, policy, gateway.board(), board_now(), &mut || dice.roll());
+    // The usual call names its group, whose name is at hand.
+    let known = group.first().map(|one| &one.group).filter(|group| group.as_ref() == name);
+    Drawn { group: known.cloned().unwrap_or_else(|| name.into()), plan, input }
 }
 
 /// The call with a target's fields in place of its own.

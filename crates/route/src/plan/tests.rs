@@ -237,7 +237,7 @@ fn everything_left_out_says_why() {
         enforce_limits: true,
         ..Policy::default()
     };
-    let ask = Ask { input: 50, tags: &["!eu".to_owned()], ..Ask::default() };
+    let ask = Ask { input: 50, tags: &["!eu".into()], ..Ask::default() };
     let (order, skipped) = run(&group, &ask, &policy, &board, 0.0);
     assert_eq!(order, "well");
     assert_eq!(
@@ -307,7 +307,7 @@ proptest! {
             tags: filter.then_some(TagFilter { any: true }),
             ..Policy::default()
         };
-        let tags = ["eu".to_owned()];
+        let tags = [Arc::from("eu")];
         let ask = Ask { input: 40, tags: &tags, streamed: false };
         let mut state = seed;
         let mut dice = || { state = (state + 0.618_034) % 1.0; state };

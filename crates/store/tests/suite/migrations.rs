@@ -135,17 +135,19 @@ async fn statuses_are_told(place: Place) {
     assert_eq!(Key::TABLE, "keys");
 }
 
+/// The beginning of a migration's checksum on SQLite and on PostgreSQL. A line is added for a new migration, and never
+/// changes once that was released.
+const CHECKSUMS: &[(&str, &str, &str)] = &[
+    ("0001_accounts", "773d9e33bacc7fa9", "48975d5dca203207"),
+    ("0002_receipts", "314cc0520568a6ee", "2472010dc646cb0e"),
+];
+
 #[test]
-fn released_migrations_never_change() {
-    // A migration is added here when it is released; its line never changes afterwards.
-    let released = [(
-        "0001_accounts",
-        include_str!("0001_accounts.sqlite").trim(),
-        include_str!("0001_accounts.postgres").trim(),
-    )];
-    for ((name, sqlite, postgres), migration) in released.iter().zip(ALL) {
-        let checksums = (migration.checksum(Dialect::Sqlite), migration.checksum(Dialect::Postgres));
-        assert_eq!((migration.name, checksums.0.as_str(), checksums.1.as_str()), (*name, *sqlite, *postgres));
+fn migrations_never_change() {
+    for (migration, expected) in ALL.iter().zip(CHECKSUMS) {
+        let (sqlite, postgres) = (migration.checksum(Dialect::Sqlite), migration.checksum(Dialect::Postgres));
+        assert_eq!((migration.name, &sqlite[..16], &postgres[..16]), *expected);
     }
+    assert_eq!(ALL.len(), CHECKSUMS.len(), "every migration has its line");
     assert!(ALL.is_sorted_by_key(|migration| migration.name));
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use tollway_store::sql::{Sql, Statement, Transaction, Value, placeholder_rows};
+use tollway_store::sql::{Dialect, Sql, Statement, Transaction, Value, placeholder_rows};
 use tollway_store::{StoreError, StoreResult, values};
 
 use super::LIFETIME;
@@ -16,7 +16,10 @@ use crate::receipt::Receipt;
 const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// Statements of each size, made once.
-type Texts = OnceLock<[String; SIZES.len()]>;
+type Texts = OnceLock<Both>;
+
+/// For SQLite, for PostgreSQL.
+type Both = [[String; SIZES.len()]; 2];
 
 /// Records a batch. Usually all of it is new, and then nobody asks first.
 pub(super) async fn record(sql: &Sql, batch: &Batch) -> StoreResult<u64> {
@@ -64,7 +67,7 @@ async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
         for receipt in some {
             columns::push(receipt, &mut values)?;
         }
-        inserted += transaction.execute(statement(texts, size), values).await?;
+        inserted += transaction.execute(statement(texts, transaction, size), values).await?;
     }
     if inserted != batch.receipts.len() as u64 {
         return Err(StoreError::Conflict { table: "receipts", id: first(&batch.receipts) });
@@ -107,7 +110,7 @@ pub(super) async fn add_sums(transaction: &Transaction, sums: &[(&str, &str, i64
             values.extend(values![*kind, columns::clean(id), *hour]);
             columns::push_sum(*sum, &mut values);
         }
-        transaction.execute(statement(texts, size), values).await?;
+        transaction.execute(statement(texts, transaction, size), values).await?;
     }
     Ok(())
 }
@@ -123,7 +126,7 @@ async fn add_days(transaction: &Transaction, days: &[(&DayKey<'static>, &Day)]) 
         for (key, day) in some {
             columns::push_day(key, day, &mut values);
         }
-        transaction.execute(statement(texts, size), values).await?;
+        transaction.execute(statement(texts, transaction, size), values).await?;
     }
     Ok(())
 }
@@ -138,11 +141,16 @@ fn upsert(table: &str, key: &str, counts: &[&str]) -> String {
     text
 }
 
-fn texts(head: &str, columns: usize, tail: &str) -> [String; SIZES.len()] {
-    SIZES.map(|rows| [head, &placeholder_rows(rows, columns), tail].concat())
+fn texts(head: &str, columns: usize, tail: &str) -> Both {
+    // SQLite searches a list of all parameters for each one that has a name or number: thousands of them take a second.
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    let unnamed = SIZES.map(|rows| [head, &vec![row.as_str(); rows].join(", "), tail].concat());
+    [unnamed, SIZES.map(|rows| [head, &placeholder_rows(rows, columns), tail].concat())]
 }
 
-fn statement(texts: &[String; SIZES.len()], size: usize) -> Statement {
+fn statement(texts: &Both, transaction: &Transaction, size: usize) -> Statement {
+    let [sqlite, postgres] = texts;
+    let texts = if transaction.dialect() == Dialect::Sqlite { sqlite } else { postgres };
     Statement::assembled(texts.get(size).cloned().unwrap_or_default())
 }
 

@@ -41,14 +41,15 @@ async fn by_partitions(sql: &Sql, before: i64) -> StoreResult<Retained> {
 async fn drop_partition(transaction: &Transaction, day: i64) -> StoreResult<u64> {
     let table = partitions::name(day);
     transaction.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
-    // Nobody adds to it after it was added up. Detaching first: dropping a partition would lock the whole table.
+    // Nobody adds to it after it was added up.
     let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE");
     transaction.execute(Statement::assembled(lock), vec![]).await?;
     let mut days = walk::Days::new(day * DAY, (day + 1) * DAY);
     let gone = days.next(transaction).await?.unwrap_or_default();
+    // Receipts before sums, as everyone else: the drop waits for those who are writing, and they for its commit.
+    transaction.execute(Statement::assembled(format!("DROP TABLE {table}")), vec![]).await?;
     carry(transaction, &gone.tally).await?;
     walk::set_forgotten(transaction, (day + 1) * DAY).await?;
-    transaction.execute(Statement::assembled(format!("DROP TABLE {table}")), vec![]).await?;
     Ok(gone.receipts)
 }
 

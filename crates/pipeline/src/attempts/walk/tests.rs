@@ -38,9 +38,11 @@ fn walk(router: &str, more: &str, kind: Kind, access: Option<&Access>) -> (Strin
     let (snapshot, call) = (gateway.snapshot(), call(more));
     let shown = showing(&call);
     let group = snapshot.resolve("a").unwrap();
-    let drawn = draw(&gateway, &snapshot, &group, &call, &call.ask, &mut Dice::seeded("x"));
-    let caller = crate::Caller::master(crate::KeyHash::of("k"));
-    let mut ticket = Ticket::open(&call, &caller, Arc::default(), Arc::new(crate::Receipts::new(1)), None);
+    let asked = Asked { name: "a", ask: &call.ask, tags: &[] };
+    let drawn = draw(&gateway, &snapshot, &group, &asked, &mut Dice::seeded("x"));
+    let caller = crate::Caller::master(tollway_accounts::KeyHash::of("k"));
+    let (services, receipts) = (Arc::default(), Arc::new(tollway_ledger::Receipts::new(1)));
+    let mut ticket = Ticket::open(&call, &caller, services, receipts, None);
     let mut walk = Walk::new(&gateway, &snapshot, &call, access);
     let mut leg = Leg::first(&call, drawn, &shown);
     let mut path = vec![leg.group.to_string()];
@@ -50,7 +52,7 @@ fn walk(router: &str, more: &str, kind: Kind, access: Option<&Access>) -> (Strin
         leg = next;
     }
     let skipped: Vec<String> =
-        ticket.skipped().iter().map(|one| format!("{}: {}", one.group, one.reason)).collect();
+        ticket.skipped().iter().map(|one| format!("{}: {}", one.deployment, one.reason)).collect();
     (path.join(" "), skipped.join("; "))
 }
 
