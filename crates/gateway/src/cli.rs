@@ -32,6 +32,8 @@ enum Command {
     Models(ModelsArgs),
     /// Explains why a call went the way it went
     Why(WhyArgs),
+    /// Makes, lists, blocks and deletes the virtual keys of a running gateway
+    Keys(crate::keys::KeysArgs),
     /// Works with the models table: prices, limits, capabilities
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -362,6 +364,7 @@ impl Cli {
             Some(Command::Check(arguments)) => Ok(crate::check::run(&arguments)),
             Some(Command::Chat(arguments)) => crate::chat::run(arguments),
             Some(Command::Models(arguments)) => crate::models::run(&arguments),
+            Some(Command::Keys(arguments)) => crate::keys::run(&arguments),
             Some(Command::Why(arguments)) => crate::why::run(&arguments),
             Some(Command::Catalog(command)) => crate::catalog::run(&command),
             Some(Command::Db(command)) => crate::db::run(&command),

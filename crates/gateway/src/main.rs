@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod data_dir;
 mod db;
+mod keys;
 mod ledger;
 mod log;
 mod models;

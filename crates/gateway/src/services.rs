@@ -181,7 +181,6 @@ pub(crate) async fn stored_models(management: &Management) -> Option<Vec<Deploym
 fn deployment(model: &Model) -> Result<Deployment, String> {
     let mut info = model.model_info.clone();
     info.insert("id".into(), json!(model.model_id));
-    info.insert("db_model".into(), json!(true));
     if model.blocked {
         info.insert("blocked".into(), json!(true));
     }
@@ -193,7 +192,10 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     let options = tollway_config::Options { lenient: true, public: false };
     let loaded = tollway_config::load(source, &process_env, options);
     let report = loaded.report();
-    loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)
+    let mut deployment = loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
+    // A file cannot say so of itself, so reading leaves it out.
+    deployment.model_info.other.insert("db_model".into(), json!(true));
+    Ok(deployment)
 }
 
 fn alert_webhook(config: &Config) -> Option<Secret> {

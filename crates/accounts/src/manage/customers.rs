@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
-use tollway_model::Result;
+use tollway_model::{Error, Kind, Result};
 use tollway_store::Query;
 use tollway_store::records::Customer;
 
@@ -183,7 +183,12 @@ impl Management {
                     None if !blocked => Err(unknown(id)),
                     None => {
                         let customer = Customer { user_id: id.clone(), blocked, ..Customer::default() };
-                        self.customers.create(grant.actor(), customer).await
+                        // Another request may have been faster: then it is there to be blocked.
+                        let made = self.customers.create(grant.actor(), customer).await;
+                        made.map_err(|error| match error.kind() {
+                            Kind::InvalidRequest => Error::new(Kind::Conflict, error.message()),
+                            _ => error,
+                        })
                     }
                 }
             });
@@ -242,7 +247,7 @@ fn customer_ids(body: &[u8]) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-fn unknown(id: &str) -> tollway_model::Error {
+fn unknown(id: &str) -> Error {
     let shown: String = id.chars().take(80).collect();
     not_found("user_id", format!("there is no customer `{shown}`"))
 }

@@ -203,7 +203,7 @@ fn is_secret(name: &str) -> bool {
 
 fn is_reference(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.starts_with("os.environ/"),
+        Value::String(text) => text.contains("os.environ/"),
         Value::Array(items) => items.iter().any(is_reference),
         Value::Object(map) => map.values().any(is_reference),
         _ => false,
@@ -242,6 +242,10 @@ fn put_info(model: &mut Model, given: Option<&Map<String, Value>>) -> Result<()>
 }
 
 fn check_model(model: &Model) -> Result<()> {
+    if model.model_name.contains("os.environ/") || model.model_info.values().any(is_reference) {
+        let message = "references to the environment are for the configuration file";
+        return Err(bad("model_info", message));
+    }
     check_name("model_name", &model.model_name)?;
     match model.litellm_params.get("model") {
         Some(Value::String(name)) => check_name("litellm_params.model", name),

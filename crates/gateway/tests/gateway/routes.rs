@@ -51,7 +51,12 @@ async fn every_route_answers_and_only_those_who_may() {
         let bearer = format!("Bearer {}", gateway.key);
         let headers = [("authorization", bearer.as_str())];
         let answer = gateway.send(route.method.as_str(), &path, &headers, body).await.read().await;
-        assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+        // What management routes want of their bodies is tested with them: here, that the master key is let in.
+        let is_served = match route.action {
+            Action::Manage(_) => !matches!(answer.status, 401 | 403 | 405),
+            _ => answer.status == 200,
+        };
+        assert!(is_served, "{what}: {} {}", answer.status, answer.text());
         assert!(!answer.body.is_empty(), "{what}");
     }
 }

@@ -352,6 +352,12 @@ impl Management {
         if after.user_id.as_deref() == had && before.is_some() {
             return Ok(());
         }
+        // Whoever may only change a key must not make it its own: an owner may ask for its secret anew.
+        let was_own = before.is_none() || (had.is_some() && had == own.user.as_deref());
+        let led = before.and_then(|key| key.team_id.as_ref()).is_some_and(|team| own.admin_of.contains(team));
+        if !was_own && !led {
+            return Err(forbidden("user_id", "you may not take over this key"));
+        }
         let allowed = match (&after.user_id, &after.team_id) {
             (Some(user), _) if own.user.as_ref() == Some(user) => true,
             (Some(user), Some(team)) if own.admin_of.contains(team) => self.is_member(team, user).await?,

@@ -209,6 +209,23 @@ async fn a_teams_admin_manages_it_and_its_members_what_they_are_permitted() {
     assert_eq!(status(&world, &worker, Right::KeyGenerate, json!({ "team_id": "t" })).await, 200);
     let for_boss = json!({ "team_id": "t", "user_id": "boss" });
     assert_eq!(status(&world, &worker, Right::KeyGenerate, for_boss).await, 403);
+    // May change keys, and so not make one its own to get at its secret.
+    let grant = world.admin(Right::TeamUpdate).await;
+    let permit = br#"{"team_member_permissions":["/key/generate","/key/update"]}"#;
+    world.management.team_update(&grant, Some("t"), permit).await.unwrap();
+    assert_eq!(
+        status(&world, &worker, Right::KeyUpdate, json!({ "key": key, "user_id": "worker" })).await,
+        403
+    );
+    assert_eq!(
+        status(&world, &worker, Right::KeyUpdate, json!({ "key": key, "key_alias": "named" })).await,
+        200
+    );
+    assert_eq!(status(&world, &worker, Right::KeyRegenerate, json!({ "key": key })).await, 404);
+    assert_eq!(
+        status(&world, &boss, Right::KeyUpdate, json!({ "key": key, "user_id": "worker" })).await,
+        200
+    );
     let member = json!({ "team_id": "t", "member": { "user_id": "new", "role": "user" } });
     assert_eq!(status(&world, &worker, Right::TeamMembers, member.clone()).await, 404);
     let added = ask(&world, &boss, Right::TeamMembers, member).await.unwrap();

@@ -96,6 +96,7 @@ async fn what_makes_no_model_is_refused() {
             json!({ "model_name": "a", "litellm_params": good, "model_info": { "team_id": "t" } }),
             "model_info.team_id",
         ),
+        (json!({ "model_name": "os.environ/MASTER", "litellm_params": good }), "model_info"),
         (json!({ "model_nam": "a", "litellm_params": good }), "model_nam"),
     ] {
         let error = new(&world, body.clone()).await.unwrap_err();

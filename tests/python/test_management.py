@@ -1,0 +1,299 @@
+"""Keys, teams, users, customers, budgets and models as operators' scripts manage them: plain HTTP, the master key."""
+
+import hashlib
+import time
+import uuid
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.gateway
+
+
+class Api:
+    """The management API with one key."""
+
+    def __init__(self, url: str, key: str):
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+
+    def post(self, path: str, body=None, status: int = 200, method: str = "POST"):
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code == status, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def get(self, path: str, status: int = 200, **params):
+        answer = self.http.get(path, params=params)
+        assert answer.status_code == status, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def chat(self, model: str = "plain-chat", status: int = 200, **rest):
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **rest}
+        return self.post("/v1/chat/completions", body, status)
+
+
+@pytest.fixture(scope="module")
+def admin(stack):
+    return Api(stack.url, stack.key)
+
+
+@pytest.fixture
+def name():
+    return f"e2e-{uuid.uuid4().hex[:12]}"
+
+
+def error(answer: dict) -> dict:
+    """The error, which always has the same four fields."""
+    fault = answer["error"]
+    assert {"message", "type", "param", "code"} <= fault.keys()
+    assert isinstance(fault["code"], str)
+    return fault
+
+
+def eventually(check, limit: float = 2) -> None:
+    """Changes of keys count within a second, on this process at once."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def test_a_key_is_made_used_shown_and_deleted(stack, admin, name):
+    made = admin.post("/key/generate", {"key_alias": name, "models": ["plain-chat"], "max_budget": 10.5, "duration": "30d"})
+    key = made["key"]
+    assert key.startswith("sk-") and made["key_name"] == f"sk-...{key[-4:]}"
+    assert made["token"] == hashlib.sha256(key.encode()).hexdigest()
+    assert made["expires"] and made["max_budget"] == 10.5
+
+    mine = Api(stack.url, key)
+    assert mine.chat()["choices"]
+    assert mine.get("/key/info")["key"] == made["token"]
+    info = admin.get("/key/info", key=key)["info"]
+    assert (info["key_alias"], info["models"], info["blocked"]) == (name, ["plain-chat"], False)
+    assert "token" not in info
+
+    assert admin.post("/key/delete", {"keys": [key]}) == {"deleted_keys": [key]}
+    eventually(lambda: mine.chat(status=401))
+    fault = error(admin.post("/key/delete", {"keys": [key]}, 404))
+    assert fault["type"] == "not_found_error" and fault["message"].startswith("No keys found")
+
+
+def test_what_is_wrong_is_a_400_that_names_the_field(admin, name):
+    admin.post("/key/generate", {"key_alias": name})
+    for body, field in [
+        ({"key_alias": name}, "key_alias"),
+        ({"key": "no-prefix"}, "key"),
+        ({"max_budgett": 1}, "max_budgett"),
+        ({"max_budget": -1}, "max_budget"),
+        ({"duration": "soon"}, "duration"),
+        ({"guardrails": ["x"]}, "guardrails"),
+        ({"spend": 3}, "spend"),
+        ({"models": [1]}, "models"),
+    ]:
+        fault = error(admin.post("/key/generate", body, 400))
+        assert (fault["type"], fault["param"], fault["code"]) == ("bad_request_error", field, "400")
+    for path in ["/key/generate", "/model/new", "/model/update", "/model/delete", "/team/update"]:
+        answer = admin.http.post(path)
+        assert answer.status_code == 400 and error(answer.json())["type"] == "bad_request_error", path
+    assert error(admin.post("/key/update", {"key": "sk-unknown"}, 404))["type"] == "not_found_error"
+    assert error(admin.post("/key/generate", {"team_id": "none"}, 404))["param"] == "team_id"
+
+
+def test_a_custom_key_is_taken_once(stack, admin):
+    key = f"sk-custom-{uuid.uuid4().hex}"
+    admin.post("/key/generate", {"key": key, "max_budget": 1})
+    assert error(admin.post("/key/generate", {"key": key, "max_budget": 100}, 400))["param"] == "key"
+    assert admin.get("/key/info", key=key)["info"]["max_budget"] == 1
+    Api(stack.url, key).chat()
+
+
+def test_an_update_changes_one_field_and_leaves_the_rest(admin, name):
+    key = admin.post("/key/generate", {"key_alias": name, "metadata": {"a": 1}, "tpm_limit": 5, "tags": ["t"]})["key"]
+    before = admin.get("/key/info", key=key)["info"]
+    admin.post("/key/update", {"key": key, "rpm_limit": 7})
+    after = admin.get("/key/info", key=key)["info"]
+    moved = {field for field in before if before[field] != after[field]}
+    assert moved - {"updated_at", "updated_by"} == {"rpm_limit"}
+    admin.post("/key/update", {"key": key, "tpm_limit": None})
+    assert admin.get("/key/info", key=key)["info"]["tpm_limit"] is None
+
+
+def test_a_blocked_key_is_refused_until_it_is_unblocked(stack, admin):
+    key = admin.post("/key/generate", {})["key"]
+    mine = Api(stack.url, key)
+    mine.chat()
+    assert admin.post("/key/block", {"key": key})["blocked"] is True
+    eventually(lambda: mine.chat(status=401))
+    fault = error(mine.chat(status=401))
+    assert fault["type"] == "auth_error" and "blocked" in fault["message"]
+    admin.post("/key/unblock", {"key": key})
+    eventually(lambda: mine.chat())
+
+
+def test_regenerating_keeps_the_key_and_ends_the_secret(stack, admin, name):
+    old = admin.post("/key/generate", {"key_alias": name, "max_budget": 5})["key"]
+    made = admin.post(f"/key/{hashlib.sha256(old.encode()).hexdigest()}/regenerate", {"grace_period": "1h"})
+    new = made["key"]
+    assert new != old and (made["key_alias"], made["max_budget"]) == (name, 5)
+    eventually(lambda: Api(stack.url, new).chat())
+    eventually(lambda: Api(stack.url, old).chat())
+    third = admin.post("/key/regenerate", {"key": new})["key"]
+    for ended in (old, new):
+        eventually(lambda: Api(stack.url, ended).chat(status=401))
+    Api(stack.url, third).chat()
+
+
+def test_routes_and_models_of_a_key(stack, admin):
+    key = admin.post("/key/generate", {"models": ["plain-chat"], "allowed_routes": ["llm_api_routes"]})
+    mine = Api(stack.url, key["key"])
+    mine.chat()
+    fault = error(mine.chat("plain-claude", status=403))
+    assert (fault["type"], fault["param"]) == ("key_model_access_denied", "model")
+    refused = mine.get("/key/info", status=403)
+    assert isinstance(refused["detail"], str)
+
+
+def test_lists_have_pages(admin, name):
+    user = f"user-{name}"
+    keys = [admin.post("/key/generate", {"user_id": user})["token"] for _ in range(3)]
+    page = admin.get("/key/list", user_id=user, size=2, page=2, sort_order="asc")
+    assert (page["total_count"], page["total_pages"], page["keys"]) == (3, 2, keys[2:])
+    whole = admin.get("/key/list", user_id=user, return_full_object="true")["keys"]
+    assert {key["token"] for key in whole} == set(keys)
+    assert admin.http.get("/key/list", params={"size": 101}).status_code == 422
+    assert admin.get("/key/list", status=400, sizes=1)
+
+
+def test_a_team_holds_its_keys_and_members(stack, admin, name):
+    team = admin.post("/team/new", {"team_alias": name, "models": ["plain-chat"]})["team_id"]
+    added = admin.post("/team/member_add", {
+        "team_id": team, "member": {"role": "user", "user_email": f"{name}@example.com"}, "max_budget_in_team": 3,
+    })
+    assert added["members_with_roles"][0]["role"] == "user"
+    member = added["updated_users"][0]["user_id"]
+    key = admin.post("/key/generate", {"team_id": team, "user_id": member})["key"]
+    mine = Api(stack.url, key)
+    mine.chat()
+    assert error(mine.chat("plain-claude", status=403))["type"] == "team_model_access_denied"
+    info = admin.get("/team/info", team_id=team)
+    assert info["team_info"]["team_alias"] == name and len(info["keys"]) == 1
+    assert info["team_memberships"][0]["litellm_budget_table"]["max_budget"] == 3
+    updated = admin.post("/team/update", {"team_id": team, "tpm_limit": 1000})
+    assert updated["data"]["team_alias"] == name and updated["data"]["tpm_limit"] == 1000
+    admin.post("/team/block", {"team_id": team})
+    eventually(lambda: mine.chat(status=401))
+    admin.post("/team/unblock", {"team_id": team})
+    eventually(lambda: mine.chat())
+    assert admin.post("/team/delete", {"team_ids": [team]}) == {"deleted_teams": [team]}
+    eventually(lambda: mine.chat(status=401))
+    admin.get("/team/info", status=404, team_id=team)
+
+
+def test_users_have_roles_that_bind(stack, admin, name):
+    made = admin.post("/user/new", {"user_id": name, "user_role": "internal_user", "max_budget": 5})
+    mine = Api(stack.url, made["key"])
+    assert mine.get("/user/info")["user_id"] == name
+    own = mine.post("/key/generate", {"max_budget": 5})
+    assert own["user_id"] == name
+    assert error(mine.post("/key/generate", {"max_budget": 6}, 403))["param"] == "max_budget"
+    for path, body in [("/user/new", {}), ("/team/new", {}), ("/model/new", {}), ("/budget/new", {}), ("/customer/new", {})]:
+        fault = error(mine.post(path, body, 401))
+        assert fault["type"] == "auth_error" and path in fault["message"] and "internal_user" in fault["message"]
+    assert error(mine.post("/user/update", {"user_id": name, "user_role": "proxy_admin"}, 403))["param"] == "user_role"
+    mine.get("/user/info", status=404, user_id="someone-else")
+    other = admin.post("/key/generate", {})
+    mine.get("/key/info", status=404, key=other["token"])
+    assert other["token"] not in mine.get("/key/list", size=100)["keys"]
+
+    without = admin.post("/user/new", {"user_id": f"{name}-2", "auto_create_key": False})
+    assert not without["key"]
+    listed = admin.get("/user/list", user_ids=f"{name},{name}-2")
+    assert {user["user_id"]: user["key_count"] for user in listed["users"]} == {name: 2, f"{name}-2": 0}
+    assert admin.post("/user/delete", {"user_ids": [name, f"{name}-2"]}) == 2
+    eventually(lambda: mine.chat(status=401))
+
+
+@pytest.mark.parametrize("prefix", ["/customer", "/end_user"])
+def test_customers_are_blocked_at_once(stack, admin, name, prefix):
+    made = admin.post(f"{prefix}/new", {"user_id": name, "alias": "Cy", "max_budget": 4})
+    assert (made["alias"], made["litellm_budget_table"]["max_budget"]) == ("Cy", 4)
+    key = Api(stack.url, admin.post("/key/generate", {})["key"])
+    key.chat(user=name)
+    assert admin.post(f"{prefix}/block", {"user_ids": [name]})["blocked_users"][0]["user_id"] == name
+    eventually(lambda: assert_refused(key, name))
+    admin.post(f"{prefix}/unblock", {"user_ids": [name]})
+    eventually(lambda: key.chat(user=name))
+    assert name in [customer["user_id"] for customer in admin.get(f"{prefix}/list")]
+    assert admin.post(f"{prefix}/delete", {"user_ids": [name]})["deleted_customers"] == 1
+    admin.get(f"{prefix}/info", status=404, end_user_id=name)
+
+
+def assert_refused(key: Api, user: str) -> None:
+    body = {"model": "plain-chat", "messages": [{"role": "user", "content": "hi"}], "user": user}
+    assert key.http.post("/v1/chat/completions", json=body).status_code in (401, 403)
+
+
+def test_budgets_are_shared(admin, name):
+    made = admin.post("/budget/new", {"budget_id": name, "max_budget": 0.1, "budget_duration": "1mo"})
+    assert made["budget_reset_at"].endswith("-01T00:00:00Z")
+    key = admin.post("/key/generate", {"budget_id": name})["key"]
+    assert admin.get("/key/info", key=key)["info"]["litellm_budget_table"]["max_budget"] == 0.1
+    admin.post("/budget/update", {"budget_id": name, "max_budget": 0.2})
+    assert admin.post("/budget/info", {"budgets": [name]})[0]["max_budget"] == 0.2
+    admin.post("/budget/delete", {"id": name}, 400)
+    admin.post("/key/delete", {"keys": [key]})
+    admin.post("/budget/delete", {"id": name})
+    assert name not in [budget["budget_id"] for budget in admin.get("/budget/list")]
+
+
+def test_a_model_is_added_called_and_taken_away(stack, admin, name):
+    canary = "fake-openai-key"
+    made = admin.post("/model/new", {
+        "model_name": name,
+        "litellm_params": {"model": "openai/fake-ok", "api_base": f"{stack.fake_url}/v1", "api_key": canary},
+    })
+    model = made["model_info"]["id"]
+    assert made["litellm_params"]["api_key"] == "***"
+    eventually(lambda: admin.chat(name))
+    assert name in [entry["id"] for entry in admin.get("/v1/models")["data"]]
+    pages = admin.get("/v2/model/info", model=name)
+    assert pages["total_count"] == 1 and pages["data"][0]["model_info"]["db_model"] is True
+    assert admin.get("/model_group/info", model_group=name)["data"][0]["providers"] == ["openai"]
+    assert canary not in str(pages)
+    moved = {"litellm_params": {"api_base": "http://elsewhere.invalid/v1"}}
+    admin.post(f"/model/{model}/update", moved, 400, method="PATCH")
+    admin.post(f"/model/{model}/update", {"litellm_params": {"rpm": 100}}, method="PATCH")
+    admin.post("/model/block", {"model_id": model})
+    eventually(lambda: assert_not_served(admin, name))
+    admin.post("/model/unblock", {"model_id": model})
+    eventually(lambda: admin.chat(name))
+    admin.post("/model/delete", {"id": model})
+    eventually(lambda: admin.chat(name, status=400))
+
+
+def assert_not_served(admin: Api, model: str) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    assert admin.http.post("/v1/chat/completions", json=body).status_code >= 400
+
+
+def test_every_change_is_in_the_audit_log_without_secrets(admin, name):
+    made = admin.post("/key/generate", {"key_alias": name})
+    admin.post("/key/update", {"key": made["key"], "max_budget": 1})
+    admin.post("/key/delete", {"key_aliases": [name]})
+    log = admin.get("/audit", table_name="keys", page_size=100)["audit_logs"]
+    mine = [entry for entry in log if name in str(entry)]
+    assert [entry["action"] for entry in mine][:1] == ["deleted"]
+    everything = str(admin.get("/audit", page_size=1000))
+    assert made["key"] not in everything and made["token"] not in everything
+    assert admin.get("/audit/verify")["intact"] is True
+
+
+def test_no_key_and_wrong_keys(stack):
+    answer = httpx.get(f"{stack.url}/key/list")
+    assert answer.status_code == 401 and error(answer.json())["type"] == "auth_error"
+    answer = httpx.get(f"{stack.url}/key/list", headers={"Authorization": "Bearer sk-wrong"})
+    fault = error(answer.json())
+    assert (answer.status_code, fault["type"], fault["param"]) == (401, "token_not_found_in_db", "key")
