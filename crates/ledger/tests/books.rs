@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place, Range, SqlBooks,
-    Within,
+    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place, Range,
+    SqlBooks, Within,
 };
 use tollway_ledger::{Outcome, Receipt, sample};
 use tollway_meters::{Scope, ScopeKind};
@@ -127,11 +127,18 @@ fn filters() -> Vec<Filter> {
             ..Filter::default()
         },
         Filter {
-            within: Some(Within { keys: vec!["key-3".into()], users: vec!["user-4".into()], teams: vec!["team-2".into()] }),
+            within: Some(Within {
+                keys: vec!["key-3".into()],
+                users: vec!["user-4".into()],
+                teams: vec!["team-2".into()],
+            }),
             tag: text("production"),
             ..Filter::default()
         },
-        Filter { within: Some(Within { users: vec!["user-4".into()], ..Within::default() }), ..Filter::default() },
+        Filter {
+            within: Some(Within { users: vec!["user-4".into()], ..Within::default() }),
+            ..Filter::default()
+        },
     ]
 }
 
@@ -207,15 +214,20 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
         DayFilter {
             days: (day, day + 9),
             without_teams: vec!["team-1".into(), "team-3".into()],
-            within: Some(Within { keys: vec!["key-3".into()], users: vec![], teams: vec!["team-1".into(), "team-2".into()] }),
+            within: Some(Within {
+                keys: vec!["key-3".into()],
+                users: vec![],
+                teams: vec!["team-1".into(), "team-2".into()],
+            }),
             ..DayFilter::default()
         },
     ];
-    let details =
-        [Detail::Use, Detail::Models, Detail::Teams, Detail::Keys, Detail::Providers, Detail::Days].into_iter();
+    let details = [Detail::Use, Detail::Models, Detail::Teams, Detail::Keys, Detail::Providers, Detail::Days]
+        .into_iter();
     let whole = DayFilter { days: (day, day + 9), ..DayFilter::default() };
     let tags = DayFilter { of: DaysOf::Tags(Vec::new()), ..whole.clone() };
-    let coarse = details.flat_map(|detail| [whole.clone(), tags.clone()].map(|days| DayFilter { detail, ..days }));
+    let coarse =
+        details.flat_map(|detail| [whole.clone(), tags.clone()].map(|days| DayFilter { detail, ..days }));
     let days = days.into_iter().chain(coarse);
     for filter in days {
         let (mut found, mut expected) =

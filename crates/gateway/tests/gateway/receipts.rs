@@ -5,7 +5,9 @@ use std::process::Output;
 use serde_json::json;
 use tollway_testkit::Script;
 
-use crate::support::{Gateway, KEY, SOON, Start, at, chat, config, fake, streamed_chat, text, three, tollway};
+use crate::support::{
+    Gateway, KEY, SOON, Start, at, chat, config, fake, streamed_chat, text, three, tollway,
+};
 
 fn why(gateway: &Gateway, id: &str, more: &[&str]) -> Output {
     let mut command = tollway(gateway.directory.path());
@@ -69,7 +71,10 @@ async fn a_receipt_of_an_earlier_process_is_explained() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     let told_text = text(&told.stdout);
-    assert!(told_text.contains(&format!("call {id}\n")) && told_text.contains("outcome   answered"), "{told:?}");
+    assert!(
+        told_text.contains(&format!("call {id}\n")) && told_text.contains("outcome   answered"),
+        "{told:?}"
+    );
     assert!(!told_text.contains("with key unknown"), "{told_text}");
 }
 

@@ -229,8 +229,11 @@ pub(super) fn receipt(number: u64) -> Receipt {
     who.user = user.map(Into::into);
     who.team = team.map(Into::into);
     who.organization = None;
-    who.tags =
-        if number % 3 == 0 { vec![format!("tag-of-{key}").into(), "shared".into()] } else { Vec::new() };
+    who.tags = if number.is_multiple_of(3) {
+        vec![format!("tag-of-{key}").into(), "shared".into()]
+    } else {
+        Vec::new()
+    };
     receipt.at = NOW - i64::try_from(number).unwrap() * 60_000;
     receipt
 }
