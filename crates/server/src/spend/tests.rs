@@ -157,6 +157,16 @@ impl World {
         world
     }
 
+    /// A gateway whose database does not answer.
+    pub(super) async fn with_database_away() -> World {
+        let mut world = World::new().await;
+        let store = Store::open("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        let mut services = Services::default();
+        services.books = Some(Arc::new(SqlBooks::new(store.sql().clone())));
+        world.gateway = Gateway::new(snapshot(), Transport::default(), 50, services);
+        world
+    }
+
     /// The receipts of calls with these numbers; the keys take turns, the master key among them.
     pub(super) async fn record(&self, numbers: std::ops::Range<u64>) -> Vec<Arc<Receipt>> {
         let receipts: Vec<Arc<Receipt>> = numbers.map(|number| Arc::new(receipt(number))).collect();

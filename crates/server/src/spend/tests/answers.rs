@@ -354,6 +354,27 @@ async fn without_a_database_there_is_memory_and_otherwise_503() {
 }
 
 #[tokio::test]
+async fn while_the_database_is_away_memory_answers_and_the_rest_is_503() {
+    let world = World::with_database_away().await;
+    world.remember(receipt(1));
+    assert_eq!(world.get(MASTER, &format!("/receipts/{}", receipt(1).id)).await["id"], receipt(1).id);
+    let ask = async |url: &str| {
+        let (status, message) = world.ask(MASTER, Method::GET, url, "").await;
+        assert!(status == 503 && message.to_string().contains("try again"), "{url}: {status} {message}");
+        assert!(!message.to_string().contains("127.0.0.1"), "{message}");
+    };
+    // Each waits for the database as long as is usual.
+    tokio::join!(
+        ask("/spend/logs"),
+        ask("/spend/logs/v2?page=2"),
+        ask("/spend/keys"),
+        ask("/global/spend"),
+        ask("/receipts/nothing"),
+        ask("/receipts"),
+    );
+}
+
+#[tokio::test]
 async fn a_call_is_priced_before_and_after() {
     let world = World::new().await;
     let ask = async |key: &str, body: Value| {
