@@ -105,17 +105,25 @@ pub(crate) fn access(
     })
 }
 
+/// Who asks for what, and who would serve it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) customer: Option<&'a KnownCustomer>,
+    /// The group the call is routed to.
+    pub(crate) model: &'a str,
+    pub(crate) call: &'a Call,
+    pub(crate) plan: &'a Plan,
+    pub(crate) size: &'a Size,
+}
+
 /// Takes the call's place in every window and its money from every budget, or says which one refused.
 pub(crate) async fn reserve(
     services: &Services,
     snapshot: &Snapshot,
-    caller: &Caller,
-    customer: Option<&KnownCustomer>,
-    model: &str,
-    call: &Call,
-    plan: &Plan,
-    size: &Size,
+    asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, Refusal> {
+    let Asked { caller, customer, model, call, plan, size } = *asked;
     let Some(meters) = &services.meters else { return Ok(None) };
     let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
