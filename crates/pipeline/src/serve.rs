@@ -330,9 +330,11 @@ fn reply(
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
             notice_header(&mut out, &ticket);
+            let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
             if let Cost::Known(money) = cost {
+                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }

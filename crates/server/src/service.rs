@@ -229,7 +229,7 @@ impl Inner {
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
-            Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
+            Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
             Action::TokenCounter => {
                 tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
