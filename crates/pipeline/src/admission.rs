@@ -181,14 +181,15 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
 
 fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
-    let reset = denied
-        .resets_at
-        .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
+    let reset = denied.resets_at.map_or_else(
+        || "It does not reset by itself.".to_owned(),
+        |at| format!("Limit resets at: {} UTC", iso(at)),
+    );
     let mut headers = HeaderMap::new();
     if denied.limit == LimitKind::Budget {
         let who = budget_word(denied.scope.kind);
         let message = format!(
-            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. Limit {reset}",
+            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. {reset}",
             Money::from_nanos(denied.used),
             Money::from_nanos(denied.max),
         );
@@ -198,7 +199,7 @@ fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
-        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. Limit {reset}",
+        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. {reset}",
         denied.limit.name(),
         denied.max,
     );
