@@ -1,6 +1,7 @@
 //! What a client asks, read from its request without parsing more than the top level.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tollway_wire::json::{Edits, Envelope};
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::control::read_control;
+use crate::responses::Turn;
 use crate::settings::CallLimits;
 
 /// One client request on its way through the gateway.
@@ -37,6 +39,8 @@ pub struct Call {
     pub include_usage: bool,
     /// What reading the request already changed.
     pub notices: Notices,
+    /// Its place in a conversation that the gateway keeps.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 /// What a client asks of the gateway itself, in the body or in headers; the body counts more.
@@ -133,6 +137,7 @@ impl Call {
             attribution,
             include_usage,
             notices,
+            turn: None,
         })
     }
 
@@ -174,14 +179,17 @@ fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
     if envelope.u64("n").is_some_and(|n| n > limits.n) {
         return too_much("n", limits.n);
     }
-    for field in ["max_tokens", "max_completion_tokens"] {
+    for field in ["max_tokens", "max_completion_tokens", "max_output_tokens"] {
         if envelope.u64(field).is_some_and(|tokens| tokens > limits.output_tokens) {
             return too_much(field, limits.output_tokens);
         }
     }
-    for (field, limit) in
-        [("messages", limits.messages), ("contents", limits.messages), ("tools", limits.tools)]
-    {
+    for (field, limit) in [
+        ("messages", limits.messages),
+        ("contents", limits.messages),
+        ("input", limits.messages),
+        ("tools", limits.tools),
+    ] {
         if envelope.elements(field).is_some_and(|count| count > limit) {
             let message = format!("`{field}` has more than {limit} elements, the most this gateway allows");
             return Err(Error::invalid_at(field, message));
@@ -218,7 +226,7 @@ fn asks_for_usage(raw: &str) -> bool {
 fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let names: &[&'static str] = match dialect {
         Dialect::Anthropic => &["anthropic-beta", "anthropic-version"],
-        Dialect::OpenaiChat => &["openai-beta"],
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => &["openai-beta"],
         _ => &[],
     };
     let mut found = Vec::new();

@@ -6,7 +6,8 @@ use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
 use crate::manage;
-use crate::routes::{Access, Action, ROUTES, Route};
+use crate::responses;
+use crate::routes::{Access, Action, OfResponse, ROUTES, Route};
 
 pub(crate) fn reply() -> Reply {
     json_reply(StatusCode::OK, &document())
@@ -62,6 +63,11 @@ fn operation(route: &Route) -> Value {
     }
     if let Action::Manage(what) = route.action {
         parameters.extend(manage::parameters(what).iter().map(
+            |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
+        ));
+    }
+    if route.action == Action::Response(OfResponse::InputItems) {
+        parameters.extend(responses::PARAMETERS.iter().map(
             |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
         ));
     }
@@ -121,12 +127,14 @@ fn tag(action: Action) -> &'static str {
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Receipts | Action::Receipt | Action::Reload => "administration",
         Action::Manage(_) => "management",
+        Action::Response(_) => "responses",
     }
 }
 
 fn request_schema(action: Action) -> Option<Value> {
     let name = match action {
         Action::Call(Dialect::Anthropic, _) => "Messages",
+        Action::Call(Dialect::OpenaiResponses, _) => "Responses",
         Action::Call(_, Operation::Embedding) => "Embeddings",
         Action::Call(_, Operation::Completion) => "Completions",
         Action::Call(..) => "ChatCompletions",
@@ -145,6 +153,11 @@ fn schemas() -> Value {
     let mut schemas = json!({
         "ChatCompletions": open(&["model", "messages"], json!({ "model": text, "messages": message, "stream": { "type": "boolean" } })),
         "Messages": open(&["model", "messages", "max_tokens"], json!({ "model": text, "messages": message, "max_tokens": { "type": "integer", "minimum": 1 }, "stream": { "type": "boolean" } })),
+        "Responses": open(&["model"], json!({
+            "model": text, "input": {}, "instructions": { "type": ["string", "null"] },
+            "previous_response_id": { "type": ["string", "null"] },
+            "store": { "type": ["boolean", "null"] }, "stream": { "type": ["boolean", "null"] },
+        })),
         "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
         "Embeddings": open(&["model", "input"], json!({ "model": text, "input": {} })),
         "Completions": open(&["model", "prompt"], json!({ "model": text, "prompt": {} })),
