@@ -94,7 +94,8 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     // The types of events; created, queued, in progress and the beginnings of items and parts are announcements.
     responses: [".delta\"", ".done\"", "response.completed", "response.incomplete", "_call\""]
         .map(Finder::new),
-    announcements: ["\"response.created\"", "\"response.in_progress\"", "\"response.queued\""].map(Finder::new),
+    announcements: ["\"response.created\"", "\"response.in_progress\"", "\"response.queued\""]
+        .map(Finder::new),
     end: Finder::new("\n\n"),
 });
 

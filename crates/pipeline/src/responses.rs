@@ -118,7 +118,9 @@ impl Responses {
     /// Refuses to cancel: every response here is complete, because none is made in the background.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<Value> {
         self.find(caller, id).await?;
-        Err(Error::invalid("only a response made with `background: true` can be cancelled; this gateway makes none"))
+        Err(Error::invalid(
+            "only a response made with `background: true` can be cancelled; this gateway makes none",
+        ))
     }
 
     /// A page of everything that was said before the response, in OpenAI's shape of a list.

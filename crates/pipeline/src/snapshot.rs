@@ -305,7 +305,9 @@ impl Maker {
         let spoken = match info.mode {
             Some(ModelMode::Chat) => Mode::Chat,
             Some(ModelMode::Responses) => Mode::Responses,
-            None if only_responses && provider_row.is_some_and(|row| row.serves_responses()) => Mode::Responses,
+            None if only_responses && provider_row.is_some_and(|row| row.serves_responses()) => {
+                Mode::Responses
+            }
             _ => Mode::Native,
         };
         let prices = (!entry.prices.is_empty()).then(|| Arc::new(entry.prices.clone()));

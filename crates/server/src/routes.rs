@@ -322,7 +322,8 @@ mod tests {
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));
         for start in ["", "/v1", "/openai/v1"] {
-            let check = |method, rest: &str, action| check(method, &format!("{start}/responses{rest}"), action);
+            let check =
+                |method, rest: &str, action| check(method, &format!("{start}/responses{rest}"), action);
             check(Method::POST, "", Some((RESPONSES, None)));
             check(Method::POST, "/input_tokens", Some((COUNT_INPUT, None)));
             check(Method::GET, "/resp_1", Some((RESPONSE, Some("resp_1"))));

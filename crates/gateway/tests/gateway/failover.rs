@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollway_testkit::{FakeProvider, Script};
 
 use crate::support::{
-    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Surface, at, all_surfaces, chat, config, fake, streamed_chat,
+    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Surface, all_surfaces, at, chat, config, fake, streamed_chat,
 };
 
 fn script(name: &str) -> Script {
@@ -149,15 +149,14 @@ async fn a_fault_that_passes_is_hidden_by_a_retry() {
     let gateway = Gateway::start(&config(&models, rest)).await;
     for model in ["gpt", "claude"] {
         for fault in EARLY.into_iter().filter(|fault| *fault != "refused") {
-            for (dialect, surface) in all_surfaces(model, "say: all is well", true).into_iter().filter(not_gemini) {
+            for (dialect, surface) in
+                all_surfaces(model, "say: all is well", true).into_iter().filter(not_gemini)
+            {
                 fake.reset();
                 fake.script_next(script(&format!("fake-{fault}")));
                 let answer = gateway.post(&surface.path, &surface.body).await;
                 let text = answer.expect(200).text();
-                assert!(
-                    text.contains("well") && !fails(&text),
-                    "{model} {fault} {dialect}: {text}"
-                );
+                assert!(text.contains("well") && !fails(&text), "{model} {fault} {dialect}: {text}");
                 assert_eq!(fake.received().len(), 2, "{model} {fault} {dialect}");
                 assert_eq!(answer.header("x-litellm-attempted-retries"), "1");
                 assert_eq!(answer.header("x-litellm-max-retries"), "1");
@@ -175,7 +174,8 @@ async fn a_client_that_already_hears_keep_alives_gets_the_fallbacks_answer() {
     ];
     let rest = "router_settings: {num_retries: 0, disable_cooldowns: true, fallbacks: [{silent: [well]}]}\ntollway: {timeouts: {keep_alive: 200ms}}";
     let gateway = Gateway::start(&config(&models, rest)).await;
-    for (dialect, surface) in all_surfaces("silent", "say: all is well", true).into_iter().filter(not_gemini) {
+    for (dialect, surface) in all_surfaces("silent", "say: all is well", true).into_iter().filter(not_gemini)
+    {
         let begun = Instant::now();
         let mut answer = gateway.open(&surface.path, &surface.body).await;
         assert_eq!(answer.status, 200);

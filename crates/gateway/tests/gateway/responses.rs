@@ -23,7 +23,8 @@ async fn started(fake: &FakeProvider) -> Gateway {
 }
 
 fn tools() -> Value {
-    let schema = |name: &str| json!({"type": "object", "properties": {name: {"type": "string"}}, "required": [name]});
+    let schema =
+        |name: &str| json!({"type": "object", "properties": {name: {"type": "string"}}, "required": [name]});
     json!([
         {"type": "function", "name": "weather", "parameters": schema("city"), "strict": false},
         {"type": "function", "name": "clock", "parameters": schema("zone"), "strict": false},
@@ -85,7 +86,8 @@ fn output_text(response: &Value) -> String {
 /// The outputs of all calls of a response.
 fn outputs(response: &Value) -> Value {
     let calls = response["output"].as_array().unwrap().iter().filter(|item| item["type"] == "function_call");
-    let output = |call: &Value| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "mild"});
+    let output =
+        |call: &Value| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "mild"});
     calls.map(output).collect()
 }
 
@@ -107,14 +109,21 @@ async fn five_turns_go_on_from_id_to_id_whoever_serves_them_and_every_tool_arriv
                 let response = gateway.response(with_tools(turn(model, input, previous)), stream).await;
                 assert!(response["id"].as_str().unwrap().starts_with("resp_"), "{response}");
                 assert_eq!((&response["model"], &response["store"]), (&json!(model), &json!(true)));
-                assert_eq!(response["previous_response_id"], previous.map_or(Value::Null, |it| it["id"].clone()));
+                assert_eq!(
+                    response["previous_response_id"],
+                    previous.map_or(Value::Null, |it| it["id"].clone())
+                );
                 assert_eq!(response["tools"].as_array().unwrap().len(), 3, "{response}");
                 response
             };
             let one = ask(json!("weather city=Oslo, clock zone=CET"), None).await;
             assert_eq!(outputs(&one).as_array().unwrap().len(), 2, "{model} {stream}: {one}");
             let two = ask(outputs(&one), Some(&one)).await;
-            assert_eq!(output_text(&two), "The tool weather says: mild\nThe tool clock says: mild", "{model} {stream}");
+            assert_eq!(
+                output_text(&two),
+                "The tool weather says: mild\nThe tool clock says: mild",
+                "{model} {stream}"
+            );
             let three = ask(json!("say: so be it"), Some(&two)).await;
             assert_eq!(output_text(&three), "so be it");
             let four = ask(json!([{"role": "user", "content": "weather city=Rome"}]), Some(&three)).await;
@@ -142,11 +151,15 @@ async fn a_response_is_retrieved_listed_and_deleted() {
             assert_eq!(gateway.get(&path_of(response)).await.expect(200).json(), *response);
         }
         let list = gateway.get(&format!("{}/input_items?order=asc", path_of(&two))).await.expect(200).json();
-        let said: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|it| &it["content"][0]["text"]).collect();
+        let said: Vec<&Value> =
+            list["data"].as_array().unwrap().iter().map(|it| &it["content"][0]["text"]).collect();
         assert_eq!(said, ["say: one", "one", "say: two"], "{list}");
         let ids: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
         let latest = gateway.get(&format!("{}/input_items?limit=2", path_of(&two))).await.json();
-        assert_eq!((&latest["first_id"], &latest["last_id"], &latest["has_more"]), (ids[2], ids[1], &json!(true)));
+        assert_eq!(
+            (&latest["first_id"], &latest["last_id"], &latest["has_more"]),
+            (ids[2], ids[1], &json!(true))
+        );
         let rest = format!("{}/input_items?after={}", path_of(&two), ids[1].as_str().unwrap());
         let rest = gateway.get(&rest).await.json();
         assert_eq!((&rest["data"][0]["id"], &rest["has_more"]), (ids[0], &json!(false)));
@@ -172,7 +185,8 @@ async fn a_response_belongs_to_the_key_that_made_it() {
     let fake = fake().await;
     let gateway = started(&fake).await;
     let (mine, other) = (gateway.new_key().await, gateway.new_key().await);
-    let made = gateway.with_key(&mine, "POST", "/v1/responses", &turn("chats", json!("say: mine"), None)).await;
+    let made =
+        gateway.with_key(&mine, "POST", "/v1/responses", &turn("chats", json!("say: mine"), None)).await;
     let made = made.expect(200).json();
     let calls = fake.received().len();
     let go_on = turn("chats", json!("say: more"), Some(&made));
@@ -195,7 +209,10 @@ async fn a_response_belongs_to_the_key_that_made_it() {
     let renewed = gateway.post("/key/regenerate", &json!({"key": mine})).await.expect(200).json();
     let renewed = renewed["key"].as_str().unwrap().to_owned();
     assert_ne!(renewed, mine);
-    assert_eq!(gateway.with_key(&renewed, "GET", &path_of(&made), &json!(null)).await.expect(200).json(), made);
+    assert_eq!(
+        gateway.with_key(&renewed, "GET", &path_of(&made), &json!(null)).await.expect(200).json(),
+        made
+    );
     gateway.with_key(&renewed, "POST", "/v1/responses", &go_on).await.expect(200);
     gateway.get(&path_of(&made)).await.expect(200);
 }
@@ -234,7 +251,10 @@ async fn what_failed_is_not_stored() {
             let events = gateway.respond(&body).await.expect(200).events();
             let (first, last) = (&events[0], events.last().unwrap());
             assert_eq!(first["type"], "response.created");
-            assert!(["error", "response.failed"].contains(&last["type"].as_str().unwrap()), "{name} {fault}: {last}");
+            assert!(
+                ["error", "response.failed"].contains(&last["type"].as_str().unwrap()),
+                "{name} {fault}: {last}"
+            );
             if last["type"] == "response.failed" {
                 assert_eq!(last["response"]["id"], first["response"]["id"], "{name} {fault}");
             }
@@ -306,7 +326,10 @@ async fn a_conversation_goes_on_at_another_provider_when_its_own_fails() {
         let mut second = turn("broken", outputs(&first), Some(&first));
         second["tools"] = tools();
         let second = gateway.response(second, stream).await;
-        assert_eq!((output_text(&second).as_str(), &second["model"]), ("The tool weather says: mild", &json!("claude")));
+        assert_eq!(
+            (output_text(&second).as_str(), &second["model"]),
+            ("The tool weather says: mild", &json!("claude"))
+        );
         let third = gateway.response(turn("gem", json!("say: on"), Some(&second)), stream).await;
         assert_eq!(output_text(&third), "on");
         let mut alone = turn("broken", json!("hi"), Some(&third));
@@ -334,7 +357,8 @@ async fn what_is_not_built_is_refused_by_name() {
     assert!(fake.received().is_empty());
     // Items are looked for in the caller's conversation only, never at the provider.
     for model in FOUR {
-        let input = json!([{"type": "item_reference", "id": "msg_of_somebody"}, {"role": "user", "content": "hi"}]);
+        let input =
+            json!([{"type": "item_reference", "id": "msg_of_somebody"}, {"role": "user", "content": "hi"}]);
         let error = gateway.respond(&turn(model, input, None)).await.expect(404).json();
         assert_eq!(error["error"]["param"], "input[0].id", "{error}");
     }

@@ -16,7 +16,10 @@ fn answer(id: &str, previous: Option<&str>, text: &str) -> StoredResponse {
         id: id.to_owned(),
         owner: "admin".to_owned(),
         previous: previous.map(str::to_owned),
-        input: vec![json!({"id": format!("msg_{id}"), "type": "message", "role": "user", "content": text}).to_string()],
+        input: vec![
+            json!({"id": format!("msg_{id}"), "type": "message", "role": "user", "content": text})
+                .to_string(),
+        ],
         response: json!({"id": id, "output": [{"id": format!("out_{id}"), "type": "message"}]}).to_string(),
         expires: unix_millis() + 60_000,
         ..StoredResponse::default()
@@ -108,7 +111,9 @@ async fn an_answer_of_another_process_is_waited_for_while_it_is_young() {
     });
     assert!(found.is_ok());
     let begun = std::time::Instant::now();
-    for old in ["resp_0190163d8694739baea5966c26f8ad91", "resp_x", "", "resp_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+    for old in
+        ["resp_0190163d8694739baea5966c26f8ad91", "resp_x", "", "resp_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"]
+    {
         assert_eq!(here.get(&caller, old).await.unwrap_err().kind(), Kind::NotFound);
     }
     assert!(begun.elapsed() < Duration::from_secs(1));

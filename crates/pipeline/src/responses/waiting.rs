@@ -165,7 +165,8 @@ pub(super) async fn write_behind(store: Store, waiting: Arc<Waiting>) {
         let batch = waiting.next().await;
         let written = until_written(&store, &shelf, &batch, &mut pause).await;
         let deleted = waiting.done(batch.len());
-        let written: Vec<&str> = deleted.iter().map(String::as_str).filter(|id| written.contains(id)).collect();
+        let written: Vec<&str> =
+            deleted.iter().map(String::as_str).filter(|id| written.contains(id)).collect();
         while let Err(StoreError::Unavailable(_)) = delete(&shelf, &written).await {
             rest(&mut pause).await;
         }
