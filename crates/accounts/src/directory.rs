@@ -252,7 +252,7 @@ impl Directory {
             return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
-        let limits = compile(&merged(&own, budget.as_ref()), &self.options.rules);
+        let limits = compile(&merged(&own, budget.as_ref()));
         let claim = (!limits.is_empty()).then(|| Claim {
             scope: Scope { kind: ScopeKind::Customer, id: id.clone() },
             limits: Arc::new(limits),

@@ -1,6 +1,6 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub(crate) struct Running {
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
 pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, String> {
+    tollway_accounts::set_zone(&config.tollway.budgets.timezone);
     let store = open_store(config, directory).await?;
     let books = books(&store);
     let (ledger, recovered) = Ledger::open(directory, ledger_options(config))
@@ -152,11 +153,6 @@ async fn open_store(config: &Config, directory: &Path) -> Result<Store, String> 
 pub(crate) fn database_url(config: &Config) -> Option<String> {
     let configured = config.general_settings.database_url.as_ref().map(|url| url.expose().to_owned());
     configured.or_else(|| state::overlay(config)("DATABASE_URL")).filter(|url| !url.is_empty())
-}
-
-/// The file of the database in a data directory, for messages.
-pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
-    database_url(config).is_none().then(|| directory.join("tollway.db"))
 }
 
 fn books(store: &Store) -> Arc<dyn Books> {
@@ -284,7 +280,6 @@ fn directory_options(config: &Config) -> tollway_accounts::Options {
         keys: accounts.remember.max(1),
         grace: accounts.grace,
         rules: Rules {
-            zone: config.tollway.budgets.timezone.as_str().into(),
             user_limits_on_team_keys: config.general_settings.apply_user_budget_to_team_keys,
             strict: config.tollway.budgets.strict,
         },
