@@ -573,7 +573,11 @@ mod tests {
         check("litellm_settings", "success_callback", "callbacks, traces and metrics are");
         check("top", "mcp_servers", "MCP, agents, tools, prompts and vector stores are");
         check("litellm_params", "vertex_project", "sign-in to clouds by these means is");
-        check("general_settings", "store_prompts_in_spend_logs", "these settings of keys, users, spend and the database are");
+        check(
+            "general_settings",
+            "store_prompts_in_spend_logs",
+            "these settings of keys, users, spend and the database are",
+        );
         check("litellm_params", "fallbacks", "fallbacks in these places are");
         check("model_info", "allowed_fails", "cooldowns and retries in these places are");
         check("router_settings", "tag_routing_prefix", "these ways to choose a deployment are");

@@ -50,7 +50,15 @@ impl Showing {
 
 /// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
-pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
+///
+/// `origin` is put on encrypted reasoning, where it can be read by one deployment of several only.
+pub(crate) async fn open(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    origin: Option<&str>,
+) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
         // Some hosts answer a streaming request with one document; its reader makes events of it.
@@ -61,7 +69,7 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
             }
             lane => lane,
         };
-        let mut source = Box::new(Source::new(received.body, lane, showing));
+        let mut source = Box::new(Source::new(received.body, lane, showing, origin));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
     }
@@ -92,7 +100,9 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         }
     };
     let body = match &showing.turn {
-        Some(turn) if ask.operation == Operation::Chat => turn.whole(body, verbatim, &showing.model)?,
+        Some(turn) if ask.operation == Operation::Chat => {
+            turn.whole(body, verbatim, &showing.model, origin)?
+        }
         _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
@@ -182,8 +192,9 @@ struct Translation {
 }
 
 impl Source {
-    fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
-        let thread = showing.turn.as_ref().map(|turn| turn.thread(lane == Lane::Verbatim, &showing.model));
+    fn new(body: AnswerBody, lane: Lane, showing: &Showing, origin: Option<&str>) -> Source {
+        let thread =
+            showing.turn.as_ref().map(|turn| turn.thread(lane == Lane::Verbatim, &showing.model, origin));
         let way = match lane {
             Lane::Verbatim => Way::Relay(Box::new(Relay::new(
                 showing.surface,

@@ -41,6 +41,8 @@ pub struct Call {
     pub notices: Notices,
     /// Its place in a conversation that the gateway keeps.
     pub(crate) turn: Option<Arc<Turn>>,
+    /// The deployment that its encrypted reasoning came from, as marks name it.
+    pub(crate) origin: Option<String>,
 }
 
 /// What a client asks of the gateway itself, in the body or in headers; the body counts more.
@@ -138,6 +140,7 @@ impl Call {
             include_usage,
             notices,
             turn: None,
+            origin: None,
         })
     }
 

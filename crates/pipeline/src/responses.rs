@@ -8,6 +8,7 @@
 //!
 //! An answer belongs to the key that made it. Nothing here waits for the database unless an earlier answer is asked for.
 
+mod origin;
 mod turn;
 mod waiting;
 
@@ -25,6 +26,7 @@ use self::waiting::{Found, Waiting, write_behind};
 use crate::caller::Caller;
 use crate::clock::unix_millis;
 
+pub(crate) use self::origin::origin;
 pub(crate) use self::turn::{Thread, Turn, begin};
 
 /// What every id begins with.

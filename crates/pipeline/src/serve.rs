@@ -189,7 +189,7 @@ impl Gateway {
                 format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
             return Err(Error::invalid_at(mock.field, message));
         }
-        let asked = attempts::Asked { name: model, ask: &call.ask, tags };
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 

@@ -423,3 +423,48 @@ async fn without_its_database_a_gateway_answers_and_says_what_it_cannot_know() {
     assert!(!refused.expect(503).header("retry-after").is_empty());
     assert!(!refused.text().contains("127.0.0.1"), "{}", refused.text());
 }
+
+#[tokio::test]
+async fn encrypted_reasoning_goes_back_to_the_deployment_it_came_from() {
+    let fake = fake().await;
+    // A provider cannot tell a foreign item apart here, so every deployment is looked at by the name it is called by.
+    let models: Vec<String> =
+        ["a", "b", "c"].map(|name| at(&fake, "g", &format!("openai/fake-ok+id-{name}"), "")).into();
+    let gateway = Gateway::start(&config(&models, "")).await;
+    let called = || fake.received().last().unwrap().json();
+    let mut others = std::collections::HashSet::new();
+    for round in 0..12 {
+        let stream = round % 2 == 0;
+        let mut first = turn("g", json!("weather city=Oslo"), None);
+        first["tools"] = tools();
+        first["reasoning"] = json!({"effort": "low", "summary": "auto"});
+        first["include"] = json!(["reasoning.encrypted_content"]);
+        first["store"] = json!(false);
+        let response = gateway.response(first.clone(), stream).await;
+        let origin = called()["model"].clone();
+        let items = response["output"].as_array().unwrap();
+        let secret = items.iter().find_map(|item| item["encrypted_content"].as_str()).unwrap();
+        // Sent back by the client, or kept here: the fake refuses anything but its own bytes.
+        let mut again = first.clone();
+        let mut input = vec![json!({"role": "user", "content": "weather city=Oslo"})];
+        input.extend(items.iter().cloned());
+        input.extend(outputs(&response).as_array().unwrap().iter().cloned());
+        again["input"] = json!(input);
+        let second = gateway.response(again, stream).await;
+        assert_eq!(
+            (&called()["model"], output_text(&second).as_str()),
+            (&origin, "The tool weather says: mild")
+        );
+        assert!(!called().to_string().contains("origin."), "{secret}");
+
+        first["store"] = json!(true);
+        let kept = gateway.response(first, stream).await;
+        let origin = called()["model"].clone();
+        let mut on = turn("g", outputs(&kept), Some(&kept));
+        on["tools"] = tools();
+        gateway.response(on, stream).await;
+        assert_eq!(called()["model"], origin);
+        others.insert(origin.to_string());
+    }
+    assert!(others.len() > 1, "what brings nothing along is spread: {others:?}");
+}

@@ -9,7 +9,7 @@ use tollway_store::records::{Millis, StoredResponse};
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH};
 use tollway_wire::openai_responses::conversation::{self, Passage};
 
-use super::{Responses, owner, response_id};
+use super::{Responses, origin, owner, response_id};
 use crate::admission::Services;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -62,6 +62,10 @@ pub(crate) async fn begin(
         // Earlier answers may be nested deeper than a request may.
         let depth = settings.max_depth.max(MAX_DEPTH);
         call.ask.envelope = Envelope::parse(call.ask.envelope.rewrite(&edits), depth)?;
+    }
+    if let Some((body, origin)) = origin::unmark(call.ask.envelope.body()) {
+        call.ask.envelope = Envelope::parse(body, settings.max_depth.max(MAX_DEPTH))?;
+        call.origin = Some(origin);
     }
     if call.ask.operation != Operation::Chat {
         return Ok(());
@@ -132,15 +136,28 @@ impl Turn {
     }
 
     /// The whole answer as the client gets it; it is kept from here on.
-    pub(crate) fn whole(&self, answer: Bytes, verbatim: bool, model: &str) -> Result<Bytes> {
+    pub(crate) fn whole(
+        &self,
+        answer: Bytes,
+        verbatim: bool,
+        model: &str,
+        origin: Option<&str>,
+    ) -> Result<Bytes> {
+        let answer = marked(answer, origin);
         let shown = conversation::show(answer, self.edits(verbatim))?;
         self.keep(&shown, model);
         Ok(shown)
     }
 
     /// What a stream's bytes pass on their way to the client.
-    pub(crate) fn thread(self: &Arc<Turn>, verbatim: bool, model: &str) -> Thread {
-        Thread { turn: self.clone(), passage: self.passage(verbatim), model: model.to_owned(), kept: false }
+    pub(crate) fn thread(self: &Arc<Turn>, verbatim: bool, model: &str, origin: Option<&str>) -> Thread {
+        Thread {
+            turn: self.clone(),
+            passage: self.passage(verbatim),
+            model: model.to_owned(),
+            origin: origin.map(str::to_owned),
+            kept: false,
+        }
     }
 
     /// The passage alone: nothing is kept.
@@ -184,13 +201,14 @@ pub(crate) struct Thread {
     turn: Arc<Turn>,
     passage: Passage,
     model: String,
+    origin: Option<String>,
     kept: bool,
 }
 
 impl Thread {
     /// Passes the next piece on. The answer is kept before the client can see its end.
     pub(crate) fn pass(&mut self, piece: Bytes) -> Bytes {
-        let piece = self.passage.pass(piece);
+        let piece = self.passage.pass(marked(piece, self.origin.as_deref()));
         if !self.kept
             && let Some(response) = self.passage.response()
         {
@@ -198,5 +216,12 @@ impl Thread {
             self.turn.keep(response, &self.model);
         }
         piece
+    }
+}
+
+fn marked(bytes: Bytes, origin: Option<&str>) -> Bytes {
+    match origin {
+        Some(origin) => origin::mark(bytes, origin),
+        None => bytes,
     }
 }
