@@ -13,6 +13,7 @@ mod turn;
 mod waiting;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -60,6 +61,8 @@ const SWEEP: Duration = Duration::from_secs(3600);
 pub struct Responses {
     store: Option<Store>,
     waiting: Arc<Waiting>,
+    /// The latest answer did not fit.
+    full: AtomicBool,
 }
 
 /// Which items of a listing.
@@ -76,7 +79,7 @@ pub struct ItemsQuery {
 impl Responses {
     /// Answers kept in `store`, written and, once expired, deleted by tasks that are started here.
     pub fn start(store: Store) -> Arc<Responses> {
-        let responses = Arc::new(Responses { store: Some(store.clone()), waiting: Arc::default() });
+        let responses = Arc::new(Responses { store: Some(store.clone()), ..Responses::default() });
         tokio::spawn(write_behind(store.clone(), responses.waiting.clone()));
         tokio::spawn(sweep(store));
         responses
@@ -90,9 +93,11 @@ impl Responses {
     }
 
     fn remember(&self, answer: StoredResponse) {
-        let id = answer.id.clone();
-        if !self.waiting.add(Arc::new(answer), self.store.is_some()) {
-            tracing::debug!(target: "tollway::responses", id, "too many answers wait to be stored; this one is not kept");
+        let fits = self.waiting.add(Arc::new(answer), self.store.is_some());
+        // One line when it begins, not one for every call.
+        let was_full = self.full.swap(!fits, Ordering::Relaxed);
+        if !fits && !was_full {
+            tracing::warn!(target: "tollway::responses", "too many answers wait to be stored; new ones are not kept");
         }
     }
 

@@ -330,7 +330,6 @@ mod tests {
             check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
             check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
             check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
-            check(Method::GET, "/a/b/input_items", None);
         }
         check(Method::GET, "/receipts/1", Some((Action::Receipt, Some("1"))));
         check(Method::GET, "/receipts/1/2", None);
