@@ -14,7 +14,7 @@ use tollway_config::{Config, Deployment, WhenFull, process_env};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
 use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, Spending, SystemClock};
 use tollway_model::{Money, Secret};
-use tollway_pipeline::{Services, unix_millis};
+use tollway_pipeline::{Responses, Services, unix_millis};
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
@@ -25,7 +25,8 @@ use crate::{alerts, state};
 /// How long a database that is not there yet is waited for when the gateway starts, before it starts without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the last receipts may take to reach the database when the gateway stops; what does not stays in the journal.
+/// How long the last receipts may take to reach the database when the gateway stops, and the last answers before them.
+/// Receipts that do not stay in the journal.
 const LAST_SHIPMENT: Duration = Duration::from_secs(5);
 
 /// The parts that were started, to be stopped in order.
@@ -36,6 +37,7 @@ pub(crate) struct Running {
     pub(crate) management: Arc<Management>,
     pub(crate) meters: Meters,
     pub(crate) ledger: Ledger,
+    responses: Arc<Responses>,
     stop: watch::Sender<bool>,
     shipping: tokio::task::JoinHandle<()>,
 }
@@ -77,13 +79,15 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         alerts::start(meters.alerts(), url, Transport::default());
     }
     tokio::spawn(upkeep(books.clone(), retention(config)));
-    Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping })
+    let responses = Responses::start(store.clone());
+    Ok(Running { store, books, directory: known, management, meters, ledger, responses, stop, shipping })
 }
 
 impl Running {
     /// What the pipeline needs of it.
     pub(crate) fn services(&self) -> Services {
         Services::new(self.directory.clone(), self.meters.clone(), self.ledger.clone(), self.books.clone())
+            .with_responses(self.responses.clone())
     }
 
     /// The models added over the API, as far as they can be read now.
@@ -114,6 +118,9 @@ impl Running {
     /// After the last call: ships what is left, within a bound.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
+        if tokio::time::timeout(LAST_SHIPMENT, self.responses.stored()).await.is_err() {
+            tracing::warn!(target: "tollway::responses", "the last answers could not be stored and are lost");
+        }
         if tokio::time::timeout(LAST_SHIPMENT, self.shipping).await.is_err() {
             tracing::warn!(target: "tollway::ledger", "the last receipts stay in the journal until the next start");
         }

@@ -17,6 +17,7 @@ use crate::caller::Caller;
 use crate::clock::unix_millis;
 use crate::demand::{Size, Usual, demand, sheets};
 use crate::headers::{self, set};
+use crate::responses::Responses;
 use crate::snapshot::Snapshot;
 
 /// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
@@ -30,6 +31,8 @@ pub struct Services {
     pub ledger: Option<Ledger>,
     /// Receipts and their sums, once they are shipped.
     pub books: Option<Arc<dyn Books>>,
+    /// Answers kept for those who made them.
+    pub responses: Arc<Responses>,
     pub(crate) usual: Usual,
 }
 
@@ -47,8 +50,15 @@ impl Services {
             meters: Some(meters),
             ledger: Some(ledger),
             books: Some(books),
+            responses: Arc::default(),
             usual: Usual::default(),
         }
+    }
+
+    /// The same, with answers kept in `responses`.
+    pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
+        self.responses = responses;
+        self
     }
 }
 

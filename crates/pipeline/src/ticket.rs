@@ -127,6 +127,11 @@ impl Ticket {
         }
     }
 
+    /// The call has become larger: it now says what was said before.
+    pub(crate) fn resize(&mut self, call: &Call) {
+        self.size = Size::of(call);
+    }
+
     /// How large the call is, as far as that can be told before it is sent.
     pub(crate) fn size(&self) -> &Size {
         &self.size
