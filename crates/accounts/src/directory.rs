@@ -7,7 +7,7 @@
 //! While the store is away, who is known goes on for [`Options::grace`]; who is not known gets 503, never 401.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -18,6 +18,9 @@ use tollway_store::{Change, Changes, Shelf, StoreError};
 
 use crate::identity::{SharedBudgets, compile, denied, merged};
 use crate::{Identity, KeyHash, ModelAccess, Principal, Role, Rules, now};
+
+/// A store that says nothing for so long is away, though no question has failed yet; milliseconds.
+const SILENT: Millis = 5_000;
 
 /// The tables that say who calls.
 #[derive(Clone)]
@@ -112,6 +115,8 @@ pub struct Directory {
     epoch: AtomicU64,
     /// When the store was last heard, milliseconds since 1970.
     heard: AtomicI64,
+    /// The last question for changes failed.
+    is_away: AtomicBool,
 }
 
 impl std::fmt::Debug for Directory {
@@ -131,6 +136,7 @@ impl Directory {
             options,
             epoch: AtomicU64::new(0),
             heard: AtomicI64::new(now()),
+            is_away: AtomicBool::new(false),
         })
     }
 
@@ -268,6 +274,9 @@ impl Directory {
 
     /// Forgets what `change` touches.
     pub fn forget(&self, change: &Change) {
+        if change.is_everything() {
+            return self.forget_all();
+        }
         self.epoch.fetch_add(1, Ordering::AcqRel);
         for token in change.tokens.iter().filter_map(|token| KeyHash::from_hex(token)) {
             self.known.remove(&token);
@@ -298,13 +307,16 @@ impl Directory {
         self.customers.clear();
     }
 
-    /// Is the store heard? Else: since when not, milliseconds since 1970.
+    /// Is the store heard? Else: since when not, milliseconds since 1970. Of a directory that nobody follows it is not
+    /// known.
     pub fn silent_since(&self) -> Option<Millis> {
         let heard = self.heard.load(Ordering::Relaxed);
-        (now() - heard > 5_000).then_some(heard)
+        let is_silent = self.is_away.load(Ordering::Relaxed) || now() - heard > SILENT;
+        is_silent.then_some(heard)
     }
 
-    /// Follows the changes for ever. `on_change` hears of each after what it touches is forgotten.
+    /// Follows the changes for ever. `on_change` hears of each after what it touches is forgotten, and first of all
+    /// that everything may have changed.
     pub async fn follow(self: Arc<Self>, on_change: impl Fn(&Change) + Send + Sync) {
         let mut sequence = None;
         let mut away = false;
@@ -318,9 +330,8 @@ impl Directory {
                 None => match self.shelves.changes.latest().await {
                     Ok(latest) => {
                         // Whatever was remembered before the first look may be older than it.
-                        self.forget_all();
                         sequence = Some(latest);
-                        Ok(Vec::new())
+                        Ok(vec![Change::everything(latest)])
                     }
                     Err(error) => Err(error),
                 },
@@ -328,16 +339,19 @@ impl Directory {
             match news {
                 Ok(changes) => {
                     self.heard.store(now(), Ordering::Relaxed);
+                    self.is_away.store(false, Ordering::Relaxed);
                     if std::mem::take(&mut away) {
                         tracing::info!(target: "tollway::store", "the database is back");
                     }
                     for change in &changes {
                         self.forget(change);
                         on_change(change);
-                        sequence = sequence.max(Some(change.sequence));
+                        // A database that was restored counts from an earlier number on.
+                        sequence = Some(change.sequence);
                     }
                 }
                 Err(error) => {
+                    self.is_away.store(true, Ordering::Relaxed);
                     if !std::mem::replace(&mut away, true) {
                         tracing::error!(target: "tollway::store", error = %error, "the database is away: known keys are served, others get 503");
                     }
