@@ -19,6 +19,9 @@ use tollway_store::{Change, Changes, Shelf, StoreError};
 use crate::identity::{SharedBudgets, compile, denied, merged};
 use crate::{Identity, KeyHash, ModelAccess, Principal, Role, Rules, now};
 
+/// Longest a key waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A store that says nothing for so long is away, though no question has failed yet; milliseconds.
 const SILENT: Millis = 5_000;
 
@@ -170,7 +173,7 @@ impl Directory {
         };
         for _ in 0..3 {
             let epoch = self.epoch.load(Ordering::Acquire);
-            let read = self.read(hash).await.map_err(unavailable)?;
+            let read = self.read_in_time(hash).await?;
             if self.epoch.load(Ordering::Acquire) != epoch {
                 continue;
             }
@@ -190,7 +193,18 @@ impl Directory {
             return Ok(identity);
         }
         // Changes never stop: answer with what is true now and remember nothing.
-        self.read(hash).await.map_err(unavailable)?.map(Arc::new).ok_or_else(stranger)
+        self.read_in_time(hash).await?.map(Arc::new).ok_or_else(stranger)
+    }
+
+    /// While the store is known to be away nobody waits for it: keys that are asked for would queue up for connections.
+    async fn read_in_time(&self, hash: KeyHash) -> Result<Option<Identity>, Error> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(unavailable(StoreError::Unavailable("no news".to_owned())));
+        }
+        match tokio::time::timeout(PATIENCE, self.read(hash)).await {
+            Ok(read) => read.map_err(unavailable),
+            Err(_) => Err(unavailable(StoreError::Unavailable(format!("no answer within {PATIENCE:?}")))),
+        }
     }
 
     async fn read(&self, hash: KeyHash) -> Result<Option<Identity>, StoreError> {
@@ -249,12 +263,15 @@ impl Directory {
         }
         let epoch = self.epoch.load(Ordering::Acquire);
         let read = async {
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("no news".to_owned()));
+            }
             let record = self.shelves.customers.get(id).await?;
             let budget = record.as_ref().and_then(|record| record.budget_id.as_deref());
             let budget = maybe(&self.shelves.budgets, budget.or(default_budget.map(|id| &**id))).await?;
             Ok::<_, StoreError>((record, budget))
         };
-        let Ok((record, budget)) = read.await else {
+        let Ok((record, budget)) = in_time(Duration::ZERO, read).await else {
             return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
@@ -325,9 +342,9 @@ impl Directory {
                 // After an absence what was missed is asked for at once, not waited for.
                 Some(after) => {
                     let patience = if away { Duration::ZERO } else { Duration::from_secs(1) };
-                    self.shelves.changes.after(after, patience).await
+                    in_time(patience, self.shelves.changes.after(after, patience)).await
                 }
-                None => match self.shelves.changes.latest().await {
+                None => match in_time(Duration::ZERO, self.shelves.changes.latest()).await {
                     Ok(latest) => {
                         // Whatever was remembered before the first look may be older than it.
                         sequence = Some(latest);
@@ -360,6 +377,15 @@ impl Directory {
             }
         }
     }
+}
+
+/// What takes longer than it should by [`PATIENCE`] is an answer, too: the store is away.
+async fn in_time<T>(
+    should: Duration,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable(format!("no answer within {:?}", should + PATIENCE));
+    tokio::time::timeout(should + PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn maybe<R: Record>(shelf: &Shelf<R>, id: Option<&str>) -> Result<Option<R>, StoreError> {

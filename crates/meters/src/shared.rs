@@ -3,9 +3,14 @@
 //! Every decision is one script there. What a process settles is told in batches in the background. When the store is
 //! away, each process goes on with its share of what was left, and tells what happened when the store is back.
 //!
+//! What a process spent is in the ledger, whatever becomes of the process or of the store. A purse that may have missed
+//! some of it, because a process died or the store lost its memory, is in doubt: for a day it is compared with the ledger
+//! now and then, and never says less than that.
+//!
 //! The store's own numbers are doubles inside scripts and whole 64-bit numbers in its sums: money up to nine million
 //! dollars a limit is compared exactly, and summed exactly beyond.
 
+mod doubts;
 mod message;
 mod outbox;
 
@@ -53,6 +58,10 @@ pub(crate) struct Shared {
     processes: AtomicU64,
     live: Mutex<HashMap<u64, Arc<Registration>>>,
     outbox: Mutex<Outbox>,
+    /// The name the store had when it was last heard: another one has lost its memory.
+    born: Mutex<Option<String>>,
+    /// Purses in doubt are being compared with the ledger.
+    raising: AtomicBool,
     /// The batch that is being sent: the same one until it has arrived.
     sending: tokio::sync::Mutex<Batch>,
     wake: Arc<Notify>,
@@ -65,6 +74,8 @@ struct Scripts {
     renew: Script,
     seed: Script,
     beat: Script,
+    doubt: Script,
+    raise: Script,
 }
 
 /// A hold's name in the shared store.
@@ -103,6 +114,8 @@ impl Shared {
             processes: AtomicU64::new(options.processes.max(1)),
             live: Mutex::default(),
             outbox: Mutex::default(),
+            born: Mutex::default(),
+            raising: AtomicBool::new(false),
             sending: tokio::sync::Mutex::default(),
             wake: Arc::default(),
             scripts: Scripts {
@@ -111,6 +124,8 @@ impl Shared {
                 renew: script(include_str!("shared/renew.lua")),
                 seed: script(include_str!("shared/seed.lua")),
                 beat: script(include_str!("shared/beat.lua")),
+                doubt: script(include_str!("shared/doubt.lua")),
+                raise: script(include_str!("shared/raise.lua")),
             },
         }
     }
@@ -125,7 +140,7 @@ impl Shared {
             Box::pin(async move {
                 let Some(inner) = inner else { return Ok(()) };
                 let Some(shared) = &inner.shared else { return Ok(()) };
-                shared.beat(Way::Wire(&wire)).await?;
+                shared.beat(&inner, Way::Wire(&wire)).await?;
                 shared.renew(Way::Wire(&wire), true).await?;
                 shared.send(&inner, Way::Wire(&wire)).await
             })
@@ -365,12 +380,15 @@ impl Shared {
         }
     }
 
-    /// Says that this process is alive, and learns how many are.
-    async fn beat(&self, way: Way<'_>) -> Result<(), Away> {
+    /// Says that this process is alive, and learns how many are, and whether the store is still the same.
+    async fn beat(&self, inner: &Arc<Inner>, way: Way<'_>) -> Result<(), Away> {
         let mut script = self.scripts.beat.key(&self.space);
-        let processes: u64 =
-            self.invoke(way, Some(BACKGROUND), script.arg(&self.process).arg(SILENT)).await?;
-        self.processes.store(processes.max(1), Ordering::Relaxed);
+        script.arg(&self.process).arg(SILENT).arg(&self.process);
+        let answer: Vec<String> = self.invoke(way, Some(BACKGROUND), &script).await?;
+        let [processes, born, due @ ..] = answer.as_slice() else { return Err(Away) };
+        self.processes.store(processes.parse().unwrap_or(1).max(1), Ordering::Relaxed);
+        self.recognise(born, way).await?;
+        doubts::raise(inner, due);
         Ok(())
     }
 
@@ -390,7 +408,7 @@ async fn keep(inner: Weak<Inner>, wake: Arc<Notify>) {
         if !shared.redis.is_up() {
             continue;
         }
-        if beaten.is_none_or(|then| then.elapsed() >= BEAT) && shared.beat(Way::Link).await.is_ok() {
+        if beaten.is_none_or(|then| then.elapsed() >= BEAT) && shared.beat(&inner, Way::Link).await.is_ok() {
             beaten = Some(Instant::now());
         }
         let all = renewed.elapsed() >= Duration::from_millis(shared.lease / 3);

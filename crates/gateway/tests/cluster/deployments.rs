@@ -40,7 +40,7 @@ async fn a_deployment_that_is_rate_limited_on_one_process_rests_on_all() {
 async fn use_of_a_deployment_counts_over_all_processes() {
     let spare = fake().await;
     let models = |fake: &_| vec![at(fake, "gpt", "openai/fake-ok", ", rpm: 5, weight: 1000000"), at(&spare, "gpt", "openai/fake-ok", "")];
-    let Some(cluster) = Cluster::start(models, "router_settings: {enforce_model_rate_limits: true}").await else { return };
+    let Some(cluster) = Cluster::start(models, "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}").await else { return };
     let [one, two, three] = &cluster.gateways[..] else { panic!() };
     for gateway in [one, two, three] {
         gateway.chat(&chat("gpt", "hi")).await.expect(200);

@@ -27,7 +27,8 @@ async fn a_rush_over_three_processes_is_admitted_to_the_limit_and_refusals_count
     let clients = cluster.clients();
     let key = cluster.key(json!({ "rpm_limit": 100 })).await;
     let begun = Instant::now();
-    assert_eq!(admitted(&clients, &key, 300).await, 100);
+    let count = admitted(&clients, &key, 300).await;
+    assert_eq!(count, 100, "{}", cluster.gateways.iter().map(|gateway| gateway.log()).collect::<String>());
     // Two hundred were refused. With room for ten more, ten are admitted.
     cluster.gateways[1].post("/key/update", &json!({ "key": key, "rpm_limit": 110 })).await.expect(200);
     tokio::time::sleep(Duration::from_secs(1)).await;

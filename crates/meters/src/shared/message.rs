@@ -84,6 +84,11 @@ impl Part {
         Part { pots, ..self.clone() }
     }
 
+    /// Names its purses by scope and window.
+    pub(crate) fn name_pots(&self, names: &mut Vec<(String, String)>) {
+        names.extend(self.pots.iter().map(|pot| (self.key.clone(), pot.name.clone())));
+    }
+
     pub(crate) fn is_rated(&self) -> bool {
         self.rate
     }
@@ -168,6 +173,13 @@ impl Settlement {
         let parts = vec![part];
         let (unknown_requests, unknown_tokens) = (requests, tokens);
         Settlement { id, tokens: 0, money, refused: false, at, unknown_requests, unknown_tokens, parts }
+    }
+
+    /// Takes its money out, and names the purses that it would have gone to.
+    pub(crate) fn forget_money(&mut self, pots: &mut Vec<(String, String)>) {
+        if std::mem::take(&mut self.money) != 0 {
+            self.parts.iter().for_each(|part| part.name_pots(pots));
+        }
     }
 
     pub(crate) fn money_and_time(&self) -> (Money, i64) {

@@ -76,6 +76,16 @@ impl Outbox {
         }
     }
 
+    /// Takes the money out of everything that waits; the purses it would have gone to, by scope and window.
+    pub(crate) fn forget_money(&mut self) -> Vec<(String, String)> {
+        let mut pots = Vec::new();
+        for (_, sum) in self.sums.drain() {
+            sum.part.name_pots(&mut pots);
+        }
+        self.settlements.iter_mut().for_each(|settlement| settlement.forget_money(&mut pots));
+        pots
+    }
+
     /// Moves what waits into an empty batch.
     pub(crate) fn fill(
         &mut self,
