@@ -42,6 +42,8 @@ const BATCH: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// A process that was not heard of for so long shares no limits any more, milliseconds.
 const SILENT: u64 = 10_000;
+/// So often the store is asked for a decision that did not come in time.
+const TRIES: usize = 3;
 /// So often a decision may find purses that must be seeded; each time it is fewer, unless the store is emptied meanwhile.
 const ROUNDS: usize = 8;
 
@@ -191,7 +193,25 @@ impl Shared {
     }
 
     /// The decision of the shared store; [`Away`] when it does not give one in time.
+    ///
+    /// As long as the store is not given up it is asked again: others go by what it says, and what this process decides
+    /// alone meanwhile would come on top.
     pub(crate) async fn reserve(
+        &self,
+        inner: &Arc<Inner>,
+        claims: &[crate::Claim],
+        demand: Demand,
+    ) -> Result<Result<Hold, Refusal>, Away> {
+        for _ in 1..TRIES {
+            match self.decide(inner, claims, demand).await {
+                Err(Away) if self.redis.is_up() => {}
+                decided => return decided,
+            }
+        }
+        self.decide(inner, claims, demand).await
+    }
+
+    async fn decide(
         &self,
         inner: &Arc<Inner>,
         claims: &[crate::Claim],
@@ -312,16 +332,15 @@ impl Shared {
         parts: Vec<Part>,
         demand: Demand,
         spent: Spent,
-        now: Moment,
     ) {
         let registration = lease.and_then(|lease| self.live().remove(&lease.number));
         let known = registration.as_ref().filter(|registration| registration.known.load(Ordering::SeqCst));
         match known {
             Some(registration) => {
                 let id = self.id(registration.number);
-                self.outbox().settled(Settlement::of_hold(id, parts, demand, spent, now.wall));
+                self.outbox().settled(Settlement::of_hold(id, parts, demand, spent));
             }
-            None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money, now.wall),
+            None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money),
             None => return,
         }
         self.wake.notify_one();
@@ -366,9 +385,8 @@ impl Shared {
             }
             let mut script = self.scripts.settle.key(&self.space);
             script.arg(&self.process).arg(batch.number).arg(batch.settlements.len());
-            let through = inner.spending.settled_through();
             for settlement in &batch.settlements {
-                settlement.write(&mut script, through);
+                settlement.write(&mut script);
             }
             let reached: Vec<i64> = self.invoke(way, Some(BACKGROUND), &script).await?;
             for reached in reached.chunks_exact(4) {
