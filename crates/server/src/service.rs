@@ -191,7 +191,7 @@ impl Inner {
     fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
         match route.action {
             Action::Liveness => health::liveness(),
-            Action::Readiness => health::readiness(snapshot),
+            Action::Readiness => health::readiness(snapshot, self.gateway.services()),
             Action::OpenApi => openapi::reply(),
             Action::Routes => docs::routes(),
             // The table's test names every public action; what is left are the pages.
