@@ -4,6 +4,7 @@ mod admin_key;
 mod alerts;
 mod catalog;
 mod chat;
+mod calm;
 mod check;
 mod cli;
 mod data_dir;

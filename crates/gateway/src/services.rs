@@ -18,6 +18,7 @@ use tollway_pipeline::{Services, unix_millis};
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
+use crate::calm::Calm;
 use crate::reload::Reloader;
 use crate::salt_key::SaltKeys;
 use crate::{alerts, state};
@@ -38,6 +39,7 @@ pub(crate) struct Running {
     pub(crate) ledger: Ledger,
     stop: watch::Sender<bool>,
     shipping: tokio::task::JoinHandle<()>,
+    _calm: Calm,
 }
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
@@ -55,7 +57,9 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         );
     }
     let (stop, stopped) = watch::channel(false);
-    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), stopped));
+    let calm = Calm::start().map_err(|error| format!("the threads beside the calls: {error}"))?;
+    let beside = calm.lane(&store);
+    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), beside, stopped));
     let spending = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let clock = Arc::new(SystemClock::new(unix_millis));
     let meters = Meters::new(meter_options(config, clock.clone())?, spending, clock);
@@ -70,7 +74,7 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     if let Some(retention) = retention(config) {
         tokio::spawn(retain(books.clone(), retention));
     }
-    Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping })
+    Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping, _calm: calm })
 }
 
 impl Running {
@@ -308,13 +312,13 @@ struct FromBooks {
 #[async_trait]
 impl Spending for FromBooks {
     async fn spent(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
-        self.ledger.caught_up().await;
+        self.ledger.caught_up_with(scope).await;
         let sum = self.books.spent(scope, from).await.map_err(|error| error.to_string())?;
         Ok(sum.money)
     }
 
     fn settled_through(&self) -> i64 {
-        self.ledger.status().oldest_at.unwrap_or_else(unix_millis)
+        self.ledger.oldest_waiting().unwrap_or_else(unix_millis)
     }
 }
 
