@@ -2,9 +2,9 @@
 
 mod admin_key;
 mod alerts;
+mod calm;
 mod catalog;
 mod chat;
-mod calm;
 mod check;
 mod cli;
 mod data_dir;

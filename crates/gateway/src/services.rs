@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use serde_json::json;
+use tokio::sync::watch;
 use tollway::Transport;
 use tollway_accounts::manage::{Figures, Management, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
@@ -196,7 +196,8 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     let options = tollway_config::Options { lenient: true, public: false };
     let loaded = tollway_config::load(source, &process_env, options);
     let report = loaded.report();
-    let mut deployment = loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
+    let mut deployment =
+        loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
     // A file cannot say so of itself, so reading leaves it out.
     deployment.model_info.other.insert("db_model".into(), json!(true));
     Ok(deployment)
@@ -204,7 +205,9 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
 
 fn alert_webhook(config: &Config) -> Option<Secret> {
     let configured = config.tollway.budgets.alert_webhook.clone();
-    configured.or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from)).filter(|url| !url.is_empty())
+    configured
+        .or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from))
+        .filter(|url| !url.is_empty())
 }
 
 fn retention(config: &Config) -> Option<Duration> {
@@ -223,10 +226,7 @@ async fn retain(books: Arc<dyn Books>, retention: Duration) {
 }
 
 /// Limits are counted in memory, or in Redis where one is configured.
-fn meter_options(
-    config: &Config,
-    clock: Arc<SystemClock>,
-) -> Result<tollway_meters::Options, String> {
+fn meter_options(config: &Config, clock: Arc<SystemClock>) -> Result<tollway_meters::Options, String> {
     let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock));
     Ok(tollway_meters::Options {
         redis,

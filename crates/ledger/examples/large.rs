@@ -107,7 +107,8 @@ async fn make_receipts(sql: &Sql, books: &SqlBooks, receipts: u64, active: u64) 
     let step = DAYS * DAY / i64::try_from(receipts.max(1)).unwrap();
     let begun = Instant::now();
     for first in (there..receipts).step_by(usize::try_from(BATCH).unwrap()) {
-        let some = (first..(first + BATCH).min(receipts)).map(|number| Arc::new(receipt(number, step, active)));
+        let some =
+            (first..(first + BATCH).min(receipts)).map(|number| Arc::new(receipt(number, step, active)));
         books.record(&Batch::of(some.collect())).await.unwrap();
         if first.is_multiple_of(BATCH * 100) {
             println!("{first} receipts after {:.0} s", begun.elapsed().as_secs_f64());

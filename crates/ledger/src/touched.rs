@@ -45,13 +45,8 @@ impl Touched {
 
     /// The latest sequence that may concern a scope; `None` for kinds that are not followed.
     pub(crate) fn latest(&self, scope: &Scope) -> Option<u64> {
-        let followed = [
-            ScopeKind::Key,
-            ScopeKind::User,
-            ScopeKind::Team,
-            ScopeKind::Organization,
-            ScopeKind::Customer,
-        ];
+        let followed =
+            [ScopeKind::Key, ScopeKind::User, ScopeKind::Team, ScopeKind::Organization, ScopeKind::Customer];
         if !followed.contains(&scope.kind) {
             return None;
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
 use tollway_ledger::{Books, Ledger};
@@ -232,14 +233,20 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
 
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
 pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    if states.is_empty() {
+        return;
+    }
+    let mut numbers = Numbers::with_capacity(states.len() * 6 + 6);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {
         let Some(names) = LIMIT_NAMES.of_scope(state.scope.kind) else { continue };
-        for ([limit_name, left_name], pair) in names.iter().zip([state.requests, state.tokens, state.parallel]) {
+        for ([limit_name, left_name], pair) in
+            names.iter().zip([state.requests, state.tokens, state.parallel])
+        {
             let Some((limit, left)) = pair else { continue };
-            out.insert(limit_name, HeaderValue::from(limit));
-            out.insert(left_name, HeaderValue::from(left));
+            numbers.add(limit_name, limit, "");
+            numbers.add(left_name, left, "");
         }
         let tighter = |known: Option<(u64, u64, i64)>, pair: Option<(u64, u64)>| match (known, pair) {
             (Some(known), Some((_, left))) if known.1 <= left => Some(known),
@@ -249,17 +256,44 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
         requests = tighter(requests, state.requests);
         tokens = tighter(tokens, state.tokens);
     }
-    let tightest = [requests, tokens];
-    if tightest == [None, None] {
-        return;
-    }
     let now = unix_millis();
-    for ([limit_name, left_name, reset_name], tightest) in LIMIT_NAMES.tightest.iter().zip(tightest) {
+    for ([limit_name, left_name, reset_name], tightest) in LIMIT_NAMES.tightest.iter().zip([requests, tokens])
+    {
         let Some((limit, left, resets_at)) = tightest else { continue };
-        let seconds = (resets_at - now).max(0).div_euclid(1000);
-        out.insert(limit_name, HeaderValue::from(limit));
-        out.insert(left_name, HeaderValue::from(left));
-        set(out, reset_name.clone(), format!("{seconds}s"));
+        let seconds = (resets_at - now).max(0).div_euclid(1000).unsigned_abs();
+        numbers.add(limit_name, limit, "");
+        numbers.add(left_name, left, "");
+        numbers.add(reset_name, seconds, "s");
+    }
+    numbers.set_all(out);
+}
+
+/// Numbers for headers, written into one buffer that all of them share: there are two dozen for every limited call.
+struct Numbers {
+    text: BytesMut,
+    names: Vec<(HeaderName, usize)>,
+}
+
+impl Numbers {
+    fn with_capacity(count: usize) -> Numbers {
+        Numbers { text: BytesMut::with_capacity(count * 8), names: Vec::with_capacity(count) }
+    }
+
+    fn add(&mut self, name: &HeaderName, number: u64, unit: &str) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.text.extend_from_slice(unit.as_bytes());
+        self.names.push((name.clone(), self.text.len()));
+    }
+
+    fn set_all(self, out: &mut HeaderMap) {
+        let text = self.text.freeze();
+        let mut begin = 0;
+        for (name, end) in self.names {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(begin..end)) {
+                out.insert(name, value);
+            }
+            begin = end;
+        }
     }
 }
 
@@ -275,8 +309,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
     let name = |text: String| HeaderName::try_from(text).unwrap_or(RATE_LIMIT_TYPE);
     let of_scope = |kind: ScopeKind| {
         let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
-            ["limit", "remaining"]
-                .map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
+            ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
         });
         (kind, names)
     };

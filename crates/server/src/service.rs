@@ -228,9 +228,11 @@ impl Inner {
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
-            Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
+            // Apart: a call's future would have room for the largest of them, and be moved with it.
+            Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
             Action::TokenCounter => {
-                tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
+                let body = body::read(request.into_body(), &self.limits).await?;
+                Box::pin(tokens::count(&snapshot, body)).await
             }
             Action::Health => Ok(health::health(&snapshot)),
             Action::Receipts => Ok(admin::receipts(&self.gateway, request.uri().query())),

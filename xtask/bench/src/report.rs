@@ -80,7 +80,9 @@ impl Measure {
             median(&self.tollway.iter().zip(base).map(|(ours, base)| op(*ours, *base)).collect::<Vec<_>>())
         };
         match self.aim {
-            Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) | Aim::Times => pairs(&self.bare, |ours, base| ours / base),
+            Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) | Aim::Times => {
+                pairs(&self.bare, |ours, base| ours / base)
+            }
             Aim::OverBareAtMost(_) => pairs(&self.bare, |ours, base| ours - base),
             Aim::OverDirectAtMost(_) => pairs(&self.direct, |ours, base| ours - base),
             Aim::AtMost(_) => median(&self.tollway),

@@ -82,7 +82,15 @@ impl Stage {
 
         let mut bare = start_bare(cores, &directory, &upstream)?;
         bare.wait_for(&chat, PATIENCE).context("the bare proxy did not start")?;
-        let mut stage = Stage { cores, directory, gateway_program: gateway, baseline: None, upstream, bare, gateway: None };
+        let mut stage = Stage {
+            cores,
+            directory,
+            gateway_program: gateway,
+            baseline: None,
+            upstream,
+            bare,
+            gateway: None,
+        };
         std::fs::write(stage.config(), call::config(stage.upstream.address))?;
         stage.renew_gateway()?;
         Ok(stage)

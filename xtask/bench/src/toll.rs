@@ -146,7 +146,9 @@ fn start(stage: &Stage, program: &Path, name: &str, services: Option<&Services>)
         command.env("DATABASE_URL", &services.postgres).env("REDIS_URL", &services.redis);
     }
     let mut server = Server::spawn(command, place)?;
-    server.wait_for(&Call::openai("chat", None, SHORT), PATIENCE).with_context(|| format!("gateway `{name}`"))?;
+    server
+        .wait_for(&Call::openai("chat", None, SHORT), PATIENCE)
+        .with_context(|| format!("gateway `{name}`"))?;
     Ok(server)
 }
 
