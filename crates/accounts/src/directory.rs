@@ -164,7 +164,8 @@ impl Directory {
             }
             self.strangers.remove(&hash);
         }
-        let found = self.load(hash).await?;
+        // Apart: every call's future would have room for these questions, and hardly any asks them.
+        let found = Box::pin(self.load(hash)).await?;
         found.check(now)?;
         Ok(found)
     }
@@ -274,7 +275,7 @@ impl Directory {
             let budget = maybe(&self.shelves.budgets, budget.or(default_budget.map(|id| &**id))).await?;
             Ok::<_, StoreError>((record, budget))
         };
-        let Ok((record, budget)) = in_time(Duration::ZERO, read).await else {
+        let Ok((record, budget)) = in_time(Duration::ZERO, Box::pin(read)).await else {
             return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();

@@ -3,6 +3,7 @@
 mod admin_key;
 mod alerts;
 mod board;
+mod calm;
 mod catalog;
 mod chat;
 mod check;

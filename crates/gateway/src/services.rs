@@ -18,6 +18,7 @@ use tollway_pipeline::{Gateway, Responses, Services, unix_millis};
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
+use crate::calm::Calm;
 use crate::reload::Reloader;
 use crate::salt_key::SaltKeys;
 use crate::{alerts, board, state};
@@ -43,6 +44,7 @@ pub(crate) struct Running {
     responses: Arc<Responses>,
     stop: watch::Sender<bool>,
     shipping: tokio::task::JoinHandle<()>,
+    _calm: Calm,
 }
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
@@ -61,7 +63,9 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         );
     }
     let (stop, stopped) = watch::channel(false);
-    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), stopped));
+    let calm = Calm::start().map_err(|error| format!("the threads beside the calls: {error}"))?;
+    let beside = calm.lane(&store);
+    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), beside, stopped));
     let spending = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let clock = Arc::new(SystemClock::new(unix_millis));
     let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock.clone()));
@@ -84,7 +88,18 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     }
     tokio::spawn(upkeep(books.clone(), retention(config)));
     let responses = Responses::start(store.clone());
-    Ok(Running { books, directory: known, management, meters, ledger, redis, responses, stop, shipping })
+    Ok(Running {
+        books,
+        directory: known,
+        management,
+        meters,
+        ledger,
+        redis,
+        responses,
+        stop,
+        shipping,
+        _calm: calm,
+    })
 }
 
 impl Running {
@@ -333,13 +348,13 @@ struct FromBooks {
 #[async_trait]
 impl Spending for FromBooks {
     async fn spent(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
-        self.ledger.caught_up().await;
+        self.ledger.caught_up_with(scope).await;
         let sum = self.books.spent(scope, from).await.map_err(|error| error.to_string())?;
         Ok(sum.money)
     }
 
     fn settled_through(&self) -> i64 {
-        self.ledger.status().oldest_at.unwrap_or_else(unix_millis)
+        self.ledger.oldest_waiting().unwrap_or_else(unix_millis)
     }
 }
 

@@ -77,7 +77,7 @@ impl Hold {
                     let _ = self.meters.alerts.send(alert);
                 }
             }
-            state.tidy(&taken.limits, self.meters.spending.settled_through());
+            state.tidy(&taken.limits, || self.meters.spending.settled_through());
         }
         if let Some(shared) = &self.meters.shared {
             shared.settled(self.lease.take(), parts, self.demand, spent);
