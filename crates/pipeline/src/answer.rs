@@ -1,10 +1,13 @@
 //! From a provider's answer to the caller's: both lanes, whole and streamed.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_providers::Endpoint;
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
@@ -45,7 +48,27 @@ impl Showing {
 
 /// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
-pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
+///
+/// Failures are told without the secrets of `endpoint`, which some providers repeat. Answers are not searched for them:
+/// they are the model's words, and a provider that repeats keys in those tells its own secret.
+pub(crate) async fn open(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    endpoint: &Arc<Endpoint>,
+) -> Result<Opened> {
+    let opened = read(received, lane, ask, showing, endpoint).await;
+    opened.map_err(|error| endpoint.redact_error(&error))
+}
+
+async fn read(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    endpoint: &Arc<Endpoint>,
+) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
         // Some hosts answer a streaming request with one document; its reader makes events of it.
@@ -56,7 +79,7 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
             }
             lane => lane,
         };
-        let mut source = Box::new(Source::new(received.body, lane, showing));
+        let mut source = Box::new(Source::new(received.body, lane, showing, endpoint));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
     }
@@ -146,6 +169,7 @@ const MOST_HELD: usize = 64 << 10;
 pub(crate) struct Source {
     body: AnswerBody,
     way: Way,
+    endpoint: Arc<Endpoint>,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
     ended: bool,
@@ -169,7 +193,7 @@ struct Translation {
 }
 
 impl Source {
-    fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
+    fn new(body: AnswerBody, lane: Lane, showing: &Showing, endpoint: &Arc<Endpoint>) -> Source {
         let way = match lane {
             Lane::Verbatim => Way::Relay(Box::new(Relay::new(
                 showing.surface,
@@ -182,7 +206,7 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body, way, failed: None, ended: false }
+        Source { body, way, endpoint: Arc::clone(endpoint), failed: None, ended: false }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -232,7 +256,7 @@ impl Source {
                     self.way.finish()
                 }
             };
-            self.failed = self.way.take_error();
+            self.failed = self.way.take_error().map(|error| self.endpoint.redact_error(&error));
             self.ended |= self.failed.is_some();
             if !bytes.is_empty() {
                 return Poll::Ready(Some(Ok(bytes)));

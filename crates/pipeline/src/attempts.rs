@@ -409,7 +409,7 @@ impl Run<'_> {
 
 async fn receive(
     gateway: &Gateway,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     waits: &Waits,
@@ -427,7 +427,7 @@ async fn receive(
             return Err(refused);
         }
     };
-    let opening = open(received, lane, ask, showing);
+    let opening = open(received, lane, ask, showing, endpoint);
     if !ask.stream {
         return Ok(opening.await?);
     }
