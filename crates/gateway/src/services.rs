@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last receipts may take to reach the database when the gateway stops; what does not stays in the journal.
 const LAST_SHIPMENT: Duration = Duration::from_secs(5);
 
+/// How long the shared counters may take to hear of the last calls.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// The parts that were started, to be stopped in order.
 pub(crate) struct Running {
     pub(crate) store: Store,
@@ -107,6 +110,10 @@ impl Running {
 
     /// After the last call: ships what is left, within a bound.
     pub(crate) async fn stop(self) {
+        // Holds of this process would else stay until their lease is over, and what its last calls spent would be missing.
+        if !matches!(tokio::time::timeout(LAST_WORDS, self.meters.flush()).await, Ok(Ok(()))) {
+            tracing::warn!(target: "tollway::meters", "the shared counters were not told what the last calls spent");
+        }
         let _ = self.stop.send(true);
         if tokio::time::timeout(LAST_SHIPMENT, self.shipping).await.is_err() {
             tracing::warn!(target: "tollway::ledger", "the last receipts stay in the journal until the next start");
