@@ -229,7 +229,8 @@ async fn a_user_who_is_made_after_the_key_limits_it() {
 async fn a_temporary_increase_of_a_remembered_key_ends_in_time() {
     let world = world(Options::default()).await;
     #[expect(clippy::disallowed_methods, reason = "expiry is wall time")]
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(since_1970.as_millis()).unwrap();
     world
         .key("sk-a", |key| {
             key.limits.max_budget = Some(Money::from_nanos(10));
