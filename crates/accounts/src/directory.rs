@@ -156,7 +156,7 @@ impl Directory {
                 ));
             }
             identity.check(now)?;
-            return Ok(identity);
+            return Ok(identity.at(now));
         }
         if let Some(until) = self.strangers.get(&hash) {
             if now < until {

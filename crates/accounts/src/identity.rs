@@ -55,6 +55,8 @@ pub struct Identity {
     by_model: HashMap<Box<str>, Vec<Claim>>,
     expires: Option<Millis>,
     refusal: Option<String>,
+    /// Who it is from this time on: a temporary increase of the budget is over.
+    then: Option<(Millis, Arc<Identity>)>,
 }
 
 /// Whose list of models refused.
@@ -114,11 +116,30 @@ impl Identity {
             by_model: HashMap::new(),
             expires: None,
             refusal: None,
+            then: None,
         }
     }
 
     /// Compiles a principal.
     pub fn of(principal: Principal, shared: &SharedBudgets, rules: &Rules) -> Identity {
+        let key = principal.key.as_ref();
+        let increased = key.and_then(|key| key.temp_budget_increase.and(key.temp_budget_expiry));
+        let Some(until) = increased.filter(|until| *until > crate::now()) else {
+            return Identity::compiled(principal, shared, rules, false);
+        };
+        let later = Arc::new(Identity::compiled(principal.clone(), shared, rules, false));
+        Identity { then: Some((until, later)), ..Identity::compiled(principal, shared, rules, true) }
+    }
+
+    /// Who it is now: whatever is limited in time ends by the clock, however long it is remembered.
+    pub fn at(self: Arc<Self>, now: Millis) -> Arc<Identity> {
+        match &self.then {
+            Some((until, later)) if *until <= now => later.clone(),
+            _ => self,
+        }
+    }
+
+    fn compiled(principal: Principal, shared: &SharedBudgets, rules: &Rules, increased: bool) -> Identity {
         let names = names(&principal);
         let mut identity = Identity {
             names,
@@ -129,9 +150,10 @@ impl Identity {
             by_model: HashMap::new(),
             expires: principal.key.as_ref().and_then(|key| key.expires),
             refusal: refusal(&principal),
+            then: None,
             principal,
         };
-        identity.collect_claims(shared, rules);
+        identity.collect_claims(shared, rules, increased);
         identity
     }
 
@@ -198,9 +220,9 @@ impl Identity {
         let principal = &self.principal;
         match table {
             Key::TABLE => principal.key.as_ref().is_some_and(|key| key.id == id),
-            Team::TABLE => principal.team.as_ref().is_some_and(|team| team.team_id == id),
-            User::TABLE => principal.user.as_ref().is_some_and(|user| user.user_id == id),
-            // A membership or a budget that did not exist when this was compiled counts, too.
+            // What the key names and did not exist when this was compiled counts, too.
+            Team::TABLE => principal.key.as_ref().is_some_and(|key| key.team_id.as_deref() == Some(id)),
+            User::TABLE => principal.key.as_ref().is_some_and(|key| key.user_id.as_deref() == Some(id)),
             Membership::TABLE => {
                 let key = principal.key.as_ref();
                 let both = key.and_then(|key| Some((key.team_id.as_deref()?, key.user_id.as_deref()?)));
@@ -218,11 +240,17 @@ impl Identity {
         }
     }
 
-    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules) {
+    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules, increased: bool) {
         let principal = self.principal.clone();
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
-            let limits = temporarily_more(key, merged(&key.limits, shared.key.as_ref()));
+            let mut limits = merged(&key.limits, shared.key.as_ref());
+            if increased {
+                limits.max_budget = limits
+                    .max_budget
+                    .zip(key.temp_budget_increase)
+                    .map(|(max, more)| max.saturating_add(more));
+            }
             self.claim(ScopeKind::Key, &key.id, &limits);
             self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits);
         }
@@ -364,18 +392,6 @@ pub(crate) fn merged(own: &records::Limits, shared: Option<&records::Budget>) ->
     }
     for (model, budget) in &shared.model_max_budget {
         limits.model_max_budget.entry(model.clone()).or_insert_with(|| budget.clone());
-    }
-    limits
-}
-
-/// A temporary increase ends by the clock, not by a job: the identity is compiled again when it does, at the latest
-/// when the directory's entry is renewed.
-fn temporarily_more(key: &records::Key, mut limits: records::Limits) -> records::Limits {
-    if let (Some(max), Some(more), Some(until)) =
-        (limits.max_budget, key.temp_budget_increase, key.temp_budget_expiry)
-        && until > crate::now()
-    {
-        limits.max_budget = Some(max.saturating_add(more));
     }
     limits
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tollway_accounts::{Directory, KeyHash, Options, Role, Shelves};
-use tollway_model::{Error, Kind};
+use tollway_model::{Error, Kind, Money};
 use tollway_store::records::{Customer, Grace, Key, Limits, Membership, Record, Team, User};
 use tollway_store::{Change, Changes, Page, Query, Records, Shelf, Store, StoreError, StoreResult};
 
@@ -262,6 +262,47 @@ async fn a_change_of_the_team_or_the_user_reaches_the_key() {
     team.blocked = true;
     teams.update(team).await.unwrap();
     world.until_denied("sk-a", "auth_error").await;
+}
+
+#[tokio::test]
+async fn a_user_who_is_made_after_the_key_limits_it() {
+    let world = world(Options::default()).await;
+    world.follow();
+    world.key("sk-a", |key| key.user_id = Some("u".into())).await;
+    assert!(!world.identify("sk-a").await.unwrap().is_limited());
+    let limits = Limits { max_budget: Some(Money::ZERO), ..Limits::default() };
+    let user = User { user_id: "u".into(), limits, ..User::default() };
+    world.store.shelf::<User>().insert(user).await.unwrap();
+    for turn in 0.. {
+        if world.identify("sk-a").await.unwrap().is_limited() {
+            break;
+        }
+        assert!(turn < 200, "the new user is not seen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_temporary_increase_of_a_remembered_key_ends_in_time() {
+    let world = world(Options::default()).await;
+    #[expect(clippy::disallowed_methods, reason = "expiry is wall time")]
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(since_1970.as_millis()).unwrap();
+    world
+        .key("sk-a", |key| {
+            key.limits.max_budget = Some(Money::from_nanos(10));
+            (key.temp_budget_increase, key.temp_budget_expiry) =
+                (Some(Money::from_nanos(5)), Some(now + 400));
+        })
+        .await;
+    let max = async || {
+        let identity = world.identify("sk-a").await.unwrap();
+        identity.claims("m").next().unwrap().limits.budgets[0].max.unwrap().nanos()
+    };
+    assert_eq!(max().await, 15);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(max().await, 10);
+    assert_eq!(world.reads.load(Ordering::SeqCst), 1, "the database is not needed for it");
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
 use tollway_ledger::{Books, Ledger};
-use tollway_meters::{AllowanceState, Claim, Denied, Hold, LimitKind, Meters, ScopeKind};
-use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry};
+use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, ScopeKind};
+use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
+use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Plan;
 
 use crate::attempts::Access;
@@ -103,17 +104,41 @@ pub(crate) async fn authorise<'c>(
     Ok((model, customer))
 }
 
-/// Which groups the caller and its customer may fall back to.
+/// May this call go to another group than the one it asks for?
+fn may_fall_back(snapshot: &Snapshot, call: &Call) -> bool {
+    !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some()
+}
+
+/// Which groups the caller and its customer may fall back to; `None`: any. `only_free`: those that cost nothing.
 pub(crate) fn access(
-    snapshot: Arc<Snapshot>,
-    identity: Arc<Identity>,
+    snapshot: &Arc<Snapshot>,
+    call: &Call,
+    identity: &Arc<Identity>,
     customer: Option<Arc<KnownCustomer>>,
-) -> Access {
-    Arc::new(move |model| {
+    only_free: bool,
+) -> Option<Access> {
+    let anything = !snapshot.settings.recovery.check_access || identity.may_everything();
+    if !may_fall_back(snapshot, call) || (anything && customer.is_none() && !only_free) {
+        return None;
+    }
+    let customer = customer.filter(|_| snapshot.settings.recovery.check_access);
+    let (snapshot, identity) = (snapshot.clone(), identity.clone());
+    Some(Arc::new(move |model| {
         let groups = snapshot.access_groups(model);
         let customers = customer.as_ref().is_none_or(|customer| customer.check(model, groups).is_ok());
-        customers && identity.may_use(model, groups).is_ok()
-    })
+        let callers = anything || identity.may_use(model, groups).is_ok();
+        customers && callers && (!only_free || is_free(&snapshot, model))
+    }))
+}
+
+/// Does no deployment of this group cost anything?
+fn is_free(snapshot: &Snapshot, model: &str) -> bool {
+    let usage = Usage { input: 1, output: 1, ..Usage::default() };
+    let free = |prices: &Option<Arc<PriceSheet>>| {
+        let cost = |prices: &PriceSheet| tollway_prices::cost(prices, &usage, &Facts::default());
+        prices.as_deref().is_some_and(|prices| cost(prices).total.known() == Some(Money::ZERO))
+    };
+    snapshot.resolve(model).is_some_and(|group| group.iter().all(|deployment| free(&deployment.prices)))
 }
 
 /// Who asks for what, and who would serve it.
@@ -128,28 +153,37 @@ pub(crate) struct Asked<'a> {
     pub(crate) size: &'a Size,
 }
 
+/// What a call was granted.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    /// `None` where nothing is limited.
+    pub(crate) hold: Option<Hold>,
+    /// A budget is used up, and the call passed because it costs nothing: it must not become one that does.
+    pub(crate) only_free: bool,
+}
+
 /// Takes the call's place in every window and its money from every budget, or says which one refused.
 pub(crate) async fn reserve(
     services: &Services,
     snapshot: &Snapshot,
     asked: &Asked<'_>,
-) -> std::result::Result<Option<Hold>, Refusal> {
+) -> std::result::Result<Granted, Refusal> {
     let Asked { caller, customer, model, call, plan, size } = *asked;
-    let Some(meters) = &services.meters else { return Ok(None) };
+    let Some(meters) = &services.meters else { return Ok(Granted::default()) };
     let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
     if !identity.is_limited() && of_customer.is_none() && snapshot.settings.global_limits.is_none() {
-        return Ok(None);
+        return Ok(Granted::default());
     }
     let mut claims: Vec<Claim> = Vec::with_capacity(8);
     claims.extend(snapshot.settings.global_limits.iter().cloned());
     claims.extend(identity.claims(model).cloned());
     claims.extend(of_customer.cloned());
     if claims.is_empty() {
-        return Ok(None);
+        return Ok(Granted::default());
     }
     let mut demand = if call.ask.operation == Operation::CountTokens {
-        tollway_meters::Demand { tokens: 0, money: Money::ZERO, free: true }
+        Demand { tokens: 0, money: Money::ZERO, free: true }
     } else {
         let strict = identity.strict || snapshot.settings.strict_budgets;
         let usual = services.usual.get(&identity.names.token, model);
@@ -162,8 +196,16 @@ pub(crate) async fn reserve(
     if !snapshot.settings.free_models_pass_budgets {
         demand.free = false;
     }
-    match meters.reserve(&claims, demand).await {
-        Ok(hold) => Ok(Some(hold)),
+    // A free call that may end at a group that is not asks every budget first.
+    let counting = call.ask.operation == Operation::CountTokens;
+    let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
+    let mut reserved = meters.reserve(&claims, Demand { free: demand.free && !may_cost, ..demand }).await;
+    let only_free = may_cost && is_out_of_money(&reserved);
+    if only_free {
+        reserved = meters.reserve(&claims, demand).await;
+    }
+    match reserved {
+        Ok(hold) => Ok(Granted { hold: Some(hold), only_free }),
         Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, caller, snapshot)),
         Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
             let message = "what is spent of this budget cannot be read now; try again in some seconds";
@@ -173,6 +215,10 @@ pub(crate) async fn reserve(
             Err(error.into())
         }
     }
+}
+
+fn is_out_of_money(reserved: &std::result::Result<Hold, tollway_meters::Refusal>) -> bool {
+    matches!(reserved, Err(tollway_meters::Refusal::Denied(denied)) if denied.limit == LimitKind::Budget)
 }
 
 /// Whose limit it is, for people: a name instead of a hash.
@@ -215,11 +261,12 @@ fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
         denied.max,
     );
     let wait = denied.resets_at.map(|at| u64::try_from(at - unix_millis()).unwrap_or(0));
-    // A place may become free at any moment; a window in which nothing fits by waiting is no reason to come back soon.
-    let wait = Duration::from_millis(wait.unwrap_or(1_000).clamp(1_000, 3_600_000).next_multiple_of(1_000));
-    let error = Error::new(Kind::RateLimit, message)
-        .with_origin(Origin::Gateway)
-        .with_retry(Retry::Later(Some(wait)));
+    // What never fits, however long one waits, is no reason to come back.
+    let retry = wait.map_or(Retry::Never, |wait| {
+        let millis = wait.clamp(1_000, 3_600_000).next_multiple_of(1_000);
+        Retry::Later(Some(Duration::from_millis(millis)))
+    });
+    let error = Error::new(Kind::RateLimit, message).with_origin(Origin::Gateway).with_retry(retry);
     set(&mut headers, RATE_LIMIT_TYPE, HeaderValue::from_static(denied.limit.name()));
     set_reset(&mut headers, denied.resets_at);
     Refusal { error, headers }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
 use tollway_meters::Demand;
-use tollway_model::{Money, Operation, Usage};
+use tollway_model::{Dialect, Money, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Candidate;
 use tollway_wire::json::Envelope;
@@ -43,29 +43,44 @@ impl Size {
         let body = &call.ask.envelope;
         let (text, media) = split(body.body());
         let images = media * TOKENS_PER_IMAGE;
-        let limit = ["max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens"]
-            .into_iter()
-            .find_map(|field| body.u64(field))
-            .or_else(|| generation_limit(body));
+        let (limit, answers) = bounds(call.ask.surface, body);
         let is_generating = matches!(call.ask.operation, Operation::Chat | Operation::Completion);
         Size {
             input: text / BYTES_PER_TOKEN + images + 1,
             most_input: text + images * 4,
             limit: if is_generating { limit } else { Some(0) },
-            answers: body.u64("n").unwrap_or(1).max(1),
+            answers,
         }
     }
 }
 
-/// Gemini's clients have it one level deeper.
-fn generation_limit(body: &Envelope) -> Option<u64> {
+/// The caller's limit of output tokens and the answers it asks for, from the fields of its own dialect: another dialect's
+/// limit nothing, and must not make the hold small. Of two limits the larger counts.
+fn bounds(surface: Dialect, body: &Envelope) -> (Option<u64>, u64) {
+    let fields: &[&str] = match surface {
+        Dialect::OpenaiChat => &["max_completion_tokens", "max_tokens"],
+        Dialect::OpenaiResponses => &["max_output_tokens"],
+        Dialect::Gemini => return generation_bounds(body),
+        _ => &["max_tokens"],
+    };
+    let answers = ["n", "best_of"].into_iter().filter_map(|field| body.u64(field)).max();
+    (fields.iter().filter_map(|field| body.u64(field)).max(), answers.unwrap_or(1).max(1))
+}
+
+/// Gemini's clients have them one level deeper.
+fn generation_bounds(body: &Envelope) -> (Option<u64>, u64) {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Generation {
         #[serde(alias = "max_output_tokens")]
         max_output_tokens: Option<u64>,
+        #[serde(alias = "candidate_count")]
+        candidate_count: Option<u64>,
     }
-    body.read::<Generation>("generationConfig").ok().flatten()?.max_output_tokens
+    let found = ["generationConfig", "generation_config"]
+        .into_iter()
+        .find_map(|field| body.read::<Generation>(field).ok().flatten());
+    found.map_or((None, 1), |found| (found.max_output_tokens, found.candidate_count.unwrap_or(1).max(1)))
 }
 
 /// Bytes that are text, and how many media the body carries. Base64 is no text.
@@ -102,7 +117,8 @@ fn split(body: &[u8]) -> (u64, u64) {
 /// What a call will probably use. `sheets` are the prices of the deployments that may serve it; `None` among them: unknown.
 ///
 /// In `strict` the worst case: every byte of the prompt a token, the whole limit of output used, at the dearest
-/// deployment. Otherwise the likely one: `usual` output tokens, at the first.
+/// deployment. Otherwise the likely one: `usual` output tokens, at the first. Free is only what all of them charge nothing
+/// for.
 pub(crate) fn demand<'p>(
     size: &Size,
     sheets: impl Iterator<Item = Option<&'p PriceSheet>>,
@@ -124,14 +140,19 @@ pub(crate) fn demand<'p>(
     };
     let facts = Facts { at: Some(at / 1000), ..Facts::default() };
     let mut money = Money::ZERO;
-    let mut free = true;
-    let counted = if strict { usize::MAX } else { 1 };
-    for sheet in sheets.take(counted) {
+    let mut free = None;
+    for (index, sheet) in sheets.enumerate() {
         let known = sheet.and_then(|sheet| tollway_prices::cost(sheet, &usage, &facts).total.known());
-        money = money.max(known.unwrap_or(Money::ZERO));
-        free &= known == Some(Money::ZERO);
+        if strict || index == 0 {
+            money = money.max(known.unwrap_or(Money::ZERO));
+        }
+        // Any of them may have to answer, so the call is free only where all of them are.
+        free = Some(free != Some(false) && known == Some(Money::ZERO));
+        if !strict && free == Some(false) {
+            break;
+        }
     }
-    Demand { tokens: usage.input.saturating_add(usage.output), money, free }
+    Demand { tokens: usage.input.saturating_add(usage.output), money, free: free == Some(true) }
 }
 
 /// What calls of a key usually emit, by model: a level that rises at once to the largest seen and sinks slowly, so about
@@ -225,5 +246,50 @@ mod tests {
         let worst = demand(&size, std::iter::once(None), Some(500), None, true, 0);
         assert_eq!(worst.tokens, 64_400);
         assert!(!worst.free, "an unknown price is not free");
+    }
+
+    #[test]
+    fn a_call_is_free_only_where_every_deployment_is() {
+        let sheet = |price: u8| {
+            let text = format!(
+                "model_list:\n  - {{model_name: m, litellm_params: {{model: openai/m, api_key: k, \
+                 input_cost_per_token: {price}, output_cost_per_token: {price}}}}}\n"
+            );
+            let group = crate::snapshot::tests::snapshot_of(&text).resolve("m").unwrap();
+            PriceSheet::clone(group[0].prices.as_deref().unwrap())
+        };
+        let (free, paid) = (sheet(0), sheet(1));
+        let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 1 };
+        for strict in [false, true] {
+            let check = |sheets: &[Option<&PriceSheet>], expected: bool| {
+                let found = demand(&size, sheets.iter().copied(), None, None, strict, 0);
+                assert_eq!(found.free, expected, "{strict} {}", sheets.len());
+            };
+            check(&[Some(&free)], true);
+            check(&[Some(&free), Some(&free)], true);
+            check(&[Some(&free), Some(&paid)], false);
+            check(&[Some(&free), None], false);
+            check(&[Some(&paid), Some(&free)], false);
+            check(&[], false);
+        }
+    }
+
+    #[test]
+    fn only_the_fields_of_the_callers_dialect_limit_the_output() {
+        let check = |surface, body: &str, expected: (Option<u64>, u64)| {
+            let body = Envelope::parse(body.to_owned().into(), 64).unwrap();
+            assert_eq!(bounds(surface, &body), expected, "{surface:?} {:?}", body.body());
+        };
+        check(Dialect::OpenaiChat, r#"{"max_completion_tokens":1,"max_tokens":9,"n":3}"#, (Some(9), 3));
+        check(Dialect::OpenaiChat, r#"{"max_output_tokens":1,"maxOutputTokens":1}"#, (None, 1));
+        check(Dialect::OpenaiText, r#"{"max_tokens":7,"best_of":4,"n":2}"#, (Some(7), 4));
+        check(Dialect::Anthropic, r#"{"max_completion_tokens":1,"max_tokens":64000}"#, (Some(64_000), 1));
+        check(Dialect::OpenaiResponses, r#"{"max_output_tokens":5,"max_tokens":1}"#, (Some(5), 1));
+        check(
+            Dialect::Gemini,
+            r#"{"max_tokens":1,"generationConfig":{"maxOutputTokens":8,"candidateCount":2}}"#,
+            (Some(8), 2),
+        );
+        check(Dialect::Gemini, r#"{"contents":[]}"#, (None, 1));
     }
 }

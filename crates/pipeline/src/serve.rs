@@ -12,7 +12,7 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
-use crate::admission::{self, Asked, Refusal, Services};
+use crate::admission::{self, Asked, Granted, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
@@ -170,13 +170,9 @@ impl Gateway {
             plan: &drawn.plan,
             size: ticket.size(),
         };
-        let hold = admission::reserve(services, snapshot, &asked).await?;
+        let Granted { hold, only_free } = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
-        let may_fall_back =
-            !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some();
-        let may_everything = caller.identity.may_everything() && customer.is_none();
-        let access = (may_fall_back && !may_everything)
-            .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
+        let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
         Ok(Admitted { drawn, access })
     }
 
@@ -472,3 +468,6 @@ pub fn json_reply(status: StatusCode, value: &serde_json::Value) -> Reply {
     json_headers(&mut out);
     Reply { status, headers: out, body: ReplyBody::full(Bytes::from(value.to_string())) }
 }
+
+#[cfg(test)]
+mod tests;

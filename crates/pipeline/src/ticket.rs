@@ -381,6 +381,8 @@ impl Ticket {
     /// - The provider's word on usage counts.
     /// - Where it has none and the call reached it, the prompt and the text that came are counted here, and the receipt
     ///   says `estimated`. So a caller who hangs up pays for what the provider generated until then.
+    /// - Where its last word is from before the stream broke off (Anthropic tells the prompt first, and the output at the
+    ///   end), more output than it told is counted in the same way.
     /// - A call that no provider took, or that every provider answered with an error, costs nothing.
     fn price(&self, receipt: &mut Receipt) -> Cost {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
@@ -390,6 +392,13 @@ impl Ticket {
                 estimated: true,
                 ..Usage::default()
             });
+        }
+        if let Some(usage) = &mut receipt.usage
+            && self.sent
+            && receipt.outcome != Outcome::Answered
+            && receipt.finish.is_none()
+        {
+            at_least(usage, self.emitted.div_ceil(BYTES_PER_TOKEN));
         }
         let Some(usage) = &receipt.usage else {
             receipt.cost.nanos = Some(Money::ZERO);
@@ -412,6 +421,15 @@ impl Ticket {
             .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
             .collect();
         breakdown.total
+    }
+}
+
+/// Output that came counts, whatever was told before it came.
+fn at_least(usage: &mut Usage, output: u64) {
+    let missing = output.saturating_sub(usage.total_output());
+    if missing > 0 {
+        usage.output = usage.output.saturating_add(missing);
+        usage.estimated = true;
     }
 }
 
@@ -531,3 +549,6 @@ pub(crate) fn attempt_record(
         then: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
             gateway,
             snapshot,
             call,
-            access: access.filter(|_| snapshot.settings.recovery.check_access),
+            access,
             queue: VecDeque::new(),
             seen: Vec::new(),
             left: snapshot.settings.recovery.max_fallbacks,
