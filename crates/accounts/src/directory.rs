@@ -101,13 +101,16 @@ impl KnownCustomer {
     }
 }
 
+/// A customer, and the budget it has when it has none of its own.
+type CustomerName = (Option<Arc<str>>, Arc<str>);
+
 /// Who is known.
 pub struct Directory {
     shelves: Shelves,
     options: Options,
     known: Cache<KeyHash, Arc<Identity>>,
     strangers: Cache<KeyHash, Millis>,
-    customers: Cache<(Option<Arc<str>>, Arc<str>), Arc<KnownCustomer>>,
+    customers: Cache<CustomerName, Arc<KnownCustomer>>,
     /// Grows with every batch of changes.
     epoch: AtomicU64,
     /// When the store was last heard, milliseconds since 1970.

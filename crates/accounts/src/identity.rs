@@ -31,18 +31,12 @@ pub struct Names {
 }
 
 /// How limits are read from records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
     /// A user's own limits also hold for its calls with a team's key.
     pub user_limits_on_team_keys: bool,
     /// Every budget holds the worst case.
     pub strict: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules { user_limits_on_team_keys: false, strict: false }
-    }
 }
 
 /// A principal made ready for calls. A change of any of its records makes a new one.

@@ -64,15 +64,21 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     let meters = Meters::new(meter_options(config, clock.clone())?, spending, clock);
     let known = Directory::new(shelves(&store), directory_options(config));
     let environment = state::overlay(config);
-    let sealer = Arc::new(SaltKeys::find(&environment, directory)?.sealer().clone());
+    let salt = SaltKeys::find(&environment, directory)?;
+    if matches!(salt, SaltKeys::Kept(..)) && database_url(config).is_some() {
+        tracing::warn!(
+            target: "tollway::store",
+            "the key that seals secrets is in this machine's data directory; other machines on the same database cannot \
+             open them: set TOLLWAY_SALT_KEY (or LITELLM_SALT_KEY) to the same value on all of them"
+        );
+    }
+    let sealer = Arc::new(salt.sealer().clone());
     let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
     if let Some(url) = alert_webhook(config) {
         alerts::start(meters.alerts(), url, Transport::default());
     }
-    if let Some(retention) = retention(config) {
-        tokio::spawn(retain(books.clone(), retention));
-    }
+    tokio::spawn(upkeep(books.clone(), retention(config)));
     let responses = Responses::start(store.clone());
     Ok(Running { store, books, directory: known, management, meters, ledger, responses, stop, shipping })
 }
@@ -213,12 +219,21 @@ fn retention(config: &Config) -> Option<Duration> {
     config.tollway.ledger.retention.or(config.general_settings.maximum_spend_logs_retention_period)
 }
 
-/// Forgets old receipts, once an hour.
-async fn retain(books: Arc<dyn Books>, retention: Duration) {
-    let keep = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+/// How long the sums of single hours are kept apart; budgets have no longer windows that begin within a day.
+const HOURS_KEPT: i64 = 400 * 24 * 3_600_000;
+
+/// Forgets old receipts and hours, once an hour.
+async fn upkeep(books: Arc<dyn Books>, retention: Option<Duration>) {
     loop {
-        if let Err(error) = books.retain(unix_millis().saturating_sub(keep)).await {
+        let now = unix_millis();
+        let keep = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        if let Some(keep) = keep
+            && let Err(error) = books.retain(now.saturating_sub(keep)).await
+        {
             tracing::warn!(target: "tollway::ledger", error = %error, "old receipts could not be forgotten");
+        }
+        if let Err(error) = books.thin(now.saturating_sub(HOURS_KEPT)).await {
+            tracing::warn!(target: "tollway::ledger", error = %error, "old hours could not be summed up");
         }
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }

@@ -17,6 +17,7 @@ mod openapi;
 mod responses;
 pub mod routes;
 mod service;
+mod spend;
 mod stall;
 mod tokens;
 
