@@ -77,10 +77,10 @@ impl Hold {
                     let _ = self.meters.alerts.send(alert);
                 }
             }
-            state.tidy(&taken.limits, self.meters.spending.settled_through());
+            state.tidy(&taken.limits, || self.meters.spending.settled_through());
         }
         if let Some(shared) = &self.meters.shared {
-            shared.settled(self.lease.take(), parts, self.demand, spent, now);
+            shared.settled(self.lease.take(), parts, self.demand, spent);
         }
     }
 }

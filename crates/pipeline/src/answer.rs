@@ -7,6 +7,7 @@ use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_providers::Endpoint;
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
@@ -52,11 +53,27 @@ impl Showing {
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
 ///
 /// `origin` is put on encrypted reasoning, where it can be read by one deployment of several only.
+///
+/// Failures are told without the secrets of `endpoint`, which some providers repeat. Answers are not searched for them:
+/// they are the model's words, and a provider that repeats keys in those tells its own secret.
 pub(crate) async fn open(
     received: Received,
     lane: Lane,
     ask: &Ask,
     showing: &Showing,
+    endpoint: &Arc<Endpoint>,
+    origin: Option<&str>,
+) -> Result<Opened> {
+    let opened = read(received, lane, ask, showing, endpoint, origin).await;
+    opened.map_err(|error| endpoint.redact_error(&error))
+}
+
+async fn read(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    endpoint: &Arc<Endpoint>,
     origin: Option<&str>,
 ) -> Result<Opened> {
     let headers = received.headers;
@@ -69,7 +86,7 @@ pub(crate) async fn open(
             }
             lane => lane,
         };
-        let mut source = Box::new(Source::new(received.body, lane, showing, origin));
+        let mut source = Box::new(Source::new(received.body, lane, showing, endpoint, origin));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
     }
@@ -169,6 +186,7 @@ pub(crate) struct Source {
     way: Way,
     /// What the bytes pass before the caller gets them.
     thread: Option<Thread>,
+    endpoint: Arc<Endpoint>,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
     ended: bool,
@@ -192,7 +210,13 @@ struct Translation {
 }
 
 impl Source {
-    fn new(body: AnswerBody, lane: Lane, showing: &Showing, origin: Option<&str>) -> Source {
+    fn new(
+        body: AnswerBody,
+        lane: Lane,
+        showing: &Showing,
+        endpoint: &Arc<Endpoint>,
+        origin: Option<&str>,
+    ) -> Source {
         let thread =
             showing.turn.as_ref().map(|turn| turn.thread(lane == Lane::Verbatim, &showing.model, origin));
         let way = match lane {
@@ -207,7 +231,7 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body, way, thread, failed: None, ended: false }
+        Source { body, way, thread, endpoint: Arc::clone(endpoint), failed: None, ended: false }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -257,7 +281,7 @@ impl Source {
                     self.way.finish()
                 }
             };
-            self.failed = self.way.take_error();
+            self.failed = self.way.take_error().map(|error| self.endpoint.redact_error(&error));
             self.ended |= self.failed.is_some();
             if !bytes.is_empty() {
                 return Poll::Ready(Some(Ok(self.pass(bytes))));

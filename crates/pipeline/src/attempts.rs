@@ -413,7 +413,7 @@ impl Run<'_> {
 
 async fn receive(
     gateway: &Gateway,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     waits: &Waits,
@@ -432,7 +432,7 @@ async fn receive(
             return Err(refused);
         }
     };
-    let opening = open(received, lane, ask, &leg.showing, origin.as_deref());
+    let opening = open(received, lane, ask, &leg.showing, endpoint, origin.as_deref());
     if !ask.stream {
         return Ok(opening.await?);
     }

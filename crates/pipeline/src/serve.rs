@@ -330,12 +330,12 @@ fn reply(
         Err(error) => return refuse(error.into(), call, caller, ticket),
     };
     ticket.first_byte();
-    let mut out = HeaderMap::with_capacity(24);
+    let allowances = ticket.allowances();
+    let mut out = HeaderMap::with_capacity(24 + 8 * allowances.len());
     common_headers(&mut out, call);
     deployment_headers(&mut out, &won.deployment, caller);
     recovery_headers(&mut out, &won, snapshot, call, &ticket);
     let showing = won.showing.unwrap_or(showing);
-    let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);

@@ -127,8 +127,8 @@ fn tag(action: Action) -> &'static str {
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Reload => "administration",
         Action::Manage(_) => "management",
-        Action::Response(_) => "responses",
         Action::Spend(_) => "spend",
+        Action::Response(_) => "responses",
     }
 }
 

@@ -53,10 +53,10 @@ pub enum Action {
     Reload,
     /// Looks at or changes accounts and stored models.
     Manage(Manage),
-    /// Looks at or deletes an answer that is kept.
-    Response(OfResponse),
     /// Looks at what was spent, or sets it back.
     Spend(Spend),
+    /// Looks at or deletes an answer that is kept.
+    Response(OfResponse),
 }
 
 /// What a route does with an answer that is kept.

@@ -191,7 +191,7 @@ impl Inner {
     fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
         match route.action {
             Action::Liveness => health::liveness(),
-            Action::Readiness => health::readiness(snapshot),
+            Action::Readiness => health::readiness(snapshot, self.gateway.services()),
             Action::OpenApi => openapi::reply(),
             Action::Routes => docs::routes(),
             // The table's test names every public action; what is left are the pages.
@@ -230,17 +230,21 @@ impl Inner {
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
-            Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
+            // Apart: a call's future would have room for the largest of them, and be moved with it.
+            Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
             Action::TokenCounter => {
-                tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
+                let body = body::read(request.into_body(), &self.limits).await?;
+                Box::pin(tokens::count(&snapshot, body)).await
             }
             Action::Health => Ok(health::health(&snapshot)),
+            Action::Spend(what) => {
+                Box::pin(self.spend(request, route, what, captured, &snapshot, &caller)).await
+            }
             Action::Response(what) => {
                 let params = manage::params(request.uri().query());
                 let kept = &self.gateway.services().responses;
-                responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params).await
+                Box::pin(responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params)).await
             }
-            Action::Spend(what) => self.spend(request, route, what, captured, &snapshot, &caller).await,
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }

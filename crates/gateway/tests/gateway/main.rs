@@ -14,6 +14,7 @@ mod aborts;
 mod accepting;
 mod answers;
 mod bounds;
+mod canary;
 mod commands;
 mod configuration;
 mod database;
