@@ -15,6 +15,7 @@ on_every_database!(
     fields_of_newer_versions_survive,
     several_changes_happen_together_or_not_at_all,
     a_missing_column_is_an_error,
+    expired_responses_are_forgotten_and_no_others,
 );
 
 async fn a_record_is_kept_changed_and_taken_away(place: Place) {
@@ -221,4 +222,25 @@ async fn a_missing_column_is_an_error(place: Place) {
     // The table is empty, but a mistake is one all the same.
     keys.insert(key(1)).await.unwrap();
     assert!(matches!(keys.list(&query).await, Err(StoreError::Broken(_))));
+}
+
+async fn expired_responses_are_forgotten_and_no_others(place: Place) {
+    let store = place.store().await;
+    // More than one statement takes.
+    let written = store.write(|writer| async move {
+        for number in 0..1_203_i64 {
+            let response = StoredResponse {
+                id: format!("resp_{number}"),
+                expires: 1_000 + number,
+                ..StoredResponse::default()
+            };
+            writer.insert(response).await?;
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+    assert_eq!(store.forget_responses(1_000).await.unwrap(), 0);
+    assert_eq!(store.forget_responses(2_200).await.unwrap(), 1_200);
+    let left = store.shelf::<StoredResponse>().list(&Query { limit: 10, ..Query::default() }).await.unwrap();
+    assert_eq!((left.total, left.records[0].expires), (3, 2_200));
 }
