@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { DIRECT, start, tag } from './harness.js';
+import { DIRECT, start, tag, virtualKey } from './harness.js';
 import { SURFACES } from './surfaces.js';
 
 const WORDS = 'say: Grüße aus 日本 🙂 and "quotes" \\ back\nnew line end';
@@ -25,8 +25,9 @@ const clients = {};
 
 before(async () => {
   stack = await start();
+  const key = DIRECT ? stack.key : await virtualKey(stack.url, stack.key);
   for (const Surface of SURFACES) {
-    const client = new Surface(stack.url, stack.key);
+    const client = new Surface(stack.url, key);
     clients[client.name] = client;
   }
 });

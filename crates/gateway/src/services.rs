@@ -1,6 +1,6 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub(crate) struct Running {
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
 pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, String> {
+    tollway_accounts::set_zone(&config.tollway.budgets.timezone);
     let store = open_store(config, directory).await?;
     let books = books(&store);
     let (ledger, recovered) = Ledger::open(directory, ledger_options(config))
@@ -65,15 +66,21 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     let meters = Meters::new(meter_options(config, clock.clone())?, spending, clock);
     let known = Directory::new(shelves(&store), directory_options(config));
     let environment = state::overlay(config);
-    let sealer = Arc::new(SaltKeys::find(&environment, directory)?.sealer().clone());
+    let salt = SaltKeys::find(&environment, directory)?;
+    if matches!(salt, SaltKeys::Kept(..)) && database_url(config).is_some() {
+        tracing::warn!(
+            target: "tollway::store",
+            "the key that seals secrets is in this machine's data directory; other machines on the same database cannot \
+             open them: set TOLLWAY_SALT_KEY (or LITELLM_SALT_KEY) to the same value on all of them"
+        );
+    }
+    let sealer = Arc::new(salt.sealer().clone());
     let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
     if let Some(url) = alert_webhook(config) {
         alerts::start(meters.alerts(), url, Transport::default());
     }
-    if let Some(retention) = retention(config) {
-        tokio::spawn(retain(books.clone(), retention));
-    }
+    tokio::spawn(upkeep(books.clone(), retention(config)));
     Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping, _calm: calm })
 }
 
@@ -151,11 +158,6 @@ pub(crate) fn database_url(config: &Config) -> Option<String> {
     configured.or_else(|| state::overlay(config)("DATABASE_URL")).filter(|url| !url.is_empty())
 }
 
-/// The file of the database in a data directory, for messages.
-pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
-    database_url(config).is_none().then(|| directory.join("tollway.db"))
-}
-
 fn books(store: &Store) -> Arc<dyn Books> {
     Arc::new(SqlBooks::new(store.sql().clone()))
 }
@@ -214,12 +216,21 @@ fn retention(config: &Config) -> Option<Duration> {
     config.tollway.ledger.retention.or(config.general_settings.maximum_spend_logs_retention_period)
 }
 
-/// Forgets old receipts, once an hour.
-async fn retain(books: Arc<dyn Books>, retention: Duration) {
-    let keep = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+/// How long the sums of single hours are kept apart; budgets have no longer windows that begin within a day.
+const HOURS_KEPT: i64 = 400 * 24 * 3_600_000;
+
+/// Forgets old receipts and hours, once an hour.
+async fn upkeep(books: Arc<dyn Books>, retention: Option<Duration>) {
     loop {
-        if let Err(error) = books.retain(unix_millis().saturating_sub(keep)).await {
+        let now = unix_millis();
+        let keep = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        if let Some(keep) = keep
+            && let Err(error) = books.retain(now.saturating_sub(keep)).await
+        {
             tracing::warn!(target: "tollway::ledger", error = %error, "old receipts could not be forgotten");
+        }
+        if let Err(error) = books.thin(now.saturating_sub(HOURS_KEPT)).await {
+            tracing::warn!(target: "tollway::ledger", error = %error, "old hours could not be summed up");
         }
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
@@ -281,7 +292,6 @@ fn directory_options(config: &Config) -> tollway_accounts::Options {
         keys: accounts.remember.max(1),
         grace: accounts.grace,
         rules: Rules {
-            zone: config.tollway.budgets.timezone.as_str().into(),
             user_limits_on_team_keys: config.general_settings.apply_user_budget_to_team_keys,
             strict: config.tollway.budgets.strict,
         },

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
 use crate::demand::{Size, Usual, demand, sheets};
-use crate::headers::set;
+use crate::headers::{self, set};
 use crate::snapshot::Snapshot;
 
 /// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
@@ -106,17 +106,25 @@ pub(crate) fn access(
     })
 }
 
+/// Who asks for what, and who would serve it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) customer: Option<&'a KnownCustomer>,
+    /// The group the call is routed to.
+    pub(crate) model: &'a str,
+    pub(crate) call: &'a Call,
+    pub(crate) plan: &'a Plan,
+    pub(crate) size: &'a Size,
+}
+
 /// Takes the call's place in every window and its money from every budget, or says which one refused.
 pub(crate) async fn reserve(
     services: &Services,
     snapshot: &Snapshot,
-    caller: &Caller,
-    customer: Option<&KnownCustomer>,
-    model: &str,
-    call: &Call,
-    plan: &Plan,
-    size: &Size,
+    asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, Refusal> {
+    let Asked { caller, customer, model, call, plan, size } = *asked;
     let Some(meters) = &services.meters else { return Ok(None) };
     let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
@@ -231,11 +239,35 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
     }
 }
 
+/// The cost of a whole answer takes the place of what was held for it in what the key has spent.
+pub(crate) fn settled_spend(states: &[AllowanceState], held: Money, cost: Money, out: &mut HeaderMap) {
+    let key = states.iter().find(|state| state.scope.kind == ScopeKind::Key);
+    if let Some((_, used)) = key.and_then(|key| key.budget) {
+        set(out, headers::KEY_SPEND, (used - held + cost).to_string());
+    }
+}
+
+/// The key's own limits and what it has spent of its budget, this call's likely cost included, as LiteLLM's clients read
+/// them.
+fn key_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
+    if let Some((max, used)) = key.budget {
+        set(out, headers::KEY_SPEND, used.to_string());
+        set(out, headers::KEY_MAX_BUDGET, max.to_string());
+    }
+    for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
+        if let Some((limit, _)) = limit {
+            set(out, name, HeaderValue::from(limit));
+        }
+    }
+}
+
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
 pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
     if states.is_empty() {
         return;
     }
+    key_headers(states, out);
     let mut numbers = Numbers::with_capacity(states.len() * 6 + 6);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;

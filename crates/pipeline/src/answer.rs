@@ -269,7 +269,7 @@ impl Source {
                     usage: seen.usage,
                     finish: seen.finish,
                     service_tier: seen.service_tier.clone(),
-                    emitted: 0,
+                    emitted: seen.content.text(),
                 }
             }
             Way::Translate(translation) => translation.settlement.clone(),

@@ -12,7 +12,7 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
-use crate::admission::{self, Refusal, Services};
+use crate::admission::{self, Asked, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
@@ -149,14 +149,20 @@ impl Gateway {
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(&model);
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
-        let size = *ticket.size();
-        let known = customer.as_deref();
-        let hold =
-            admission::reserve(services, snapshot, caller, known, &model, call, &drawn.plan, &size).await?;
+        let asked = Asked {
+            caller,
+            customer: customer.as_deref(),
+            model: &model,
+            call,
+            plan: &drawn.plan,
+            size: ticket.size(),
+        };
+        let hold = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
         let may_fall_back =
             !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some();
-        let access = (may_fall_back && !caller.identity.may_everything())
+        let may_everything = caller.identity.may_everything() && customer.is_none();
+        let access = (may_fall_back && !may_everything)
             .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
         Ok(Admitted { drawn, access })
     }
@@ -324,9 +330,11 @@ fn reply(
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
             notice_header(&mut out, &ticket);
+            let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
             if let Cost::Known(money) = cost {
+                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }

@@ -143,6 +143,11 @@ impl Ticket {
         self.hold = hold;
     }
 
+    /// What is held for the call.
+    pub(crate) fn held(&self) -> Money {
+        self.hold.as_ref().map_or(Money::ZERO, Hold::held)
+    }
+
     /// What is left of the caller's limits.
     pub(crate) fn allowances(&self) -> Vec<AllowanceState> {
         self.hold.as_ref().map(Hold::states).unwrap_or_default()

@@ -16,6 +16,7 @@ mod models;
 mod openapi;
 pub mod routes;
 mod service;
+mod spend;
 mod stall;
 mod tokens;
 

@@ -15,7 +15,7 @@ use tollway_accounts::manage::Management;
 use tollway_accounts::rights;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
-    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error,
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error, unix_millis,
 };
 use tollway_wire::Framing;
 
@@ -23,6 +23,7 @@ use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
 use crate::manage::Manage;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
+use crate::spend::{Desk, Pages, Spend};
 use crate::{admin, body, docs, health, manage, models, openapi, tokens};
 
 /// What the process does for the server.
@@ -55,6 +56,7 @@ struct Inner {
     limits: HttpLimits,
     hooks: Arc<dyn Hooks>,
     guesses: Guesses,
+    pages: Pages,
 }
 
 impl std::fmt::Debug for Service {
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Serves `gateway` within `limits`.
     pub fn new(gateway: Arc<Gateway>, limits: HttpLimits, hooks: Arc<dyn Hooks>) -> Service {
-        let inner = Inner { gateway, limits, hooks, guesses: Guesses::default() };
+        let inner = Inner { gateway, limits, hooks, guesses: Guesses::default(), pages: Pages::default() };
         Service { inner: Arc::new(inner), peer: Peer::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) }
     }
 
@@ -227,7 +229,7 @@ impl Inner {
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
-            Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
+            Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             // Apart: a call's future would have room for the largest of them, and be moved with it.
             Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
             Action::TokenCounter => {
@@ -235,8 +237,9 @@ impl Inner {
                 Box::pin(tokens::count(&snapshot, body)).await
             }
             Action::Health => Ok(health::health(&snapshot)),
-            Action::Receipts => Ok(admin::receipts(&self.gateway, request.uri().query())),
-            Action::Receipt => admin::receipt(&self.gateway, &captured.unwrap_or_default()),
+            Action::Spend(what) => {
+                Box::pin(self.spend(request, route, what, captured, &snapshot, &caller)).await
+            }
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }
@@ -263,6 +266,43 @@ impl Inner {
         let body = body::read(incoming, &self.limits).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
         Ok(manage::reply(&value))
+    }
+
+    /// The same for what was spent. Without a database there is still the memory, for those whose rights need no store.
+    async fn spend(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        what: Spend,
+        named: Option<String>,
+        snapshot: &Snapshot,
+        caller: &Caller,
+    ) -> Result<Reply> {
+        let Access::Right(right) = route.access else {
+            return Err(Error::internal("a route without a right"));
+        };
+        let (principal, path) = (&caller.identity.principal, request.uri().path());
+        let management = self.hooks.management();
+        let grant = match &management {
+            Some(management) => management.authorize(principal, right, route.path, path).await?,
+            None => rights::authorize(principal, &[], right, route.path, path)?,
+        };
+        let params = manage::params(request.uri().query());
+        let (parts, incoming) = request.into_parts();
+        refuse_encoding(&parts.headers)?;
+        let body = body::read(incoming, &self.limits).await?;
+        let desk = Desk {
+            gateway: &self.gateway,
+            snapshot,
+            management,
+            pages: &self.pages,
+            caller,
+            grant,
+            params,
+            named,
+            now: unix_millis(),
+        };
+        Ok(manage::reply(&desk.act(what, body).await?))
     }
 
     async fn model_call(
