@@ -80,7 +80,7 @@ impl Hold {
             state.tidy(&taken.limits, || self.meters.spending.settled_through());
         }
         if let Some(shared) = &self.meters.shared {
-            shared.settled(self.lease.take(), parts, self.demand, spent, now);
+            shared.settled(self.lease.take(), parts, self.demand, spent);
         }
     }
 }

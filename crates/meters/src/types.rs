@@ -54,6 +54,11 @@ impl ScopeKind {
         ScopeKind::Provider,
     ];
 
+    /// The kind with this [`name`](ScopeKind::name).
+    pub fn from_name(name: &str) -> Option<ScopeKind> {
+        ScopeKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name in headers and messages.
     pub const fn name(self) -> &'static str {
         match self {

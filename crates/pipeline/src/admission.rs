@@ -18,6 +18,7 @@ use crate::caller::Caller;
 use crate::clock::unix_millis;
 use crate::demand::{Size, Usual, demand, sheets};
 use crate::headers::{self, set};
+use crate::responses::Responses;
 use crate::snapshot::Snapshot;
 
 /// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
@@ -31,6 +32,8 @@ pub struct Services {
     pub ledger: Option<Ledger>,
     /// Receipts and their sums, once they are shipped.
     pub books: Option<Arc<dyn Books>>,
+    /// Answers kept for those who made them.
+    pub responses: Arc<Responses>,
     pub(crate) usual: Usual,
 }
 
@@ -48,8 +51,15 @@ impl Services {
             meters: Some(meters),
             ledger: Some(ledger),
             books: Some(books),
+            responses: Arc::default(),
             usual: Usual::default(),
         }
+    }
+
+    /// The same, with answers kept in `responses`.
+    pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
+        self.responses = responses;
+        self
     }
 }
 
@@ -182,14 +192,15 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
 
 fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
-    let reset = denied
-        .resets_at
-        .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
+    let reset = denied.resets_at.map_or_else(
+        || "It does not reset by itself.".to_owned(),
+        |at| format!("Limit resets at: {} UTC", iso(at)),
+    );
     let mut headers = HeaderMap::new();
     if denied.limit == LimitKind::Budget {
         let who = budget_word(denied.scope.kind);
         let message = format!(
-            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. Limit {reset}",
+            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. {reset}",
             Money::from_nanos(denied.used),
             Money::from_nanos(denied.max),
         );
@@ -199,7 +210,7 @@ fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
-        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. Limit {reset}",
+        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. {reset}",
         denied.limit.name(),
         denied.max,
     );

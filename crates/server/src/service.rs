@@ -24,7 +24,7 @@ use crate::limits::HttpLimits;
 use crate::manage::Manage;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::spend::{Desk, Pages, Spend};
-use crate::{admin, body, docs, health, manage, models, openapi, tokens};
+use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
 
 /// What the process does for the server.
 pub trait Hooks: Send + Sync {
@@ -191,7 +191,7 @@ impl Inner {
     fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
         match route.action {
             Action::Liveness => health::liveness(),
-            Action::Readiness => health::readiness(snapshot),
+            Action::Readiness => health::readiness(snapshot, self.gateway.services()),
             Action::OpenApi => openapi::reply(),
             Action::Routes => docs::routes(),
             // The table's test names every public action; what is left are the pages.
@@ -239,6 +239,11 @@ impl Inner {
             Action::Health => Ok(health::health(&snapshot)),
             Action::Spend(what) => {
                 Box::pin(self.spend(request, route, what, captured, &snapshot, &caller)).await
+            }
+            Action::Response(what) => {
+                let params = manage::params(request.uri().query());
+                let kept = &self.gateway.services().responses;
+                Box::pin(responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params)).await
             }
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
@@ -391,9 +396,17 @@ fn dialect_of(path: &str) -> Dialect {
         Dialect::Anthropic
     } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
         Dialect::Gemini
+    } else if is_responses(path) {
+        Dialect::OpenaiResponses
     } else {
         Dialect::OpenaiChat
     }
+}
+
+fn is_responses(path: &str) -> bool {
+    let path = path.strip_prefix("/openai").unwrap_or(path);
+    let rest = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/responses");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `/v1/models/…` is OpenAI's list of models, too: the method at the end tells.
@@ -417,6 +430,10 @@ mod tests {
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),
             ("/v1/chat/completions", Dialect::OpenaiChat),
+            ("/v1/responses", Dialect::OpenaiResponses),
+            ("/responses/resp_1/input_items", Dialect::OpenaiResponses),
+            ("/openai/v1/responses/resp_1", Dialect::OpenaiResponses),
+            ("/v1/responses_of_mine", Dialect::OpenaiChat),
         ] {
             assert_eq!(dialect_of(path), dialect, "{path}");
         }
