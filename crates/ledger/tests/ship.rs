@@ -12,7 +12,7 @@ use tollway_ledger::books::{
     Adjustment, Batch, Books, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress, Range,
     Retained, SqlBooks, Sum, Verification,
 };
-use tollway_ledger::{Ledger, Opening, Options, Outcome, Receipt, sample, ship};
+use tollway_ledger::{Calm, Ledger, Opening, Options, Outcome, Receipt, sample, ship};
 use tollway_meters::{Scope, ScopeKind};
 use tollway_store::{Store, StoreError, StoreResult};
 
@@ -248,4 +248,42 @@ async fn a_call_that_outlives_its_segment_is_not_forgotten() {
     assert_eq!((kept.outcome, kept.at), (Outcome::Interrupted, long.at));
     let finished_kept = inner.get(&finished.id).await.unwrap().unwrap();
     assert_eq!(finished_kept.outcome, finished.outcome);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_the_calls_and_in_a_hurry_the_books_are_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let store =
+        Store::open_and_migrate(&directory.path().join("books.db").display().to_string()).await.unwrap();
+    let books = Arc::new(SqlBooks::new(store.sql().clone()));
+    let beside = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let calm = Calm {
+        runtime: beside.handle().clone(),
+        books: {
+            let _within = beside.enter();
+            Arc::new(SqlBooks::new(store.sql().aside()))
+        },
+    };
+    let (ledger, _) = Ledger::open(directory.path(), options()).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let shipping = tokio::spawn(ship(ledger.clone(), books.clone(), Some(calm), stopped));
+    for number in 0..2000 {
+        let receipt = sample::receipt(number);
+        ledger.settled(&receipt);
+        // Now and then somebody asks what a key has spent, which must know of this very receipt.
+        if number.is_multiple_of(97)
+            && let Some(key) = receipt.who.key
+        {
+            ledger.caught_up_with(&Scope { kind: ScopeKind::Key, id: key }).await;
+            assert!(books.get(&receipt.id).await.unwrap().is_some(), "{number}");
+        }
+    }
+    // Nobody waits for what concerns nobody.
+    let stranger = Scope { kind: ScopeKind::User, id: "nobody was ever called so".into() };
+    tokio::time::timeout(Duration::from_secs(60), ledger.caught_up_with(&stranger)).await.unwrap();
+    until("everything is shipped", || ledger.status().waiting == 0).await;
+    stop.send(true).unwrap();
+    shipping.await.unwrap();
+    exact(books.as_ref(), 2000).await;
+    beside.shutdown_background();
 }

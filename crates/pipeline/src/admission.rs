@@ -441,6 +441,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                "x-litellm-key-rpm-limit: 100",
                 "x-ratelimit-api_key-limit-max_parallel_requests: 7",
                 "x-ratelimit-api_key-limit-requests: 100",
                 "x-ratelimit-api_key-remaining-max_parallel_requests: 6",

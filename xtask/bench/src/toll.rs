@@ -215,6 +215,10 @@ fn quiet(server: &Server) -> anyhow::Result<()> {
 
 impl Services {
     /// Those that the environment names, as for the tests, or new ones on the load's core.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variables are those of the tests' servers, not of the gateway"
+    )]
     fn find_or_start(stage: &Stage) -> anyhow::Result<Services> {
         let named = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
         if let (Some(postgres), Some(redis)) = (named("TOLLWAY_TEST_POSTGRES"), named("TOLLWAY_TEST_REDIS")) {
