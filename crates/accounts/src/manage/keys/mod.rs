@@ -275,8 +275,7 @@ impl Management {
             keys.push(self.key_within(grant, &token).await?);
         }
         self.delete_keys(grant, keys).await?;
-        // A key is told by its hash, as everywhere but where it is made.
-        let gone: Vec<String> = names.iter().map(|name| secret::token_of(name)).chain(aliases).collect();
+        let gone: Vec<&String> = names.iter().chain(&aliases).collect();
         Ok(json!({ "deleted_keys": gone }))
     }
 

@@ -150,9 +150,23 @@ impl Run {
 
     async fn ask_with(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let answer = self.gateway.send(method, path, headers, body.to_owned()).await.read().await;
-        let body = body.get(..60).unwrap_or(body);
-        self.keep(format!("{method} {path} {body} → {}", answer.status), &answer, false);
+        let asked = body.get(..60).unwrap_or(body);
+        self.keep(format!("{method} {path} {asked} → {}", answer.status), &answer, false);
+        // A key given out again under the name of an old one, and a deleted one, are told as they were named: LiteLLM's
+        // clients compare them.
+        if answer.status == 200
+            && (path == "/key/generate" || path == "/key/delete")
+            && let Some(named) = serde_json::from_str::<Value>(body).ok().as_ref().and_then(named)
+        {
+            self.forget_last(named);
+        }
         answer
+    }
+
+    /// Takes a key out of the last answer, which may hold it.
+    fn forget_last(&mut self, key: &str) {
+        let told = self.told.last_mut().unwrap();
+        told.bytes = text(&told.bytes).replace(key, "handed out").into_bytes();
     }
 
     fn keep(&mut self, what: String, answer: &Answer, is_record: bool) {
@@ -176,8 +190,7 @@ impl Run {
         answer.expect(200);
         let key = answer.json()["key"].as_str().unwrap().to_owned();
         assert!(key.starts_with("sk-"), "{key}");
-        let told = self.told.last_mut().unwrap();
-        told.bytes = text(&told.bytes).replace(&key, "handed out").into_bytes();
+        self.forget_last(&key);
         if !self.planted.iter().any(|(_, text)| *text == key) {
             self.plant(name, key.clone());
         }
@@ -528,6 +541,11 @@ impl Run {
     pub(super) async fn settle(&mut self) {
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+}
+
+/// The key that a request to make or delete one names.
+fn named(body: &Value) -> Option<&str> {
+    body["key"].as_str().or_else(|| body["keys"][0].as_str())
 }
 
 /// A user of the shared Redis who has this password.
