@@ -52,7 +52,7 @@ impl Diagnostic {
         Diagnostic {
             severity,
             code,
-            message: message.into(),
+            message: crate::mask::text(&message.into()),
             path: String::new(),
             place: None,
             also: Vec::new(),

@@ -6,8 +6,16 @@
 
 /// Does a key of this name hold a secret?
 pub(crate) fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 7] =
-        ["api_key", "api-key", "secret", "password", "authorization", "private_key", "connection_string"];
+    const PARTS: [&str; 8] = [
+        "api_key",
+        "api-key",
+        "apikey",
+        "secret",
+        "password",
+        "authorization",
+        "private_key",
+        "connection_string",
+    ];
     const NAMES: [&str; 11] = [
         "token",
         "database_url",
@@ -94,6 +102,23 @@ pub(crate) fn under_secret_keys(text: &str) -> Vec<(usize, usize)> {
     found
 }
 
+/// A text that quotes values, without those that look secret.
+pub(crate) fn text(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut done = 0;
+    let mut found = secret_looking(text);
+    found.sort_unstable();
+    for (from, to) in found {
+        if from >= done {
+            masked.push_str(text.get(done..from).unwrap_or_default());
+            masked.push_str("***");
+        }
+        done = done.max(to);
+    }
+    masked.push_str(text.get(done..).unwrap_or_default());
+    masked
+}
+
 /// A reference names a secret without being one.
 fn is_reference(value: &str) -> bool {
     value.trim_matches(['"', '\'']).starts_with("os.environ/")
@@ -109,7 +134,11 @@ fn secret_looking(line: &str) -> Vec<(usize, usize)> {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
         let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
         let prefixed = word.len() > 8 && STARTS.iter().any(|start| word.starts_with(start));
-        let random = word.len() >= 32 && digits >= 6 && letters >= 6 && !word.contains("per_token");
+        let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
+        // Names of models have digits and capitals, too, and dashes between them.
+        let mixed = digits >= 2 && upper >= 4 && letters - upper >= 4 && !word.contains('-');
+        let mostly = digits >= 6 && letters >= 6;
+        let random = word.len() >= 32 && (mostly || mixed) && !word.contains("per_token");
         if prefixed || random {
             found.push((at, at + word.len()));
         }
@@ -135,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn a_message_quotes_no_secret() {
+        let message = "`rpm` must be a number, not `sk-abcdefghijkl`; see http://me:pw@x/ or key: 3";
+        assert_eq!(text(message), "`rpm` must be a number, not `***`; see http://***@x/ or key: 3");
+    }
+
+    #[test]
     fn secrets_are_masked_and_names_stay() {
         check("  api_key: hunter2", "  api_key: *******");
         check("  api_key: os.environ/OPENAI_API_KEY", "  api_key: os.environ/OPENAI_API_KEY");
@@ -142,6 +177,12 @@ mod tests {
         check("database_url: \"postgres://u:p@h/db\"", "database_url: *********************");
         check("target: postgres://u:p@h/db", "target: postgres://***@h/db");
         check("model_name: sk-abcdefghijkl", "model_name: ***************");
+        check("apikey: hunter2", "apikey: *******");
+        check("rpm: XdDNtwBzLTBoxhTot8YGaLEk2wBxuPRuxPHL", "rpm: ************************************");
+        check(
+            "model: Meta-Llama-3.1-70B-Instruct-Turbo-Free",
+            "model: Meta-Llama-3.1-70B-Instruct-Turbo-Free",
+        );
         check("max_tokens: 400", "max_tokens: 400");
         check("max_headers: 400", "max_headers: 400");
         check("max_input_token: 400", "max_input_token: 400");

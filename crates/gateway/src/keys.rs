@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tollway::{Timeouts, Transport};
 use tollway_config::process_env;
 
-use crate::output::line;
+use crate::output::{line, shown_url};
 
 /// Which gateway, and what to do.
 #[derive(Debug, Args)]
@@ -198,14 +198,15 @@ async fn ask(
         .header("authorization", format!("Bearer {key}"))
         .header("content-type", "application/json")
         .body(bytes);
-    let request = request.map_err(|error| format!("{base} cannot be asked: {error}"))?;
+    let request = request.map_err(|error| format!("{} cannot be asked: {error}", shown_url(base)))?;
     let timeouts = Timeouts { first_byte: Duration::from_secs(10), ..Timeouts::default() };
-    let unreachable = |error| format!("no gateway at {base}: {error}; is it running? --url names another");
+    let unreachable =
+        |error| format!("no gateway at {}: {error}; is it running? --url names another", shown_url(base));
     let answer = Transport::default().send(request, &timeouts).await.map_err(unreachable)?;
     let status = answer.status;
     let body = answer.body.collect(16 << 20).await.map_err(|error| error.to_string())?;
     let value: Value =
-        serde_json::from_slice(&body).map_err(|_| format!("{base} is not a Tollway gateway"))?;
+        serde_json::from_slice(&body).map_err(|_| format!("{} is not a Tollway gateway", shown_url(base)))?;
     if !status.is_success() {
         let message = value.pointer("/error/message").and_then(Value::as_str).unwrap_or("no reason given");
         return Err(format!("{status}: {message}"));

@@ -228,9 +228,13 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     let source = tollway_config::Source::Text { name: format!("stored model {}", model.model_id), text };
     let options = tollway_config::Options { lenient: true, public: false };
     let loaded = tollway_config::load(source, &process_env, options);
+    // Without the source: all of a stored model is one line, its secrets opened.
     let report = loaded.report();
-    let mut deployment =
-        loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
+    let said: Vec<&str> = report.lines().filter(|line| line.starts_with("error")).collect();
+    let mut deployment = loaded
+        .config
+        .and_then(|config| config.model_list.into_iter().next())
+        .ok_or_else(|| said.join("; "))?;
     // A file cannot say so of itself, so reading leaves it out.
     deployment.model_info.other.insert("db_model".into(), json!(true));
     Ok(deployment)

@@ -9,7 +9,7 @@ use tollway::{Timeouts, Transport};
 use tollway_config::process_env;
 
 use crate::cli::WhyArgs;
-use crate::output::line;
+use crate::output::{line, shown_url};
 
 /// Asks the running gateway for a receipt and prints it.
 pub(crate) fn run(arguments: &WhyArgs) -> Result<ExitCode, String> {
@@ -32,10 +32,11 @@ async fn fetch(arguments: &WhyArgs, key: &str) -> Result<Value, String> {
     let url = format!("{}/receipts/{}", arguments.url.trim_end_matches('/'), arguments.id);
     let request =
         http::Request::get(&url).header("authorization", format!("Bearer {key}")).body(Bytes::new());
-    let request = request.map_err(|error| format!("{url} cannot be asked: {error}"))?;
+    let request = request.map_err(|error| format!("{} cannot be asked: {error}", shown_url(&url)))?;
     let timeouts = Timeouts { first_byte: Duration::from_secs(10), ..Timeouts::default() };
-    let unreachable =
-        |error| format!("no gateway at {}: {error}; is it running? --url names another", arguments.url);
+    let unreachable = |error| {
+        format!("no gateway at {}: {error}; is it running? --url names another", shown_url(&arguments.url))
+    };
     let answer = Transport::default().send(request, &timeouts).await.map_err(unreachable)?;
     let status = answer.status;
     let body = answer.body.collect(1 << 20).await.map_err(|error| error.to_string())?;

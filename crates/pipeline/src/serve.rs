@@ -1,5 +1,6 @@
 //! The journey of a call, top to bottom.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -378,6 +379,8 @@ fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) ->
 
 /// An error in the caller's own dialect.
 pub fn render_error(error: &Error, surface: Dialect) -> Reply {
+    // Messages quote what was wrong, and errors are logged and passed on by whoever gets them.
+    let error = &error.rewritten(hide_keys);
     let mut out = HeaderMap::with_capacity(8);
     json_headers(&mut out);
     if let tollway_model::Retry::Later(Some(pause)) = error.retry() {
@@ -393,6 +396,30 @@ pub fn render_error(error: &Error, surface: Dialect) -> Reply {
     set(&mut out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Reply { status, headers: out, body: ReplyBody::full(codec(surface).encode_error(error)) }
+}
+
+/// `text` with `sk-***` for every virtual key in it.
+fn hide_keys(text: &str) -> Cow<'_, str> {
+    const START: &str = "sk-";
+    /// Shorter words are none.
+    const SHORTEST: usize = 12;
+    if !text.contains(START) {
+        return Cow::Borrowed(text);
+    }
+    let mut hidden = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(START) {
+        let (before, found) = rest.split_at(at);
+        hidden.push_str(before);
+        let word =
+            |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '_';
+        let (key, after) = found.split_at(found.find(|character| !word(character)).unwrap_or(found.len()));
+        let begins = !before.ends_with(|character: char| character.is_ascii_alphanumeric());
+        hidden.push_str(if begins && key.len() >= SHORTEST { "sk-***" } else { key });
+        rest = after;
+    }
+    hidden.push_str(rest);
+    Cow::Owned(hidden)
 }
 
 fn common_headers(out: &mut HeaderMap, call: &Call) {

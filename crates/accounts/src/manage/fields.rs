@@ -151,11 +151,15 @@ pub(crate) fn value<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<F
         .map_err(|error| bad(name, format!("`{name}`: {}", without_place(&error))))
 }
 
-/// Line and column within one value say nothing to the caller.
+/// Line and column within one value say nothing to the caller, and a text in a wrong place may be a key.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let end = text.find(" at line ").unwrap_or(text.len());
-    text.get(..end).unwrap_or(&text).to_owned()
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    let text = text.get(..end).unwrap_or(&text);
+    match (text.split_once("string \""), text.rsplit_once("\", expected ")) {
+        (Some((before, _)), Some((_, expected))) => format!("{before}a string, expected {expected}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// An amount of dollars, exact; not negative.

@@ -185,7 +185,7 @@ impl Management {
         if looks_sealed(value) {
             return Err(bad(format!("litellm_params.{name}"), "a sealed text is no value here"));
         }
-        if !is_secret(name) {
+        if !is_secret(name) && !tells_secret(value) {
             return Ok(value.clone());
         }
         let (purpose, plain) = match value {
@@ -199,6 +199,12 @@ impl Management {
 /// Parameters that are secrets. Headers may carry some; a secret's name tells in the rest.
 fn is_secret(name: &str) -> bool {
     is_secret_name(name) || matches!(name, "extra_headers" | "headers" | "vertex_credentials")
+}
+
+/// An address with a password or with parameters, which are keys often enough.
+fn tells_secret(value: &Value) -> bool {
+    let Some((_, rest)) = value.as_str().and_then(|text| text.split_once("://")) else { return false };
+    rest.contains(['?', '@'])
 }
 
 fn is_reference(value: &Value) -> bool {

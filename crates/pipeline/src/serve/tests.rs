@@ -94,3 +94,12 @@ async fn what_never_fits_is_not_to_be_tried_again() {
         admit(&gateway, Limits { max_parallel_requests: Some(0), ..Limits::default() }, "free", "[]").await;
     assert_eq!(held.err().map(|refusal| refusal.error.retry()), Some(Retry::Never));
 }
+
+#[test]
+fn keys_are_hidden_in_errors() {
+    let check = |text: &str, expected: &str| assert_eq!(hide_keys(text), expected);
+    check("no key `sk-0123456789abc` here", "no key `sk-***` here");
+    check("sk-0123456789-_a,sk-9876543210bcd", "sk-***,sk-***");
+    let harmless = "must start with sk-, task-0123456789abcd, sk-short";
+    check(harmless, harmless);
+}
