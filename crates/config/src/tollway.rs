@@ -216,6 +216,12 @@ settings! {
         /// How long a call's place and money stay taken when its process dies. Default: `60s`. Example: `lease: 30s`.
         #[schemars(with = "DurationSchema")]
         pub lease: Duration = Duration::from_secs(60);
+        /// Longest a call waits for one answer of it. Then it is asked again, and after three answers that did not come in
+        /// time it is given up and each process keeps limits for its share, until it answers again. Longer keeps limits
+        /// exact where it is far away or shares a busy machine; shorter keeps calls fast when it fails. Default: `20ms`.
+        /// Example: `timeout: 50ms`.
+        #[schemars(with = "DurationSchema")]
+        pub timeout: Duration = Duration::from_millis(20);
     }
 }
 
