@@ -90,6 +90,19 @@ export async function startBare() {
   return { url, key, stop: () => child.kill() };
 }
 
+/** A key as a company hands them out: of a team, limited by all there is, and reaching none of it. */
+export async function virtualKey(url, master) {
+  const made = async (path, body) => {
+    const headers = { authorization: `Bearer ${master}`, 'content-type': 'application/json' };
+    const answer = await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${await answer.text()}`);
+    return answer.json();
+  };
+  const plenty = { max_budget: 1000, rpm_limit: 1e6, tpm_limit: 1e9, max_parallel_requests: 1000 };
+  const { team_id } = await made('/team/new', { team_alias: 'end to end', budget_duration: '1mo', ...plenty });
+  return (await made('/key/generate', { team_id, budget_duration: '1d', ...plenty })).key;
+}
+
 class Stack {
   constructor(url, key, fakeUrl, processes) {
     Object.assign(this, { url, key, fakeUrl, processes });

@@ -94,6 +94,22 @@ class Stack:
         raise AssertionError(f"it did not happen within {limit} s: {calls}")
 
 
+def virtual_key(url: str, master: str) -> str:
+    """A key as a company hands them out: of a user in a team, limited by all there is, and reaching none of it."""
+    def made(path: str, **body) -> dict:
+        headers = {"Authorization": f"Bearer {master}"}
+        answer = httpx.post(url + path, headers=headers, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    plenty = {"max_budget": 1000, "rpm_limit": 1_000_000, "tpm_limit": 1_000_000_000, "max_parallel_requests": 1000}
+    user = made("/user/new", user_id=f"user-{secrets.token_hex(4)}", auto_create_key=False)["user_id"]
+    members = [{"user_id": user, "role": "user"}]
+    team = made("/team/new", team_alias="end to end", members_with_roles=members, budget_duration="1mo", **plenty)
+    key = made("/key/generate", user_id=user, team_id=team["team_id"], budget_duration="1d", tags=["e2e"], **plenty)
+    return key["key"]
+
+
 def clean_environment() -> dict[str, str]:
     """No provider keys, proxies or settings of the machine reach the processes."""
     foreign = ("AWS_", "_API_KEY", "_PROXY", "_proxy", "LITELLM_", "TOLLWAY_", "DATABASE_URL", "REDIS_")

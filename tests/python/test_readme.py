@@ -88,7 +88,10 @@ def test_a_snippet_does_what_it_shows(gateway, kind, body):
 def test_a_configuration_is_read_without_complaint(gateway, kind, body, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(body)
-    variables = {name: f"sk-{secrets.token_hex(24)}" for name in re.findall(r"os\.environ/(\w+)", body)}
+    # A deployment without `api_key` finds its provider's in the environment.
+    named = re.findall(r"os\.environ/(\w+)", body)
+    named += [f"{provider.upper()}_API_KEY" for provider in re.findall(r"model: (\w+)/", body)]
+    variables = {name: f"sk-{secrets.token_hex(24)}" for name in named}
     variables.setdefault("LITELLM_MASTER_KEY", f"sk-{secrets.token_hex(24)}")
     said = gateway.run([gateway.program, "check"], str(file), **variables)
     assert "fine." in said and ", 0 dangers, 0 warnings" in said, said

@@ -107,13 +107,16 @@ impl KnownCustomer {
     }
 }
 
+/// A customer, and the budget it has when it has none of its own.
+type CustomerName = (Option<Arc<str>>, Arc<str>);
+
 /// Who is known.
 pub struct Directory {
     shelves: Shelves,
     options: Options,
     known: Cache<KeyHash, Arc<Identity>>,
     strangers: Cache<KeyHash, Millis>,
-    customers: Cache<(Option<Arc<str>>, Arc<str>), Arc<KnownCustomer>>,
+    customers: Cache<CustomerName, Arc<KnownCustomer>>,
     /// Grows with every batch of changes.
     epoch: AtomicU64,
     /// When the store was last heard, milliseconds since 1970.
@@ -275,7 +278,7 @@ impl Directory {
             return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
-        let limits = compile(&merged(&own, budget.as_ref()), &self.options.rules);
+        let limits = compile(&merged(&own, budget.as_ref()));
         let claim = (!limits.is_empty()).then(|| Claim {
             scope: Scope { kind: ScopeKind::Customer, id: id.clone() },
             limits: Arc::new(limits),

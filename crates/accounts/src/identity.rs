@@ -31,20 +31,12 @@ pub struct Names {
 }
 
 /// How limits are read from records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
-    /// IANA name of the zone that calendar windows begin in.
-    pub zone: Arc<str>,
     /// A user's own limits also hold for its calls with a team's key.
     pub user_limits_on_team_keys: bool,
     /// Every budget holds the worst case.
     pub strict: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules { zone: "UTC".into(), user_limits_on_team_keys: false, strict: false }
-    }
 }
 
 /// A principal made ready for calls. A change of any of its records makes a new one.
@@ -231,13 +223,13 @@ impl Identity {
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
             let limits = temporarily_more(key, merged(&key.limits, shared.key.as_ref()));
-            self.claim(ScopeKind::Key, &key.id, &limits, rules);
-            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits, rules);
+            self.claim(ScopeKind::Key, &key.id, &limits);
+            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits);
         }
         if let Some(user) = &principal.user {
             let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
             // What a user spends with a team's key counts for the user, but the user's limits do not hold there.
-            let limits = compile(&user.limits, rules);
+            let limits = compile(&user.limits);
             self.claim_compiled(
                 ScopeKind::User,
                 &user.user_id,
@@ -245,20 +237,20 @@ impl Identity {
             );
         }
         if let Some(team) = &principal.team {
-            self.claim(ScopeKind::Team, &team.team_id, &team.limits, rules);
-            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits, rules);
+            self.claim(ScopeKind::Team, &team.team_id, &team.limits);
+            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits);
             if let Some(user) = &self.names.user.clone() {
                 let own = principal.membership.as_ref();
                 let limits =
                     merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
                 let id = records::Membership::id_of(&team.team_id, user);
-                self.claim(ScopeKind::TeamMember, &id, &limits, rules);
+                self.claim(ScopeKind::TeamMember, &id, &limits);
             }
         }
     }
 
-    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
-        self.claim_compiled(kind, id, compile(limits, rules));
+    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits) {
+        self.claim_compiled(kind, id, compile(limits));
     }
 
     fn claim_compiled(&mut self, kind: ScopeKind, id: &str, limits: Limits) {
@@ -267,7 +259,7 @@ impl Identity {
         }
     }
 
-    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits, rules: &Rules) {
+    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits) {
         let names = limits.model_rpm_limit.keys().chain(limits.model_tpm_limit.keys());
         let mut names: Vec<&String> = names.chain(limits.model_max_budget.keys()).collect();
         names.sort_unstable();
@@ -281,7 +273,7 @@ impl Identity {
                 tpm_limit: limits.model_tpm_limit.get(model).copied().or(budget.tpm_limit),
                 ..records::Limits::default()
             };
-            let compiled = compile(&own, rules);
+            let compiled = compile(&own);
             if !compiled.is_empty() {
                 let scope = Scope { kind, id: format!("{id}:{model}").into() };
                 let claim = Claim { scope, limits: Arc::new(compiled) };
@@ -394,8 +386,8 @@ fn counting(limits: Limits) -> Limits {
     Limits { budgets: budgets.collect(), ..Limits::default() }
 }
 
-pub(crate) fn compile(limits: &records::Limits, rules: &Rules) -> Limits {
-    let window = |duration: Option<&str>| crate::window(duration, &rules.zone);
+pub(crate) fn compile(limits: &records::Limits) -> Limits {
+    let window = |duration: Option<&str>| crate::window(duration);
     let mut budgets = Vec::new();
     if limits.max_budget.is_some() || limits.soft_budget.is_some() {
         let window = window(limits.budget_duration.as_deref());

@@ -22,6 +22,19 @@ pub use principal::{Principal, Role};
 /// The `param` of the error for a key that opens nothing; other failures to identify have none.
 pub const WRONG_KEY: &str = "key";
 
+/// The zone that calendar windows begin in; one for the process, as it must be for limits to mean one thing.
+static ZONE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+/// Sets the zone that calendar windows begin in, an IANA name. The first call counts; without one it is UTC.
+pub fn set_zone(zone: &str) {
+    let _ = ZONE.set(zone.to_owned());
+}
+
+/// The zone that calendar windows begin in.
+pub(crate) fn zone() -> &'static str {
+    ZONE.get().map_or("UTC", String::as_str)
+}
+
 /// Wall time, milliseconds since 1970.
 #[expect(
     clippy::disallowed_methods,
@@ -34,10 +47,10 @@ pub(crate) fn now() -> i64 {
 
 /// The window of a budget. What cannot be read never resets: money must not come back by mistake; management refuses
 /// to store such a duration in the first place.
-pub(crate) fn window(duration: Option<&str>, zone: &str) -> tollway_meters::Window {
+pub(crate) fn window(duration: Option<&str>) -> tollway_meters::Window {
     use tollway_meters::Window;
     let Some(duration) = duration else { return Window::Lifetime };
-    Window::parse(duration, zone).unwrap_or_else(|error| {
+    Window::parse(duration, zone()).unwrap_or_else(|error| {
         tracing::warn!(target: "tollway::accounts", duration, error, "a budget's window cannot be read; it never resets");
         Window::Lifetime
     })

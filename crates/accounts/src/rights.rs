@@ -118,7 +118,7 @@ rights! {
     /// See the health of deployments.
     Health "health" [All All All All All All] Nothing, ["info_routes"];
     /// Stored responses: retrieve and delete one's own.
-    Responses "responses" [All All Own Own Own Own] Nothing, ["llm_api_routes" "openai_routes"];
+    Responses "responses" [All Own Own Own Own Own] Nothing, ["llm_api_routes" "openai_routes"];
 
     /// Make a key.
     KeyGenerate "key_generate" [All No Own No No No] Permitted("/key/generate"), ["management_routes" "key_management_routes"];
@@ -182,8 +182,14 @@ rights! {
     Spend "spend" [All All Own Own Own Own] Admin, ["management_routes" "spend_tracking_routes"];
     /// Spend of everyone.
     GlobalSpend "global_spend" [All All No No No No] Nothing, ["management_routes" "global_spend_tracking_routes"];
-    /// Receipts of everyone's calls.
-    Receipts "receipts" [All All No No No No] Nothing, ["management_routes" "spend_tracking_routes"];
+    /// What a call would cost.
+    CostEstimate "cost_estimate" [All All Own Own Own Own] Nothing, ["management_routes" "spend_tracking_routes"];
+    /// Set a key's spend back, also as an admin of its team.
+    KeyResetSpend "key_reset_spend" [All No Own No No No] Admin, ["management_routes" "key_management_routes"];
+    /// Set everyone's spend back.
+    GlobalResetSpend "global_reset_spend" [All No No No No No] Nothing, ["management_routes" "global_spend_tracking_routes"];
+    /// Receipts of the calls that one may know of.
+    Receipts "receipts" [All All Own Own Own Own] Admin, ["management_routes" "spend_tracking_routes"];
     /// The audit log.
     Audit "audit" [All All No No No No] Nothing, ["management_routes"];
     /// Read the configuration again.

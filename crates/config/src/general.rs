@@ -37,6 +37,9 @@ settings! {
         /// A header that may carry the key in place of `Authorization`. Default: none.
         /// Example: `litellm_key_header_name: X-Litellm-Key`.
         pub litellm_key_header_name: Option<String> = None;
+        /// Most calls in flight over all keys; over all processes where they share Redis. Default: no limit.
+        /// Example: `global_max_parallel_requests: 500`.
+        pub global_max_parallel_requests: Option<u64> = None;
         /// A user's own budget and limits also hold for its calls with a team's key. Default: `false`.
         pub apply_user_budget_to_team_keys: bool = false;
         /// How long receipts are kept in the database. Default: for ever. Example: `maximum_spend_logs_retention_period: 30d`.

@@ -244,8 +244,8 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Danger,
-        "budgets, quotas and rate limits are",
-        "spend and calls are not limited, and only the bounds under `tollway` hold",
+        "these budgets, quotas and rate limits are",
+        "calls are limited by those of keys, teams, users and customers, and by the bounds under `tollway`, but not by these",
         &[
             "*budget*",
             "priority_reservation*",
@@ -454,8 +454,8 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
-        "keys, users and spend in a database are",
-        "nothing is stored: the master key is the only key, and models come from this file",
+        "these settings of keys, users, spend and the database are",
+        "keys, users and spend are kept in the database without them",
         &[
             "database_*",
             "store_*",
@@ -567,13 +567,17 @@ mod tests {
         check("top", "guardrails", "guardrails are");
         check("general_settings", "custom_auth", "sign-in other than by the master key is");
         check("general_settings", "allowed_ips", "restrictions of access are");
-        check("litellm_settings", "max_budget", "budgets, quotas and rate limits are");
-        check("litellm_params", "budget_duration", "budgets, quotas and rate limits are");
+        check("litellm_settings", "max_ui_session_budget", "these budgets, quotas and rate limits are");
+        check("litellm_params", "budget_duration", "these budgets, quotas and rate limits are");
         check("litellm_settings", "cache", "caches of answers are");
         check("litellm_settings", "success_callback", "callbacks, traces and metrics are");
         check("top", "mcp_servers", "MCP, agents, tools, prompts and vector stores are");
         check("litellm_params", "vertex_project", "sign-in to clouds by these means is");
-        check("general_settings", "store_model_in_db", "keys, users and spend in a database are");
+        check(
+            "general_settings",
+            "store_prompts_in_spend_logs",
+            "these settings of keys, users, spend and the database are",
+        );
         check("litellm_params", "fallbacks", "fallbacks in these places are");
         check("model_info", "allowed_fails", "cooldowns and retries in these places are");
         check("router_settings", "tag_routing_prefix", "these ways to choose a deployment are");

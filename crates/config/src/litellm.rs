@@ -41,7 +41,7 @@ settings! {
         /// The window of `max_budget`: `24h`, `7d`, `1mo`. Default: for ever. Example: `budget_duration: 1mo`.
         pub budget_duration: Option<String> = None;
         /// The status of a call that is refused because a budget is spent: 422 or 429. Default: `422`.
-        pub budget_exceeded_status_code: Option<u32> = None;
+        pub budget_exceeded_status_code: u32 = 422;
         /// Budget of customers that have none: its `budget_id`. Example: `max_end_user_budget_id: free-tier`.
         pub max_end_user_budget_id: Option<String> = None;
         /// The log as one JSON object a line. Default: `false`.
@@ -58,11 +58,11 @@ impl Section for LitellmSettings {
         bound_retries(&mut self.num_retries, fields, reader);
         let status = self.budget_exceeded_status_code;
         if let Some(entry) = fields.entry("budget_exceeded_status_code")
-            && status.is_some_and(|status| !(400..500).contains(&status))
+            && !(400..500).contains(&status)
         {
             let message = "`budget_exceeded_status_code` is a status from 400 to 499; 422 is used";
             reader.report(Severity::Warning, "out-of-range", entry.value.mark, message);
-            self.budget_exceeded_status_code = None;
+            self.budget_exceeded_status_code = 422;
         }
     }
 }

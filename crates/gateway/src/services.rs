@@ -1,12 +1,12 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use serde_json::json;
+use tokio::sync::watch;
 use tollway::Transport;
 use tollway_accounts::manage::{Figures, Management, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
@@ -14,7 +14,7 @@ use tollway_config::{Config, Deployment, WhenFull, process_env};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
 use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, Spending, SystemClock};
 use tollway_model::{Money, Secret};
-use tollway_pipeline::{Gateway, Services, unix_millis};
+use tollway_pipeline::{Gateway, Responses, Services, unix_millis};
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
@@ -25,7 +25,8 @@ use crate::{alerts, board, state};
 /// How long a database that is not there yet is waited for when the gateway starts, before it starts without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the last receipts may take to reach the database when the gateway stops; what does not stays in the journal.
+/// How long the last receipts may take to reach the database when the gateway stops, and the last answers before them.
+/// Receipts that do not stay in the journal.
 const LAST_SHIPMENT: Duration = Duration::from_secs(5);
 
 /// How long the shared store may take to hear of the last calls.
@@ -40,12 +41,14 @@ pub(crate) struct Running {
     pub(crate) meters: Meters,
     pub(crate) ledger: Ledger,
     redis: Option<Redis>,
+    responses: Arc<Responses>,
     stop: watch::Sender<bool>,
     shipping: tokio::task::JoinHandle<()>,
 }
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
 pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, String> {
+    tollway_accounts::set_zone(&config.tollway.budgets.timezone);
     let store = open_store(config, directory).await?;
     let books = books(&store);
     let (ledger, recovered) = Ledger::open(directory, ledger_options(config))
@@ -66,22 +69,41 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     let meters = Meters::new(meter_options(config, redis.clone()), spending, clock);
     let known = Directory::new(shelves(&store), directory_options(config));
     let environment = state::overlay(config);
-    let sealer = Arc::new(SaltKeys::find(&environment, directory)?.sealer().clone());
+    let salt = SaltKeys::find(&environment, directory)?;
+    if matches!(salt, SaltKeys::Kept(..)) && database_url(config).is_some() {
+        tracing::warn!(
+            target: "tollway::store",
+            "the key that seals secrets is in this machine's data directory; other machines on the same database cannot \
+             open them: set TOLLWAY_SALT_KEY (or LITELLM_SALT_KEY) to the same value on all of them"
+        );
+    }
+    let sealer = Arc::new(salt.sealer().clone());
     let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
     if let Some(url) = alert_webhook(config) {
         alerts::start(meters.alerts(), url, Transport::default());
     }
-    if let Some(retention) = retention(config) {
-        tokio::spawn(retain(books.clone(), retention));
-    }
-    Ok(Running { store, books, directory: known, management, meters, ledger, redis, stop, shipping })
+    tokio::spawn(upkeep(books.clone(), retention(config)));
+    let responses = Responses::start(store.clone());
+    Ok(Running {
+        store,
+        books,
+        directory: known,
+        management,
+        meters,
+        ledger,
+        redis,
+        responses,
+        stop,
+        shipping,
+    })
 }
 
 impl Running {
     /// What the pipeline needs of it.
     pub(crate) fn services(&self) -> Services {
         Services::new(self.directory.clone(), self.meters.clone(), self.ledger.clone(), self.books.clone())
+            .with_responses(self.responses.clone())
     }
 
     /// The models added over the API, as far as they can be read now.
@@ -121,6 +143,9 @@ impl Running {
             tracing::warn!(target: "tollway::meters", "the shared store was not told of the last calls");
         }
         let _ = self.stop.send(true);
+        if tokio::time::timeout(LAST_SHIPMENT, self.responses.stored()).await.is_err() {
+            tracing::warn!(target: "tollway::responses", "the last answers could not be stored and are lost");
+        }
         if tokio::time::timeout(LAST_SHIPMENT, self.shipping).await.is_err() {
             tracing::warn!(target: "tollway::ledger", "the last receipts stay in the journal until the next start");
         }
@@ -159,11 +184,6 @@ async fn open_store(config: &Config, directory: &Path) -> Result<Store, String> 
 pub(crate) fn database_url(config: &Config) -> Option<String> {
     let configured = config.general_settings.database_url.as_ref().map(|url| url.expose().to_owned());
     configured.or_else(|| state::overlay(config)("DATABASE_URL")).filter(|url| !url.is_empty())
-}
-
-/// The file of the database in a data directory, for messages.
-pub(crate) fn place(config: &Config, directory: &Path) -> Option<PathBuf> {
-    database_url(config).is_none().then(|| directory.join("tollway.db"))
 }
 
 fn books(store: &Store) -> Arc<dyn Books> {
@@ -206,7 +226,8 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     let options = tollway_config::Options { lenient: true, public: false };
     let loaded = tollway_config::load(source, &process_env, options);
     let report = loaded.report();
-    let mut deployment = loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
+    let mut deployment =
+        loaded.config.and_then(|config| config.model_list.into_iter().next()).ok_or(report)?;
     // A file cannot say so of itself, so reading leaves it out.
     deployment.model_info.other.insert("db_model".into(), json!(true));
     Ok(deployment)
@@ -214,19 +235,30 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
 
 fn alert_webhook(config: &Config) -> Option<Secret> {
     let configured = config.tollway.budgets.alert_webhook.clone();
-    configured.or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from)).filter(|url| !url.is_empty())
+    configured
+        .or_else(|| state::overlay(config)("WEBHOOK_URL").map(Secret::from))
+        .filter(|url| !url.is_empty())
 }
 
 fn retention(config: &Config) -> Option<Duration> {
     config.tollway.ledger.retention.or(config.general_settings.maximum_spend_logs_retention_period)
 }
 
-/// Forgets old receipts, once an hour.
-async fn retain(books: Arc<dyn Books>, retention: Duration) {
-    let keep = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+/// How long the sums of single hours are kept apart; budgets have no longer windows that begin within a day.
+const HOURS_KEPT: i64 = 400 * 24 * 3_600_000;
+
+/// Forgets old receipts and hours, once an hour.
+async fn upkeep(books: Arc<dyn Books>, retention: Option<Duration>) {
     loop {
-        if let Err(error) = books.retain(unix_millis().saturating_sub(keep)).await {
+        let now = unix_millis();
+        let keep = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        if let Some(keep) = keep
+            && let Err(error) = books.retain(now.saturating_sub(keep)).await
+        {
             tracing::warn!(target: "tollway::ledger", error = %error, "old receipts could not be forgotten");
+        }
+        if let Err(error) = books.thin(now.saturating_sub(HOURS_KEPT)).await {
+            tracing::warn!(target: "tollway::ledger", error = %error, "old hours could not be summed up");
         }
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
@@ -285,7 +317,6 @@ fn directory_options(config: &Config) -> tollway_accounts::Options {
         keys: accounts.remember.max(1),
         grace: accounts.grace,
         rules: Rules {
-            zone: config.tollway.budgets.timezone.as_str().into(),
             user_limits_on_team_keys: config.general_settings.apply_user_budget_to_team_keys,
             strict: config.tollway.budgets.strict,
         },

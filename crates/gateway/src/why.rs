@@ -52,6 +52,13 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
+/// The key's name, or the start of its hash.
+fn key(receipt: &Value) -> &str {
+    let who = |name: &str| receipt.pointer(&format!("/who/{name}")).and_then(Value::as_str);
+    let hash = who("token").map(|hash| hash.get(..16).unwrap_or(hash));
+    who("key_alias").or(hash).filter(|key| !key.is_empty()).unwrap_or("unknown")
+}
+
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
@@ -75,7 +82,7 @@ fn explain(receipt: &Value) -> String {
         text(receipt, "operation"),
         text(receipt, "model"),
         text(receipt, "surface"),
-        text(receipt, "key"),
+        key(receipt),
     ));
     path_lines(receipt, &mut out);
     for notice in list(receipt, "notices") {
@@ -195,7 +202,7 @@ mod tests {
     fn a_fallback_reads_as_a_path_of_groups() {
         let failed = json!({ "kind": "timeout", "status": 408, "message": "late" });
         let receipt = json!({
-            "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "key": "ab",
+            "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "who": { "token": "ab" },
             "skipped": [
                 { "deployment": "d0", "reason": "it failed lately and rests for another 900 ms" },
                 { "deployment": "d3", "rank": 2, "reason": "not needed: 4 calls in flight" },
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn a_receipt_reads_as_a_path() {
         let receipt = json!({
-            "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "stream": true, "key": "ab",
+            "id": "r1", "operation": "chat", "model": "gpt", "surface": "openai-chat", "stream": true, "who": { "token": "0123456789abcdef01", "key_alias": "ab" },
             "attempts": [
                 { "provider": "groq", "model": "m", "deployment": "d1", "lane": "verbatim", "took_us": 1234,
                   "error": { "kind": "rate_limit", "status": 429, "message": "slow down" }, "then": "tried the next deployment" },

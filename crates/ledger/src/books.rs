@@ -126,6 +126,19 @@ pub struct Filter {
     pub min: Option<Money>,
     /// Cost at most.
     pub max: Option<Money>,
+    /// Whose they may be at all; `None`: anybody's.
+    pub within: Option<Within>,
+}
+
+/// What somebody may see: everything that belongs to one of these. Nothing, when all of it is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Keys' ids.
+    pub keys: Vec<String>,
+    /// Users.
+    pub users: Vec<String>,
+    /// Teams.
+    pub teams: Vec<String>,
 }
 
 /// A place in a list of receipts: behind the one that is given.
@@ -160,6 +173,62 @@ pub struct DayFilter {
     pub models: Vec<String>,
     /// Providers.
     pub providers: Vec<String>,
+    /// Not these teams'.
+    pub without_teams: Vec<String>,
+    /// Whose they may be at all; `None`: anybody's.
+    pub within: Option<Within>,
+    /// What the rows tell apart; days that are the same in all of it are one row, with the rest of its key empty.
+    pub detail: Detail,
+    /// Most rows, the first ones; `None`: all.
+    pub limit: Option<u32>,
+}
+
+/// What rows of days tell apart, beside the day and whose it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Everything.
+    #[default]
+    All,
+    /// Everything but the key, its user, team and organization.
+    Use,
+    /// The model, as callers and as the provider name it.
+    Models,
+    /// The team, the key's hash and the model.
+    Teams,
+    /// The key's hash and the model.
+    Keys,
+    /// The provider.
+    Providers,
+    /// Nothing.
+    Days,
+}
+
+impl Detail {
+    /// The columns of a day's key that stay.
+    fn keeps(self) -> &'static [&'static str] {
+        const USE: &[&str] = &["model", "model_group", "provider", "surface", "operation"];
+        const ALL: &[&str] = &[
+            "key_id",
+            "token",
+            "user_id",
+            "team_id",
+            "organization_id",
+            "model",
+            "model_group",
+            "provider",
+            "surface",
+            "operation",
+        ];
+        match self {
+            Detail::All => ALL,
+            Detail::Use => USE,
+            Detail::Models => &["model", "model_group"],
+            Detail::Teams => &["team_id", "token", "model", "model_group"],
+            Detail::Keys => &["token", "model", "model_group"],
+            Detail::Providers => &["provider"],
+            Detail::Days => &[],
+        }
+    }
 }
 
 /// Whose days.

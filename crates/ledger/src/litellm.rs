@@ -37,6 +37,29 @@ pub fn day_of(text: &str) -> Option<i64> {
     Some(at.div_euclid(DAY))
 }
 
+/// What a date or a time names, as milliseconds since 1970: from, and before. A date is the whole day, `2026-11-20
+/// 10:00:00` the whole second; `T`, fractions and offsets are read, and without one it is UTC. `None`: it is neither.
+pub fn stretch(text: &str) -> Option<(Millis, Millis)> {
+    let text = text.trim();
+    if text.len() == 10 {
+        let day = day_of(text)?;
+        return Some((day.checked_mul(DAY)?, day.checked_add(1)?.checked_mul(DAY)?));
+    }
+    // A date with nothing behind it that is no time, and no time zone's name.
+    if text.len() < 16 || text.contains('[') {
+        return None;
+    }
+    let at = match text.parse::<jiff::Timestamp>() {
+        Ok(at) => at,
+        Err(_) => {
+            let time: jiff::civil::DateTime = text.parse().ok()?;
+            time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
+        }
+    };
+    let from = at.as_millisecond();
+    Some((from, from + if text.contains('.') { 1 } else { 1000 }))
+}
+
 /// `2026-11-20T10:00:00.123Z`, from milliseconds since 1970.
 pub fn time(at: Millis) -> String {
     timestamp(at).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

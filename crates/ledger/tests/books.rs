@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Filter, HOUR, MemoryBooks, Place, Range, SqlBooks,
+    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place, Range,
+    SqlBooks, Within,
 };
 use tollway_ledger::{Outcome, Receipt, sample};
 use tollway_meters::{Scope, ScopeKind};
@@ -125,6 +126,19 @@ fn filters() -> Vec<Filter> {
             max: Some(Money::from_nanos(20_000_000)),
             ..Filter::default()
         },
+        Filter {
+            within: Some(Within {
+                keys: vec!["key-3".into()],
+                users: vec!["user-4".into()],
+                teams: vec!["team-2".into()],
+            }),
+            tag: text("production"),
+            ..Filter::default()
+        },
+        Filter {
+            within: Some(Within { users: vec!["user-4".into()], ..Within::default() }),
+            ..Filter::default()
+        },
     ]
 }
 
@@ -197,7 +211,24 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
             providers: vec!["openai".into()],
             ..DayFilter::default()
         },
+        DayFilter {
+            days: (day, day + 9),
+            without_teams: vec!["team-1".into(), "team-3".into()],
+            within: Some(Within {
+                keys: vec!["key-3".into()],
+                users: vec![],
+                teams: vec!["team-1".into(), "team-2".into()],
+            }),
+            ..DayFilter::default()
+        },
     ];
+    let details = [Detail::Use, Detail::Models, Detail::Teams, Detail::Keys, Detail::Providers, Detail::Days]
+        .into_iter();
+    let whole = DayFilter { days: (day, day + 9), ..DayFilter::default() };
+    let tags = DayFilter { of: DaysOf::Tags(Vec::new()), ..whole.clone() };
+    let coarse =
+        details.flat_map(|detail| [whole.clone(), tags.clone()].map(|days| DayFilter { detail, ..days }));
+    let days = days.into_iter().chain(coarse);
     for filter in days {
         let (mut found, mut expected) =
             (books.days(&filter).await.unwrap(), plain.days(&filter).await.unwrap());
@@ -205,7 +236,13 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
         expected.sort_by(|a, b| a.0.cmp(&b.0));
         assert!(!expected.is_empty());
         assert_eq!(found, expected, "{filter:?}");
+        let first = books.days(&DayFilter { limit: Some(2), ..filter.clone() }).await.unwrap();
+        assert_eq!(first.len(), expected.len().min(2), "{filter:?}");
     }
+    let nobody = DayFilter { within: Some(Within::default()), ..whole };
+    assert!(books.days(&nobody).await.unwrap().is_empty() && plain.days(&nobody).await.unwrap().is_empty());
+    let nobody = Filter { within: Some(Within::default()), ..Filter::default() };
+    assert!(books.list(&nobody, None, 9).await.unwrap().is_empty());
 }
 
 async fn proves(books: &dyn Books) {

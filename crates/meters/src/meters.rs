@@ -11,7 +11,7 @@ use crate::hold::{Hold, Taken};
 use crate::registry::{Entry, Registry};
 use crate::shared::Shared;
 use crate::state::{Left, Moment, State, Took, Verdict};
-use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending};
+use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent};
 
 /// How long a question about spending that failed is not asked again, milliseconds: the callers that waited for it would
 /// otherwise ask one after the other.
@@ -124,6 +124,18 @@ impl Meters {
                 }
             }
         }
+    }
+
+    /// What a scope has spent changes by `money`, though no call spent it: a reset, a correction. Every window that
+    /// runs now changes, in the shared store too where this process counts the scope. A scope that nobody counts is asked
+    /// of the ledger when it is next seen, so the ledger must know first.
+    pub fn adjust(&self, scope: &Scope, money: Money) {
+        let (demand, at) = (Demand { tokens: 0, money: Money::ZERO, free: true }, self.inner.now());
+        let took = Took { demand, at, rate: false, parallel: false, turn: 0 };
+        let (scope, limits) = (scope.clone(), Arc::default());
+        let taken = Taken { scope, limits, entry: None, took, left: Left::default() };
+        let hold = Hold::new(Arc::clone(&self.inner), vec![taken], demand, None);
+        hold.settle(Spent { money, ..Spent::default() });
     }
 
     /// Tells the shared store at once what was settled, for an end in order. Without one there is nothing to do.

@@ -329,13 +329,7 @@ impl Shared {
     }
 
     /// A call has ended. The store is told in the background.
-    pub(crate) fn settled(
-        &self,
-        lease: Option<Lease>,
-        parts: Vec<Part>,
-        demand: Demand,
-        spent: Spent,
-    ) {
+    pub(crate) fn settled(&self, lease: Option<Lease>, parts: Vec<Part>, demand: Demand, spent: Spent) {
         let registration = lease.and_then(|lease| self.live().remove(&lease.number));
         let known = registration.as_ref().filter(|registration| registration.known.load(Ordering::SeqCst));
         match known {

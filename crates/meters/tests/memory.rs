@@ -341,6 +341,20 @@ async fn a_clock_set_back_asks_the_ledger_again() {
 }
 
 #[tokio::test]
+async fn spend_that_is_set_back_may_be_spent_again() {
+    let meters = meters(&clock());
+    let claims = key(Limits { budgets: vec![budget(100)], ..Limits::default() });
+    let scope = claims[0].scope.clone();
+    // Nobody counts it yet: the ledger tells when it is first seen.
+    meters.adjust(&scope, Money::from_nanos(-100));
+    meters.reserve(&claims, money(100)).await.unwrap().settle(spent(100));
+    denied(meters.reserve(&claims, money(1)).await);
+    meters.adjust(&scope, Money::from_nanos(-60));
+    meters.reserve(&claims, money(60)).await.unwrap().settle(spent(60));
+    denied(meters.reserve(&claims, money(1)).await);
+}
+
+#[tokio::test]
 async fn a_budget_given_during_a_call_gets_what_the_call_spends() {
     let clock = clock();
     let meters = meters(&clock);

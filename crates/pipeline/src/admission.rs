@@ -16,7 +16,8 @@ use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
 use crate::demand::{Size, Usual, demand, sheets};
-use crate::headers::set;
+use crate::headers::{self, set};
+use crate::responses::Responses;
 use crate::snapshot::Snapshot;
 
 /// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
@@ -30,6 +31,8 @@ pub struct Services {
     pub ledger: Option<Ledger>,
     /// Receipts and their sums, once they are shipped.
     pub books: Option<Arc<dyn Books>>,
+    /// Answers kept for those who made them.
+    pub responses: Arc<Responses>,
     pub(crate) usual: Usual,
 }
 
@@ -47,8 +50,15 @@ impl Services {
             meters: Some(meters),
             ledger: Some(ledger),
             books: Some(books),
+            responses: Arc::default(),
             usual: Usual::default(),
         }
+    }
+
+    /// The same, with answers kept in `responses`.
+    pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
+        self.responses = responses;
+        self
     }
 }
 
@@ -105,17 +115,25 @@ pub(crate) fn access(
     })
 }
 
+/// Who asks for what, and who would serve it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) customer: Option<&'a KnownCustomer>,
+    /// The group the call is routed to.
+    pub(crate) model: &'a str,
+    pub(crate) call: &'a Call,
+    pub(crate) plan: &'a Plan,
+    pub(crate) size: &'a Size,
+}
+
 /// Takes the call's place in every window and its money from every budget, or says which one refused.
 pub(crate) async fn reserve(
     services: &Services,
     snapshot: &Snapshot,
-    caller: &Caller,
-    customer: Option<&KnownCustomer>,
-    model: &str,
-    call: &Call,
-    plan: &Plan,
-    size: &Size,
+    asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, Refusal> {
+    let Asked { caller, customer, model, call, plan, size } = *asked;
     let Some(meters) = &services.meters else { return Ok(None) };
     let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
@@ -173,14 +191,15 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
 
 fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
-    let reset = denied
-        .resets_at
-        .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
+    let reset = denied.resets_at.map_or_else(
+        || "It does not reset by itself.".to_owned(),
+        |at| format!("Limit resets at: {} UTC", iso(at)),
+    );
     let mut headers = HeaderMap::new();
     if denied.limit == LimitKind::Budget {
         let who = budget_word(denied.scope.kind);
         let message = format!(
-            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. Limit {reset}",
+            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. {reset}",
             Money::from_nanos(denied.used),
             Money::from_nanos(denied.max),
         );
@@ -190,7 +209,7 @@ fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
-        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. Limit {reset}",
+        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. {reset}",
         denied.limit.name(),
         denied.max,
     );
@@ -230,8 +249,32 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
     }
 }
 
+/// The cost of a whole answer takes the place of what was held for it in what the key has spent.
+pub(crate) fn settled_spend(states: &[AllowanceState], held: Money, cost: Money, out: &mut HeaderMap) {
+    let key = states.iter().find(|state| state.scope.kind == ScopeKind::Key);
+    if let Some((_, used)) = key.and_then(|key| key.budget) {
+        set(out, headers::KEY_SPEND, (used - held + cost).to_string());
+    }
+}
+
+/// The key's own limits and what it has spent of its budget, this call's likely cost included, as LiteLLM's clients read
+/// them.
+fn key_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
+    if let Some((max, used)) = key.budget {
+        set(out, headers::KEY_SPEND, used.to_string());
+        set(out, headers::KEY_MAX_BUDGET, max.to_string());
+    }
+    for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
+        if let Some((limit, _)) = limit {
+            set(out, name, HeaderValue::from(limit));
+        }
+    }
+}
+
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
 pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    key_headers(states, out);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {

@@ -1,5 +1,7 @@
 //! From a provider's answer to the caller's: both lanes, whole and streamed.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
@@ -10,6 +12,7 @@ use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
 use crate::content;
+use crate::responses::{Thread, Turn};
 use crate::ticket::Settlement;
 
 /// An answer that is certain enough to give to the caller.
@@ -29,6 +32,8 @@ pub(crate) struct Showing {
     pub(crate) created: i64,
     pub(crate) include_usage: bool,
     pub(crate) framing: tollway_wire::Framing,
+    /// Where the answer belongs to a conversation that the gateway keeps.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 impl Showing {
@@ -45,7 +50,15 @@ impl Showing {
 
 /// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
-pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
+///
+/// `origin` is put on encrypted reasoning, where it can be read by one deployment of several only.
+pub(crate) async fn open(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    origin: Option<&str>,
+) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
         // Some hosts answer a streaming request with one document; its reader makes events of it.
@@ -56,12 +69,13 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
             }
             lane => lane,
         };
-        let mut source = Box::new(Source::new(received.body, lane, showing));
+        let mut source = Box::new(Source::new(received.body, lane, showing, origin));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
     }
     let body = received.body.collect(tollway::body::MAX_ANSWER_BYTES).await?;
     let mut notices = Notices::new();
+    let verbatim = lane == Lane::Verbatim;
     let (body, settlement) = match (lane, ask.operation) {
         (lane, Operation::Embedding) => embedding_answer(body, lane, ask, showing)?,
         (Lane::Translated { target, .. }, Operation::CountTokens) => {
@@ -84,6 +98,12 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
                 settlement,
             )
         }
+    };
+    let body = match &showing.turn {
+        Some(turn) if ask.operation == Operation::Chat => {
+            turn.whole(body, verbatim, &showing.model, origin)?
+        }
+        _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
 }
@@ -139,13 +159,16 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
 
-/// Most bytes of a stream that are held back until content comes. Announcements of an answer are much shorter.
-const MOST_HELD: usize = 64 << 10;
+/// Most bytes of a stream that are held back until content comes. Announcements of an answer are shorter, those that
+/// repeat the request's tools among them.
+const MOST_HELD: usize = 512 << 10;
 
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
     body: AnswerBody,
     way: Way,
+    /// What the bytes pass before the caller gets them.
+    thread: Option<Thread>,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
     ended: bool,
@@ -169,7 +192,9 @@ struct Translation {
 }
 
 impl Source {
-    fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
+    fn new(body: AnswerBody, lane: Lane, showing: &Showing, origin: Option<&str>) -> Source {
+        let thread =
+            showing.turn.as_ref().map(|turn| turn.thread(lane == Lane::Verbatim, &showing.model, origin));
         let way = match lane {
             Lane::Verbatim => Way::Relay(Box::new(Relay::new(
                 showing.surface,
@@ -182,7 +207,7 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body, way, failed: None, ended: false }
+        Source { body, way, thread, failed: None, ended: false }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -235,8 +260,15 @@ impl Source {
             self.failed = self.way.take_error();
             self.ended |= self.failed.is_some();
             if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(bytes)));
+                return Poll::Ready(Some(Ok(self.pass(bytes))));
             }
+        }
+    }
+
+    fn pass(&mut self, bytes: Bytes) -> Bytes {
+        match &mut self.thread {
+            Some(thread) => thread.pass(bytes),
+            None => bytes,
         }
     }
 
@@ -256,7 +288,7 @@ impl Source {
             Way::Relay(_) => codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes),
             Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
         }
-        Bytes::from(bytes)
+        self.pass(Bytes::from(bytes))
     }
 
     /// What is known of the call's usage and end.
@@ -269,7 +301,7 @@ impl Source {
                     usage: seen.usage,
                     finish: seen.finish,
                     service_tier: seen.service_tier.clone(),
-                    emitted: 0,
+                    emitted: seen.content.text(),
                 }
             }
             Way::Translate(translation) => translation.settlement.clone(),

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
+use tollway::exchange::{Lane, Prepared, Refused, prepare, send};
 use tollway_model::{Dialect, Error, Kind, Notices, Retry};
 use tollway_providers::Endpoint;
 use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
@@ -24,6 +24,7 @@ use self::walk::{Leg, Walk};
 use crate::answer::{Opened, Showing, open};
 use crate::call::Call;
 use crate::clock::board_now;
+use crate::responses;
 use crate::serve::Gateway;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -378,7 +379,10 @@ impl Run<'_> {
         };
         let sent = Instant::now();
         self.ticket.sending(deployment, &leg.group, target);
-        let result = receive(self.gateway, endpoint, request, lane, waits, leg.ask(), &leg.showing).await;
+        let spoken = target.unwrap_or(leg.ask().surface);
+        let origin = leg.showing.turn.is_some() && leg.siblings && spoken == Dialect::OpenaiResponses;
+        let origin = origin.then(|| responses::origin(&deployment.id));
+        let result = receive(self.gateway, endpoint, request, lane, waits, leg, origin).await;
         let waited = sent.elapsed();
         let result = result.map_err(|Refused { error, headers }| {
             self.ticket.refused(headers);
@@ -413,9 +417,10 @@ async fn receive(
     request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     waits: &Waits,
-    ask: &Ask,
-    showing: &Showing,
+    leg: &Leg<'_>,
+    origin: Option<String>,
 ) -> Result<Opened, Refused> {
+    let ask = leg.ask();
     let target = match &lane {
         Lane::Verbatim => ask.surface,
         Lane::Translated { target, .. } => *target,
@@ -427,7 +432,7 @@ async fn receive(
             return Err(refused);
         }
     };
-    let opening = open(received, lane, ask, showing);
+    let opening = open(received, lane, ask, &leg.showing, origin.as_deref());
     if !ask.stream {
         return Ok(opening.await?);
     }

@@ -12,7 +12,7 @@ use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
-use crate::admission::{self, Refusal, Services};
+use crate::admission::{self, Asked, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Access, Dice, Drawn, Won};
 use crate::call::Call;
@@ -20,6 +20,7 @@ use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
+use crate::responses;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
@@ -111,14 +112,26 @@ impl Gateway {
     /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
-    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+    pub async fn serve(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        mut call: Call,
+    ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
-        let showing = showing(&call);
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
+        if call.ask.surface == Dialect::OpenaiResponses {
+            let services = &self.services;
+            if let Err(error) = responses::begin(services, &snapshot.settings, &caller, &mut call).await {
+                return refuse(error.into(), &call, &caller, ticket);
+            }
+            ticket.resize(&call);
+        }
+        let showing = showing(&call);
         let Admitted { drawn, access } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
@@ -149,14 +162,20 @@ impl Gateway {
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(&model);
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
-        let size = *ticket.size();
-        let known = customer.as_deref();
-        let hold =
-            admission::reserve(services, snapshot, caller, known, &model, call, &drawn.plan, &size).await?;
+        let asked = Asked {
+            caller,
+            customer: customer.as_deref(),
+            model: &model,
+            call,
+            plan: &drawn.plan,
+            size: ticket.size(),
+        };
+        let hold = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
         let may_fall_back =
             !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some();
-        let access = (may_fall_back && !caller.identity.may_everything())
+        let may_everything = caller.identity.may_everything() && customer.is_none();
+        let access = (may_fall_back && !may_everything)
             .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
         Ok(Admitted { drawn, access })
     }
@@ -176,7 +195,7 @@ impl Gateway {
                 format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
             return Err(Error::invalid_at(mock.field, message));
         }
-        let asked = attempts::Asked { name: model, ask: &call.ask, tags };
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
@@ -289,7 +308,8 @@ pub(crate) fn showing(call: &Call) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
-        id: call.id.clone(),
+        id: call.turn.as_ref().map_or_else(|| call.id.clone(), |turn| turn.id().to_owned()),
+        turn: call.turn.clone(),
         created: call.at / 1000,
         include_usage: call.include_usage,
         framing: call.ask.framing,
@@ -324,9 +344,11 @@ fn reply(
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
             notice_header(&mut out, &ticket);
+            let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
             if let Cost::Known(money) = cost {
+                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }

@@ -42,6 +42,8 @@ pub struct Settings {
     pub free_models_pass_budgets: bool,
     /// The status of a call refused for its budget.
     pub budget_status: u16,
+    /// How long answers of the Responses API are kept; zero: not at all.
+    pub keep_responses: Duration,
 }
 
 /// What happens when a deployment fails.
@@ -99,18 +101,19 @@ pub(crate) fn or_ever(duration: Duration) -> Duration {
     if duration.is_zero() { Duration::from_secs(365 * 24 * 3600) } else { duration }
 }
 
-/// `litellm_settings.max_budget` over everything.
+/// `litellm_settings.max_budget` and `general_settings.global_max_parallel_requests`, over everything.
 fn global_limits(config: &Config) -> Option<Claim> {
     let settings = &config.litellm_settings;
-    let max = Money::parse_dollars(settings.max_budget.as_ref()?.as_str())?;
+    let max = settings.max_budget.as_ref().and_then(|max| Money::parse_dollars(max.as_str()));
     let zone = config.tollway.budgets.timezone.as_str();
     let window = settings.budget_duration.as_deref().map(|duration| Window::parse(duration, zone));
     // One that cannot be read was reported when the file was read; the budget then never resets.
     let window = window.and_then(Result::ok).unwrap_or(Window::Lifetime);
-    let budget = meters::Budget { window, max: Some(max), soft: None };
-    let limits = meters::Limits { budgets: vec![budget], ..meters::Limits::default() };
+    let budgets = max.map(|max| meters::Budget { window, max: Some(max), soft: None }).into_iter().collect();
+    let parallel = config.general_settings.global_max_parallel_requests;
+    let limits = meters::Limits { budgets, parallel, ..meters::Limits::default() };
     let scope = Scope { kind: ScopeKind::Global, id: "".into() };
-    Some(Claim { scope, limits: Arc::new(limits) })
+    (!limits.is_empty()).then(|| Claim { scope, limits: Arc::new(limits) })
 }
 
 impl Settings {
@@ -134,11 +137,8 @@ impl Settings {
             global_limits: global_limits(config),
             strict_budgets: config.tollway.budgets.strict,
             free_models_pass_budgets: config.tollway.budgets.free_models_pass,
-            budget_status: config
-                .litellm_settings
-                .budget_exceeded_status_code
-                .and_then(|status| u16::try_from(status).ok())
-                .unwrap_or(422),
+            budget_status: u16::try_from(config.litellm_settings.budget_exceeded_status_code).unwrap_or(422),
+            keep_responses: config.tollway.responses.keep,
             max_depth: limits.max_json_depth as usize,
             calls: CallLimits {
                 n: u64::from(calls.max_n),

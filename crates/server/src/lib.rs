@@ -14,8 +14,10 @@ mod listen;
 mod manage;
 mod models;
 mod openapi;
+mod responses;
 pub mod routes;
 mod service;
+mod spend;
 mod stall;
 mod tokens;
 

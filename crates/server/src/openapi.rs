@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
-use crate::manage;
-use crate::routes::{Access, Action, ROUTES, Route};
+use crate::routes::{Access, Action, OfResponse, ROUTES, Route};
+use crate::{manage, responses, spend};
 
 pub(crate) fn reply() -> Reply {
     json_reply(StatusCode::OK, &document())
@@ -60,11 +60,15 @@ fn operation(route: &Route) -> Value {
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
-    if let Action::Manage(what) = route.action {
-        parameters.extend(manage::parameters(what).iter().map(
-            |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
-        ));
-    }
+    let names = match route.action {
+        Action::Manage(what) => manage::parameters(what),
+        Action::Spend(what) => spend::parameters(what),
+        Action::Response(OfResponse::InputItems) => &responses::PARAMETERS,
+        _ => &[],
+    };
+    parameters.extend(names.iter().map(
+        |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
+    ));
     if !parameters.is_empty() {
         operation.insert("parameters".into(), json!(parameters));
     }
@@ -76,6 +80,7 @@ fn operation(route: &Route) -> Value {
     }
     let answer = match route.action {
         Action::Manage(what) => json!({ "schema": manage::answer_schema(what) }),
+        Action::Spend(what) => json!({ "schema": spend::answer_schema(what) }),
         _ => json!({}),
     };
     let mut responses =
@@ -97,9 +102,10 @@ fn operation(route: &Route) -> Value {
     Value::Object(operation)
 }
 
-/// Giving a key a new secret needs no more than the path.
+/// Giving a key a new secret, or setting its spend back, needs no more than the path.
 fn is_body_required(route: &Route) -> bool {
-    route.action != Action::Manage(manage::Manage::KeyRegenerate)
+    let optional = [Action::Manage(manage::Manage::KeyRegenerate), Action::Spend(spend::Spend::KeyReset)];
+    !optional.contains(&route.action)
 }
 
 fn operation_id(route: &Route) -> String {
@@ -119,20 +125,24 @@ fn tag(action: Action) -> &'static str {
         | Action::ModelGroups => "models",
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
-        Action::Receipts | Action::Receipt | Action::Reload => "administration",
+        Action::Reload => "administration",
         Action::Manage(_) => "management",
+        Action::Spend(_) => "spend",
+        Action::Response(_) => "responses",
     }
 }
 
 fn request_schema(action: Action) -> Option<Value> {
     let name = match action {
         Action::Call(Dialect::Anthropic, _) => "Messages",
+        Action::Call(Dialect::OpenaiResponses, _) => "Responses",
         Action::Call(_, Operation::Embedding) => "Embeddings",
         Action::Call(_, Operation::Completion) => "Completions",
         Action::Call(..) => "ChatCompletions",
         Action::Gemini => "GenerateContent",
         Action::TokenCounter => "TokenCounter",
         Action::Manage(what) => manage::request_type(what)?,
+        Action::Spend(what) => spend::request_type(what)?,
         _ => return None,
     };
     Some(json!({ "$ref": format!("#/components/schemas/{name}") }))
@@ -145,6 +155,11 @@ fn schemas() -> Value {
     let mut schemas = json!({
         "ChatCompletions": open(&["model", "messages"], json!({ "model": text, "messages": message, "stream": { "type": "boolean" } })),
         "Messages": open(&["model", "messages", "max_tokens"], json!({ "model": text, "messages": message, "max_tokens": { "type": "integer", "minimum": 1 }, "stream": { "type": "boolean" } })),
+        "Responses": open(&["model"], json!({
+            "model": text, "input": {}, "instructions": { "type": ["string", "null"] },
+            "previous_response_id": { "type": ["string", "null"] },
+            "store": { "type": ["boolean", "null"] }, "stream": { "type": ["boolean", "null"] },
+        })),
         "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
         "Embeddings": open(&["model", "input"], json!({ "model": text, "input": {} })),
         "Completions": open(&["model", "prompt"], json!({ "model": text, "prompt": {} })),
@@ -159,6 +174,7 @@ fn schemas() -> Value {
     });
     if let Some(schemas) = schemas.as_object_mut() {
         schemas.extend(manage::schemas());
+        schemas.extend(spend::schemas());
     }
     schemas
 }

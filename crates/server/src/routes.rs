@@ -5,6 +5,7 @@ use tollway_accounts::rights::Right;
 use tollway_model::{Dialect, Operation};
 
 pub use crate::manage::Manage;
+pub use crate::spend::Spend;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +49,27 @@ pub enum Action {
     Docs,
     /// The route list.
     Routes,
-    /// The latest receipts.
-    Receipts,
-    /// One receipt.
-    Receipt,
     /// Reads the configuration again.
     Reload,
     /// Looks at or changes accounts and stored models.
     Manage(Manage),
+    /// Looks at what was spent, or sets it back.
+    Spend(Spend),
+    /// Looks at or deletes an answer that is kept.
+    Response(OfResponse),
+}
+
+/// What a route does with an answer that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfResponse {
+    /// Returns it.
+    Get,
+    /// Forgets it.
+    Delete,
+    /// Lists what was said before it.
+    InputItems,
+    /// Refuses: there is nothing in the background.
+    Cancel,
 }
 
 /// One route.
@@ -98,10 +112,20 @@ const CHAT: Action = Action::Call(Dialect::OpenaiChat, Operation::Chat);
 const COMPLETION: Action = Action::Call(Dialect::OpenaiText, Operation::Completion);
 const EMBEDDING: Action = Action::Call(Dialect::OpenaiChat, Operation::Embedding);
 const MESSAGES: Action = Action::Call(Dialect::Anthropic, Operation::Chat);
+const RESPONSES: Action = Action::Call(Dialect::OpenaiResponses, Operation::Chat);
+const COUNT_INPUT: Action = Action::Call(Dialect::OpenaiResponses, Operation::CountTokens);
+const RESPONSE: Action = Action::Response(OfResponse::Get);
+const FORGET: Action = Action::Response(OfResponse::Delete);
+const INPUT_ITEMS: Action = Action::Response(OfResponse::InputItems);
+const CANCEL: Action = Action::Response(OfResponse::Cancel);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
 
 const fn manage(what: Manage) -> Action {
     Action::Manage(what)
+}
+
+const fn spend(what: Spend) -> Action {
+    Action::Spend(what)
 }
 
 /// Every route. The first that matches counts.
@@ -110,6 +134,24 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/chat/completions" Call CHAT, "Chat with a model (OpenAI Chat Completions)"),
     route!(POST "/v1/messages" Call MESSAGES, "Chat with a model (Anthropic Messages)"),
     route!(POST "/v1/messages/count_tokens" Call COUNT, "Count the input tokens of a message (Anthropic)"),
+    route!(POST "/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
+    route!(POST "/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
+    route!(POST "/openai/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/openai/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/openai/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/openai/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/openai/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/openai/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/v1/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
     route!(POST "/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
     route!(POST "/v1/completions" Call COMPLETION, "Complete a text (OpenAI, legacy)"),
@@ -135,8 +177,8 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/health/liveliness" Public Action::Liveness, "Is the process alive?"),
     route!(GET "/health/liveness" Public Action::Liveness, "Is the process alive?"),
     route!(GET "/health/readiness" Public Action::Readiness, "Can it serve calls?"),
-    route!(GET "/receipts" Receipts Action::Receipts, "The latest receipts, newest first"),
-    route!(GET "/receipts/{id}" Receipts Action::Receipt, "Why a call went the way it went"),
+    route!(GET "/receipts" Receipts spend(Spend::Receipts), "The latest receipts, newest first"),
+    route!(GET "/receipts/{id}" Receipts spend(Spend::Receipt), "Why a call went the way it went"),
     route!(POST "/config/reload" Reload Action::Reload, "Read the configuration again; the old one stays when the new one is wrong"),
     route!(GET "/v2/model/info" ModelInfo Action::ModelPages, "Deployments, in pages"),
     route!(GET "/model_group/info" ModelInfo Action::ModelGroups, "Model groups with limits, prices and capabilities"),
@@ -201,6 +243,36 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/model/unblock" ModelWrite manage(Manage::ModelUnblock), "Call a model again"),
     route!(GET "/audit" Audit manage(Manage::AuditList), "The audit log, newest first"),
     route!(GET "/audit/verify" Audit manage(Manage::AuditVerify), "Does every entry of the audit log fit the one before?"),
+    route!(POST "/key/{key}/reset_spend" KeyResetSpend spend(Spend::KeyReset), "Set a key's spend back, to nothing or `reset_to`"),
+    route!(POST "/global/spend/reset" GlobalResetSpend spend(Spend::GlobalReset), "Set the spend of all keys and teams back; the master key only"),
+    route!(GET "/spend/logs" Spend spend(Spend::Logs), "Calls, or with dates what was spent each day"),
+    route!(GET "/spend/logs/v2" Spend spend(Spend::LogPages), "Calls in pages, newest first"),
+    route!(GET "/spend/logs/ui" Spend spend(Spend::LogPages), "Calls in pages, newest first"),
+    route!(GET "/spend/logs/ui/{id}" Spend spend(Spend::Log), "One call"),
+    route!(GET "/spend/keys" Spend spend(Spend::Keys), "The keys that spent most"),
+    route!(GET "/spend/users" Spend spend(Spend::Users), "The users that spent most, or one"),
+    route!(GET "/spend/tags" Spend spend(Spend::Tags), "The tags that most was spent for"),
+    route!(POST "/spend/calculate" CostEstimate spend(Spend::Calculate), "What a call would cost, or what an answer did"),
+    route!(GET "/global/spend" GlobalSpend spend(Spend::Global), "What was spent of the budget over everything"),
+    route!(GET "/global/spend/logs" GlobalSpend spend(Spend::GlobalLogs), "What was spent each day"),
+    route!(GET "/global/spend/keys" GlobalSpend spend(Spend::GlobalKeys), "The keys that spent most lately"),
+    route!(GET "/global/spend/models" GlobalSpend spend(Spend::GlobalModels), "The models that most was spent on lately"),
+    route!(GET "/global/spend/teams" GlobalSpend spend(Spend::GlobalTeams), "What each team spent lately"),
+    route!(GET "/global/spend/tags" GlobalSpend spend(Spend::GlobalTags), "The tags that most was spent for lately"),
+    route!(GET "/global/spend/provider" GlobalSpend spend(Spend::GlobalProviders), "What was spent with each provider lately"),
+    route!(GET "/global/spend/report" GlobalSpend spend(Spend::GlobalReport), "What was spent, by team, customer or key"),
+    route!(GET "/key/spend/report" Spend spend(Spend::KeyReport), "What a key spent, by model"),
+    route!(GET "/user/spend/report" Spend spend(Spend::UserReport), "What a user's keys spent, by model"),
+    route!(GET "/team/spend/report" Spend spend(Spend::TeamReport), "What a team's keys spent, by model"),
+    route!(GET "/global/activity" GlobalSpend spend(Spend::GlobalActivity), "Calls and tokens each day"),
+    route!(GET "/global/activity/model" GlobalSpend spend(Spend::GlobalActivityByModel), "Calls and tokens each day, by model"),
+    route!(GET "/user/daily/activity" Spend spend(Spend::UserActivity), "What users used each day, by model, provider and key"),
+    route!(GET "/user/daily/activity/aggregated" Spend spend(Spend::UserActivityWhole), "The same for all days at once"),
+    route!(GET "/team/daily/activity" Spend spend(Spend::TeamActivity), "What teams used each day, by model, provider and key"),
+    route!(GET "/team/daily/activity/aggregated" Spend spend(Spend::TeamActivityWhole), "The same for all days at once"),
+    route!(GET "/tag/daily/activity" Spend spend(Spend::TagActivity), "What was used each day, by tag"),
+    route!(GET "/customer/daily/activity" Spend spend(Spend::CustomerActivity), "What was used each day, by customer"),
+    route!(GET "/end_user/daily/activity" Spend spend(Spend::CustomerActivity), "What was used each day, by customer"),
     route!(GET "/openapi.json" Public Action::OpenApi, "This API as an OpenAPI document"),
     route!(GET "/docs" Public Action::Docs, "The routes, for people"),
     route!(GET "/" Public Action::Docs, "The routes, for people"),
@@ -282,7 +354,17 @@ mod tests {
         );
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));
-        check(Method::GET, "/receipts/1", Some((Action::Receipt, Some("1"))));
+        for start in ["", "/v1", "/openai/v1"] {
+            let check =
+                |method, rest: &str, action| check(method, &format!("{start}/responses{rest}"), action);
+            check(Method::POST, "", Some((RESPONSES, None)));
+            check(Method::POST, "/input_tokens", Some((COUNT_INPUT, None)));
+            check(Method::GET, "/resp_1", Some((RESPONSE, Some("resp_1"))));
+            check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
+            check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
+            check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
+        }
+        check(Method::GET, "/receipts/1", Some((spend(Spend::Receipt), Some("1"))));
         check(Method::GET, "/receipts/1/2", None);
         check(Method::GET, "/nothing", None);
         assert_eq!(find(&Method::GET, "/v1/chat/completions"), Matched::OtherMethod);

@@ -15,7 +15,7 @@ use tollway_accounts::manage::Management;
 use tollway_accounts::rights;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
-    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error,
+    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error, unix_millis,
 };
 use tollway_wire::Framing;
 
@@ -23,7 +23,8 @@ use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
 use crate::manage::Manage;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
-use crate::{admin, body, docs, health, manage, models, openapi, tokens};
+use crate::spend::{Desk, Pages, Spend};
+use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
 
 /// What the process does for the server.
 pub trait Hooks: Send + Sync {
@@ -55,6 +56,7 @@ struct Inner {
     limits: HttpLimits,
     hooks: Arc<dyn Hooks>,
     guesses: Guesses,
+    pages: Pages,
 }
 
 impl std::fmt::Debug for Service {
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Serves `gateway` within `limits`.
     pub fn new(gateway: Arc<Gateway>, limits: HttpLimits, hooks: Arc<dyn Hooks>) -> Service {
-        let inner = Inner { gateway, limits, hooks, guesses: Guesses::default() };
+        let inner = Inner { gateway, limits, hooks, guesses: Guesses::default(), pages: Pages::default() };
         Service { inner: Arc::new(inner), peer: Peer::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) }
     }
 
@@ -227,14 +229,18 @@ impl Inner {
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
-            Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
+            Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
             Action::TokenCounter => {
                 tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
             }
             Action::Health => Ok(health::health(&snapshot)),
-            Action::Receipts => Ok(admin::receipts(&self.gateway, request.uri().query())),
-            Action::Receipt => admin::receipt(&self.gateway, &captured.unwrap_or_default()),
+            Action::Spend(what) => self.spend(request, route, what, captured, &snapshot, &caller).await,
+            Action::Response(what) => {
+                let params = manage::params(request.uri().query());
+                let kept = &self.gateway.services().responses;
+                responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params).await
+            }
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }
@@ -261,6 +267,43 @@ impl Inner {
         let body = body::read(incoming, &self.limits).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
         Ok(manage::reply(&value))
+    }
+
+    /// The same for what was spent. Without a database there is still the memory, for those whose rights need no store.
+    async fn spend(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        what: Spend,
+        named: Option<String>,
+        snapshot: &Snapshot,
+        caller: &Caller,
+    ) -> Result<Reply> {
+        let Access::Right(right) = route.access else {
+            return Err(Error::internal("a route without a right"));
+        };
+        let (principal, path) = (&caller.identity.principal, request.uri().path());
+        let management = self.hooks.management();
+        let grant = match &management {
+            Some(management) => management.authorize(principal, right, route.path, path).await?,
+            None => rights::authorize(principal, &[], right, route.path, path)?,
+        };
+        let params = manage::params(request.uri().query());
+        let (parts, incoming) = request.into_parts();
+        refuse_encoding(&parts.headers)?;
+        let body = body::read(incoming, &self.limits).await?;
+        let desk = Desk {
+            gateway: &self.gateway,
+            snapshot,
+            management,
+            pages: &self.pages,
+            caller,
+            grant,
+            params,
+            named,
+            now: unix_millis(),
+        };
+        Ok(manage::reply(&desk.act(what, body).await?))
     }
 
     async fn model_call(
@@ -349,9 +392,17 @@ fn dialect_of(path: &str) -> Dialect {
         Dialect::Anthropic
     } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
         Dialect::Gemini
+    } else if is_responses(path) {
+        Dialect::OpenaiResponses
     } else {
         Dialect::OpenaiChat
     }
+}
+
+fn is_responses(path: &str) -> bool {
+    let path = path.strip_prefix("/openai").unwrap_or(path);
+    let rest = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/responses");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `/v1/models/…` is OpenAI's list of models, too: the method at the end tells.
@@ -375,6 +426,10 @@ mod tests {
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),
             ("/v1/chat/completions", Dialect::OpenaiChat),
+            ("/v1/responses", Dialect::OpenaiResponses),
+            ("/responses/resp_1/input_items", Dialect::OpenaiResponses),
+            ("/openai/v1/responses/resp_1", Dialect::OpenaiResponses),
+            ("/v1/responses_of_mine", Dialect::OpenaiChat),
         ] {
             assert_eq!(dialect_of(path), dialect, "{path}");
         }

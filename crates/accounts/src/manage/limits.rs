@@ -10,7 +10,7 @@ use tollway_store::records::{BudgetLimit, Limits, Millis, ModelBudget};
 
 use super::errors::{bad, forbidden};
 use super::fields::{Count, Dollars, MAX_ITEMS, check_name, request};
-use super::periods::{self, iso};
+use super::periods::iso;
 
 request! {
     /// Limits.
@@ -110,7 +110,7 @@ impl LimitFields {
         self.soft_budget.put(&mut limits.soft_budget);
         if self.budget_duration.is_present() {
             if let Some(text) = self.budget_duration.get() {
-                periods::parse("budget_duration", text)?;
+                check_window("budget_duration", text)?;
             }
             if self.budget_duration.get() != limits.budget_duration.as_ref() {
                 limits.budget_started_at = self.budget_duration.get().map(|_| now);
@@ -151,7 +151,7 @@ impl LimitFields {
         }
         let mut windows: Vec<BudgetLimit> = Vec::with_capacity(given.len());
         for window in given {
-            periods::parse("budget_limits", &window.budget_duration)?;
+            check_window("budget_limits", &window.budget_duration)?;
             if windows.iter().any(|other| other.budget_duration == window.budget_duration) {
                 let message = format!("`budget_limits` has the window `{}` twice", window.budget_duration);
                 return Err(bad("budget_limits", message));
@@ -171,7 +171,7 @@ impl LimitFields {
 
 fn model_budget(fields: ModelBudgetFields) -> Result<ModelBudget> {
     if let Some(period) = &fields.time_period {
-        periods::parse("model_max_budget", period)?;
+        check_window("model_max_budget", period)?;
     }
     Ok(ModelBudget {
         budget_limit: fields.budget_limit.map(Money::from),
@@ -213,8 +213,18 @@ pub(crate) fn check_within(limits: &Limits, owner: &Limits, whose: &str) -> Resu
 
 /// The running window of the main budget: when it began and when it ends; `None`: it never ends.
 pub(crate) fn window(limits: &Limits, now: Millis) -> Option<(Millis, Millis)> {
-    let period = periods::parse("budget_duration", limits.budget_duration.as_deref()?).ok()?;
-    Some(period.window(now, limits.budget_started_at))
+    running(limits.budget_duration.as_deref()?, now)
+}
+
+/// As the meters count it, so that what is shown is what holds.
+fn running(duration: &str, now: Millis) -> Option<(Millis, Millis)> {
+    let span = tollway_meters::Window::parse(duration, crate::zone()).ok()?.current(now);
+    Some((span.start?, span.end?))
+}
+
+fn check_window(field: &str, text: &str) -> Result<()> {
+    let parsed = tollway_meters::Window::parse(text, crate::zone());
+    parsed.map(|_| ()).map_err(|error| bad(field, format!("`{field}`: {error}")))
 }
 
 /// Limits as LiteLLM shows them.
@@ -223,7 +233,7 @@ pub(crate) fn show(limits: &Limits, now: Millis, out: &mut Map<String, Value>) {
     out.insert("soft_budget".into(), dollars(limits.soft_budget));
     out.insert("budget_duration".into(), json!(limits.budget_duration));
     out.insert("budget_reset_at".into(), iso(window(limits, now).map(|(_, ends)| ends)));
-    let windows: Vec<Value> = limits.budget_limits.iter().map(|one| show_window(one, limits, now)).collect();
+    let windows: Vec<Value> = limits.budget_limits.iter().map(|one| show_window(one, now)).collect();
     out.insert("budget_limits".into(), json!(windows));
     out.insert("tpm_limit".into(), json!(limits.tpm_limit));
     out.insert("rpm_limit".into(), json!(limits.rpm_limit));
@@ -235,9 +245,8 @@ pub(crate) fn show(limits: &Limits, now: Millis, out: &mut Map<String, Value>) {
     out.insert("model_max_budget".into(), Value::Object(budgets));
 }
 
-fn show_window(one: &BudgetLimit, limits: &Limits, now: Millis) -> Value {
-    let period = periods::parse("budget_limits", &one.budget_duration).ok();
-    let ends = period.map(|period| period.window(now, limits.budget_started_at).1);
+fn show_window(one: &BudgetLimit, now: Millis) -> Value {
+    let ends = running(&one.budget_duration, now).map(|(_, ends)| ends);
     json!({
         "budget_duration": one.budget_duration, "max_budget": dollars(Some(one.max_budget)), "reset_at": iso(ends),
     })

@@ -16,6 +16,7 @@ mod models;
 mod params;
 mod periods;
 mod secret;
+mod spend;
 mod teams;
 mod users;
 
@@ -37,7 +38,8 @@ pub use keys::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, R
 pub use limits::{LimitFields, ModelBudgetFields, ModelMoney, WindowBudget};
 pub use models::{ModelId, ModelRequest, NewModel, OpenModel};
 pub use params::{Paging, Params, names};
-pub use secret::{generate as generate_key, hash as hash_key, is_mistyped};
+pub use secret::{generate as generate_key, hash as hash_key, is_mistyped, token_of};
+pub use spend::{ResetSpend, SpendReset};
 pub use teams::{
     AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,
     UpdateMember,

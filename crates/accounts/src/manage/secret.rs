@@ -40,7 +40,7 @@ pub(crate) fn is_hash(text: &str) -> bool {
 }
 
 /// The `token` of what a caller named: a key or its hash.
-pub(crate) fn token_of(key_or_hash: &str) -> String {
+pub fn token_of(key_or_hash: &str) -> String {
     if is_hash(key_or_hash) { key_or_hash.to_owned() } else { hash(key_or_hash) }
 }
 

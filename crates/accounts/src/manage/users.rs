@@ -368,7 +368,7 @@ impl Management {
         self.users.get(id).await?.ok_or_else(|| unknown_user(id))
     }
 
-    async fn show_user(&self, user: &User) -> Result<Map<String, Value>> {
+    pub(crate) async fn show_user(&self, user: &User) -> Result<Map<String, Value>> {
         let figures = self.figure(ScopeKind::User, &user.user_id, &user.limits).await;
         let mut shown = show(user, &figures, self.now());
         let teams: Vec<String> =

@@ -34,6 +34,7 @@ fn the_table_has_one_row_a_right_and_looking_changes_nothing() {
         "budget_read",
         "spend",
         "global_spend",
+        "cost_estimate",
         "receipts",
         "audit",
     ];

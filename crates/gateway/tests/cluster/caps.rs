@@ -9,9 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::KEY;
-use crate::world::{
-    CENT, Client, Cluster, Dice, call, cent, cost, drained, receipts, spent, until, verify,
-};
+use crate::world::{CENT, Client, Cluster, Dice, call, cent, cost, drained, receipts, spent, until, verify};
 
 /// The cap, in calls of a cent.
 const CAP: i64 = 100;

@@ -10,7 +10,9 @@ use crate::world::{Cluster, until};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_that_is_rate_limited_on_one_process_rests_on_all() {
     let spare = fake().await;
-    let models = |fake: &_| vec![at(fake, "gpt", "openai/fake-ok", ", weight: 1000000"), at(&spare, "gpt", "openai/fake-ok", "")];
+    let models = |fake: &_| {
+        vec![at(fake, "gpt", "openai/fake-ok", ", weight: 1000000"), at(&spare, "gpt", "openai/fake-ok", "")]
+    };
     let Some(cluster) = Cluster::start(models, "router_settings: {num_retries: 0}").await else { return };
     let [one, two, three] = &cluster.gateways[..] else { panic!() };
     // The second has called the group before, the third has never heard of it.
@@ -39,8 +41,18 @@ async fn a_deployment_that_is_rate_limited_on_one_process_rests_on_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn use_of_a_deployment_counts_over_all_processes() {
     let spare = fake().await;
-    let models = |fake: &_| vec![at(fake, "gpt", "openai/fake-ok", ", rpm: 5, weight: 1000000"), at(&spare, "gpt", "openai/fake-ok", "")];
-    let Some(cluster) = Cluster::start(models, "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}").await else { return };
+    let models = |fake: &_| {
+        vec![
+            at(fake, "gpt", "openai/fake-ok", ", rpm: 5, weight: 1000000"),
+            at(&spare, "gpt", "openai/fake-ok", ""),
+        ]
+    };
+    let Some(cluster) =
+        Cluster::start(models, "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}")
+            .await
+    else {
+        return;
+    };
     let [one, two, three] = &cluster.gateways[..] else { panic!() };
     for gateway in [one, two, three] {
         gateway.chat(&chat("gpt", "hi")).await.expect(200);

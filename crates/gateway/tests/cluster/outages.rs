@@ -10,13 +10,16 @@ use tollway_testkit::services::{POSTGRES, Postgres, REQUIRED, Redis};
 
 use crate::support::{KEY, chat};
 use crate::world::{
-    CENT, Cluster, Shared, call, cent, cost, drained, receipts, scaled, settled_in, spent, start, until, verify,
+    CENT, Cluster, Shared, call, cent, cost, drained, receipts, scaled, settled_in, spent, start, until,
+    verify,
 };
 
 /// A server of our own, where the run has one, too.
 fn postgres() -> Option<Postgres> {
     if std::env::var_os(POSTGRES).is_none() && std::env::var_os(REQUIRED).is_none() {
-        eprintln!("passed over: {POSTGRES} is not set; run this within `cargo xtask test` or `test-services`");
+        eprintln!(
+            "passed over: {POSTGRES} is not set; run this within `cargo xtask test` or `test-services`"
+        );
         return None;
     }
     Some(Postgres::start().unwrap())
@@ -81,12 +84,16 @@ async fn without_postgresql_known_keys_are_served_unknown_ones_wait_and_nothing_
     }
     // Calls go on, so something always waits; what had piled up does not.
     for gateway in &cluster.gateways {
-        let drained = async || gateway.get("/health/readiness").await.json()["ledger"]["waiting"].as_u64() < Some(50);
+        let drained =
+            async || gateway.get("/health/readiness").await.json()["ledger"]["waiting"].as_u64() < Some(50);
         let took = until(Duration::from_secs(10), "the journal is shipped", drained).await;
         println!("the journal was shipped {took:?} after the database was back");
     }
     for client in cluster.clients() {
-        until(Duration::from_secs(3), "the unknown key is served", async || client.status(&unknown).await == 200).await;
+        until(Duration::from_secs(3), "the unknown key is served", async || {
+            client.status(&unknown).await == 200
+        })
+        .await;
         answered.fetch_add(1, Ordering::Relaxed);
     }
     stop.store(true, Ordering::Relaxed);
@@ -128,7 +135,10 @@ async fn a_gateway_that_starts_before_its_database_serves_and_recovers() {
     postgres.start_again().unwrap();
     let limit = Duration::from_secs(10);
     until(limit, "the key is known", async || client.status(&key).await == 200).await;
-    until(limit, "the stored model is served", async || gateway.chat(&chat("stored", "hi")).await.status == 200).await;
+    until(limit, "the stored model is served", async || {
+        gateway.chat(&chat("stored", "hi")).await.status == 200
+    })
+    .await;
     settled_in(gateway).await;
     drained(&cluster.gateways, limit).await;
     verify(cluster.gateways[0].directory.path(), &cluster.shared.database);

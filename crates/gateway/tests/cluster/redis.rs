@@ -80,7 +80,8 @@ async fn check(name: &str, cluster: &Cluster, key: &str, begin: impl AsyncFnOnce
     let from = load.begun.elapsed();
     begin().await;
     for gateway in &cluster.gateways {
-        until(Duration::from_secs(3), "readiness says so", async || redis_is(gateway, "Not connected").await).await;
+        until(Duration::from_secs(3), "readiness says so", async || redis_is(gateway, "Not connected").await)
+            .await;
         let ready = gateway.get("/health/readiness").await.json();
         assert!(ready["reasons"].to_string().contains("Redis is away since"), "{ready}");
     }

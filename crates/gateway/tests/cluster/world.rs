@@ -8,11 +8,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollway::{Timeouts, Transport, TransportOptions};
-use tollway_ledger::books::{Books as _, Filter, SqlBooks};
 use tollway_ledger::Receipt;
+use tollway_ledger::books::{Books as _, Filter, SqlBooks};
 use tollway_store::Store;
-use tollway_testkit::services::{self, Redis};
 use tollway_testkit::FakeProvider;
+use tollway_testkit::services::{self, Redis};
 
 use crate::support::{self, Answer, Gateway, Start, text};
 
@@ -63,7 +63,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Three processes on a new database of the run's PostgreSQL and a Redis of their own. `None`: there is no PostgreSQL.
-    pub(crate) async fn start(models: impl FnOnce(&FakeProvider) -> Vec<String>, rest: &str) -> Option<Cluster> {
+    pub(crate) async fn start(
+        models: impl FnOnce(&FakeProvider) -> Vec<String>,
+        rest: &str,
+    ) -> Option<Cluster> {
         let database = services::new_database()?;
         let redis = Redis::start().unwrap();
         let shared = Shared { database, redis: redis.url() };
@@ -121,7 +124,8 @@ pub(crate) async fn start(shared: &Shared, config: &str, directory: Option<TempD
         ("LITELLM_SALT_KEY", "one for all of them"),
         ("NO_PROXY", "*"),
     ];
-    Gateway::with(Start { config: Some(config), environment: &environment, directory, ..Start::default() }).await
+    Gateway::with(Start { config: Some(config), environment: &environment, directory, ..Start::default() })
+        .await
 }
 
 /// Waits until the process has found both servers.

@@ -30,7 +30,10 @@ async fn sums_are_shown_proved_and_made_anew() {
     let data = directory.path().join("data");
     let store = Store::open_in(&data).unwrap();
     let books = SqlBooks::new(store.sql().clone());
-    books.record(&Batch::of((0..200).map(|number| Arc::new(sample::receipt(number))).collect())).await.unwrap();
+    books
+        .record(&Batch::of((0..200).map(|number| Arc::new(sample::receipt(number))).collect()))
+        .await
+        .unwrap();
     let (ledger, _) = Ledger::open(&data, Options::default()).unwrap();
     for number in 200..203 {
         ledger.settled(&sample::receipt(number));

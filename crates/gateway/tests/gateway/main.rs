@@ -24,6 +24,7 @@ mod hosts;
 mod ledger;
 mod providers;
 mod receipts;
+mod responses;
 mod retries;
 mod routes;
 mod secrets;

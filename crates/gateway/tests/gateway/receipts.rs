@@ -5,7 +5,9 @@ use std::process::Output;
 use serde_json::json;
 use tollway_testkit::Script;
 
-use crate::support::{Gateway, KEY, SOON, at, chat, config, fake, streamed_chat, text, three, tollway};
+use crate::support::{
+    Gateway, KEY, SOON, Start, at, chat, config, fake, streamed_chat, text, three, tollway,
+};
 
 fn why(gateway: &Gateway, id: &str, more: &[&str]) -> Output {
     let mut command = tollway(gateway.directory.path());
@@ -47,6 +49,33 @@ async fn a_success_after_a_failure_is_explained_step_by_step() {
     let told = why(&gateway, id, &["--json"]);
     let receipt: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(receipt["attempts"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_receipt_of_an_earlier_process_is_explained() {
+    let fake = fake().await;
+    let config = config(&three(&fake), "");
+    let gateway = Gateway::start(&config).await;
+    let answer = gateway.chat(&chat("gpt", "hi")).await;
+    let id = answer.header("x-tollway-receipt").to_owned();
+    gateway.receipt_by_id(&id).await;
+    // Killed: what was not shipped yet is shipped from the journal by the next one.
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&config), directory, ..Start::default() }).await;
+    let begin = std::time::Instant::now();
+    let told = loop {
+        let told = why(&gateway, &id, &[]);
+        if told.status.success() || begin.elapsed() > SOON {
+            break told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let told_text = text(&told.stdout);
+    assert!(
+        told_text.contains(&format!("call {id}\n")) && told_text.contains("outcome   answered"),
+        "{told:?}"
+    );
+    assert!(!told_text.contains("with key unknown"), "{told_text}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
     Adjustment, Books, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained, Verification,
+    Within,
 };
 use crate::receipt::Receipt;
 
@@ -118,6 +119,21 @@ impl Filter {
             && self.answered.is_none_or(|answered| line.answered() == answered)
             && self.min.is_none_or(|min| cost >= min.nanos())
             && self.max.is_none_or(|max| cost <= max.nanos())
+            && self.within.as_ref().is_none_or(|within| {
+                within.holds(
+                    &line.key,
+                    line.user.as_deref().unwrap_or(""),
+                    line.team.as_deref().unwrap_or(""),
+                )
+            })
+    }
+}
+
+impl Within {
+    /// Does what belongs to these belong to it? Empty names are nobody's.
+    pub fn holds(&self, key: &str, user: &str, team: &str) -> bool {
+        let any = |list: &[String], name: &str| !name.is_empty() && list.iter().any(|one| one == name);
+        any(&self.keys, key) || any(&self.users, user) || any(&self.teams, team)
     }
 }
 
@@ -137,6 +153,8 @@ impl DayFilter {
             && any(&self.model_groups, &key.model_group)
             && any(&self.models, &key.model)
             && any(&self.providers, &key.provider)
+            && !self.without_teams.iter().any(|team| *team == key.team)
+            && self.within.as_ref().is_none_or(|within| within.holds(&key.key, &key.user, &key.team))
     }
 }
 
@@ -204,7 +222,12 @@ impl Books for MemoryBooks {
         for (key, day) in &state.carried.days {
             days.entry(key.clone()).or_default().add(day);
         }
-        Ok(days.into_iter().filter(|(key, _)| filter.holds(key)).collect())
+        let mut found: BTreeMap<DayKey<'static>, Day> = BTreeMap::new();
+        for (key, day) in days.into_iter().filter(|(key, _)| filter.holds(key)) {
+            found.entry(key.with(filter.detail)).or_default().add(&day);
+        }
+        let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(found.into_iter().take(limit).collect())
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {

@@ -9,7 +9,7 @@ use tollway_meters::ScopeKind;
 use tollway_model::Money;
 
 use super::line::Line;
-use super::{DAY, HOUR};
+use super::{DAY, Detail, HOUR};
 use crate::receipt::Receipt;
 
 /// What a scope spent.
@@ -250,6 +250,28 @@ impl Tally {
 }
 
 impl DayKey<'_> {
+    /// Only what rows of this detail tell apart.
+    pub(crate) fn with(mut self, detail: Detail) -> Self {
+        let kept = detail.keeps();
+        for (column, field) in [
+            ("key_id", &mut self.key),
+            ("token", &mut self.token),
+            ("user_id", &mut self.user),
+            ("team_id", &mut self.team),
+            ("organization_id", &mut self.organization),
+            ("model", &mut self.model),
+            ("model_group", &mut self.model_group),
+            ("provider", &mut self.provider),
+            ("surface", &mut self.surface),
+            ("operation", &mut self.operation),
+        ] {
+            if !kept.contains(&column) {
+                *field = Cow::Borrowed("");
+            }
+        }
+        self
+    }
+
     /// With everything in it owned.
     pub fn owned(self) -> DayKey<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());

@@ -133,38 +133,17 @@ impl Settlement {
     pub(crate) fn of_hold(id: String, parts: Vec<Part>, demand: Demand, spent: Spent) -> Settlement {
         let (tokens, money) = (spent.tokens, spent.money.nanos());
         let unknown_tokens = tokens.saturating_sub(demand.tokens);
-        Settlement {
-            id,
-            tokens,
-            money,
-            refused: spent.refused,
-            unknown_requests: 0,
-            unknown_tokens,
-            parts,
-        }
+        Settlement { id, tokens, money, refused: spent.refused, unknown_requests: 0, unknown_tokens, parts }
     }
 
     /// Of a hold that the store may have made although nobody heard of it.
     pub(crate) fn never_mind(id: String) -> Settlement {
         let (tokens, money, unknown_requests, unknown_tokens) = (0, 0, 0, 0);
-        Settlement {
-            id,
-            tokens,
-            money,
-            refused: true,
-            unknown_requests,
-            unknown_tokens,
-            parts: Vec::new(),
-        }
+        Settlement { id, tokens, money, refused: true, unknown_requests, unknown_tokens, parts: Vec::new() }
     }
 
     /// Of all that happened in one scope while the store was away.
-    pub(crate) fn of_scope(
-        id: String,
-        part: Part,
-        money: i64,
-        (requests, tokens): (u64, u64),
-    ) -> Settlement {
+    pub(crate) fn of_scope(id: String, part: Part, money: i64, (requests, tokens): (u64, u64)) -> Settlement {
         let parts = vec![part];
         let (unknown_requests, unknown_tokens) = (requests, tokens);
         Settlement { id, tokens: 0, money, refused: false, unknown_requests, unknown_tokens, parts }

@@ -20,7 +20,7 @@ use super::{Management, periods, secret};
 use crate::rights::{Grant, Right, Scope};
 
 /// Also what a caller gets for a key that is none of its business.
-fn unknown_key() -> Error {
+pub(crate) fn unknown_key() -> Error {
     not_found("key", "No keys found: there is no such key, or it is not yours")
 }
 

@@ -34,7 +34,7 @@ async fn a_key_is_shown_once_and_kept_as_its_hash() {
     assert_eq!(made["expires"], "2026-12-20T10:30:00Z");
     assert_eq!(made["max_budget"], 10.1);
     assert_eq!(made["budget_reset_at"], "2026-12-01T00:00:00Z");
-    assert_eq!(made["budget_limits"][0]["reset_at"], "2026-11-21T10:30:00Z");
+    assert_eq!(made["budget_limits"][0]["reset_at"], "2026-11-21T00:00:00Z");
     assert_eq!(made["allowed_routes"], json!(["llm_api_routes"]));
     assert_eq!(made["model_max_budget"]["gpt-4o"]["budget_limit"], 1e-9);
     let info = world.info(key).await.unwrap();
@@ -66,7 +66,7 @@ async fn what_is_wrong_is_named() {
         (json!({ "tpm_limit": 1.5 }), "tpm_limit", "whole number"),
         (json!({ "rpm_limit": u64::MAX }), "rpm_limit", "whole number"),
         (json!({ "duration": "soon" }), "duration", "not a duration"),
-        (json!({ "budget_duration": "7x" }), "budget_duration", "not a duration"),
+        (json!({ "budget_duration": "7x" }), "budget_duration", "is no duration"),
         (json!({ "models": [1] }), "models", "expected a string"),
         (json!({ "models": "gpt" }), "models", "expected a sequence"),
         (json!({ "models": [""] }), "models", "empty"),

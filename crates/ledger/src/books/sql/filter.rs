@@ -3,7 +3,7 @@
 use tollway_meters::ScopeKind;
 use tollway_store::sql::{Dialect, Value, placeholders};
 
-use crate::books::{DayFilter, Filter, Place, Range};
+use crate::books::{DayFilter, Filter, Place, Range, Within};
 
 /// Conditions that must all hold, and their parameters.
 #[derive(Debug, Default)]
@@ -43,6 +43,27 @@ impl Conditions {
         self.values.extend(list.iter().map(Value::from));
     }
 
+    fn none_of(&mut self, column: &str, list: &[String]) {
+        if list.is_empty() {
+            return;
+        }
+        let marks = placeholders(self.values.len() + 1, list.len());
+        self.texts.push(format!("{column} NOT IN ({marks})"));
+        self.values.extend(list.iter().map(Value::from));
+    }
+
+    /// One of several things must hold; none of them: nothing does.
+    fn within(&mut self, within: Option<&Within>) {
+        let Some(within) = within else { return };
+        let mut any = Conditions::after(std::mem::take(&mut self.values));
+        any.any_of("key_id", &within.keys);
+        any.any_of("user_id", &within.users);
+        any.any_of("team_id", &within.teams);
+        self.values = any.values;
+        let text = if any.texts.is_empty() { "1 = 0".to_owned() } else { any.texts.join(" OR ") };
+        self.texts.push(format!("({text})"));
+    }
+
     pub(super) fn range(&mut self, range: Range) {
         if let Some(from) = range.from {
             self.add("at >= {}", from);
@@ -80,6 +101,7 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
         found.maybe(text, value.as_deref());
     }
     found.any_of("team_id", &filter.teams);
+    found.within(filter.within.as_ref());
     match filter.answered {
         Some(true) => found.plain("outcome = 'answered'"),
         Some(false) => found.plain("outcome <> 'answered'"),
@@ -131,6 +153,8 @@ pub(super) fn days(filter: &DayFilter) -> Conditions {
     ] {
         found.any_of(column, list);
     }
+    found.none_of("team_id", &filter.without_teams);
+    found.within(filter.within.as_ref());
     found
 }
 

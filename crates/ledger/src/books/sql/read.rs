@@ -10,7 +10,7 @@ use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
 use super::filter::{self, Conditions};
 use super::{LIFETIME, walk};
 use crate::books::sums::{Day, DayKey, Sum};
-use crate::books::{DayFilter, Filter, HOUR, Millis, Place, Range};
+use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Place, Range};
 use crate::receipt::Receipt;
 
 pub(super) async fn get(sql: &Sql, id: &str) -> StoreResult<Option<Receipt>> {
@@ -170,11 +170,21 @@ impl Parts {
 
 pub(super) async fn days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
     let conditions = filter::days(filter);
-    let text = format!(
-        "SELECT {DAY_KEY}, {} FROM spend_days{} ORDER BY {DAY_KEY}",
-        DAY_COUNTS.join(", "),
-        conditions.text()
-    );
+    let (condition, counts) = (conditions.text(), DAY_COUNTS.join(", "));
+    let limit = filter.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
+    let text = if filter.detail == Detail::All {
+        format!("SELECT {DAY_KEY}, {counts} FROM spend_days{condition} ORDER BY {DAY_KEY}{limit}")
+    } else {
+        let kept = filter.detail.keeps();
+        let is_kept = |column: &str| matches!(column, "of_kind" | "day" | "of_id") || kept.contains(&column);
+        let columns: Vec<&str> = DAY_KEY.split(", ").collect();
+        let shown: Vec<&str> =
+            columns.iter().map(|column| if is_kept(column) { *column } else { "''" }).collect();
+        let group: Vec<&str> = columns.into_iter().filter(|column| is_kept(column)).collect();
+        let sums = DAY_COUNTS.map(|column| format!("CAST(sum({column}) AS BIGINT)")).join(", ");
+        let (shown, group) = (shown.join(", "), group.join(", "));
+        format!("SELECT {shown}, {sums} FROM spend_days{condition} GROUP BY {group} ORDER BY {group}{limit}")
+    };
     let rows = sql.query(Statement::assembled(text), conditions.values).await?;
     rows.iter().map(columns::day).collect()
 }

@@ -1,0 +1,193 @@
+//! `/spend/logs` and its sisters: one row a call.
+
+use serde_json::{Value, json};
+use tollway_ledger::Receipt;
+use tollway_ledger::books::{DayFilter, Filter, Place};
+use tollway_ledger::litellm::{log_row, logs_by_day, logs_page};
+use tollway_model::{Error, Kind, Money, Result};
+
+use super::{Desk, period, stored};
+
+/// Most rows of `/spend/logs` without pages.
+const ALL: u32 = 1_000;
+
+/// Most rows of a page.
+const PAGE: u64 = 100;
+
+/// Calls that are counted for the number of pages; more are not counted.
+const COUNTED: u64 = 100_000;
+
+/// Calls that are walked over to find a page whose beginning is not remembered.
+const WALKED: u64 = 20_000;
+
+impl Desk<'_> {
+    /// `GET /spend/logs`: sums by day when it is asked for days, else the latest calls.
+    pub(super) async fn logs(&self) -> Result<Value> {
+        let summarized = self.params.text("summarize")?.is_none() || self.params.flag("summarize")?;
+        let named = ["request_id", "api_key", "user_id"];
+        let mut filter = Filter { range: period::range(&self.params)?, ..Filter::default() };
+        if self.params.text("start_date")?.is_some()
+            && summarized
+            && self.params.text("request_id")?.is_none()
+        {
+            return self.logs_by_day().await;
+        }
+        self.common(&mut filter, named).await?;
+        self.narrow(&mut filter);
+        let receipts = self.books()?.list(&filter, None, ALL).await.map_err(stored)?;
+        Ok(receipts.iter().map(log_row).collect())
+    }
+
+    async fn logs_by_day(&self) -> Result<Value> {
+        let days = period::days_or_latest(&self.params, self.now)?;
+        let mut filter = DayFilter { days, within: self.within(), ..DayFilter::default() };
+        filter.users.extend(self.text("user_id")?);
+        if let Some(key) = self.text("api_key")? {
+            self.days_of_keys(&mut filter, &[key]).await?;
+        }
+        let rows = self.days(filter).await?;
+        Ok(logs_by_day(&rows, days.1))
+    }
+
+    /// `GET /spend/logs/v2` and `/spend/logs/ui`: pages of calls, newest first.
+    pub(super) async fn log_pages(&self) -> Result<Value> {
+        let mut filter = self.page_filter().await?;
+        self.narrow(&mut filter);
+        let (page, size) = (self.number("page", 1, 1_000_000_000)?, self.number("page_size", 50, PAGE)?);
+        let books = self.books()?;
+        let list = format!("{} {size} {filter:?}", self.caller.identity.principal.token);
+        let begin = match self.after()? {
+            Some(place) => Some(place),
+            None if page == 1 => None,
+            None => match self.pages.begin(&list, page) {
+                Some(place) => Some(place),
+                None => match self.walk(&filter, (page - 1).saturating_mul(size)).await? {
+                    Some(place) => Some(place),
+                    None => {
+                        let total = books.count(&filter, COUNTED).await.map_err(stored)?;
+                        return Ok(logs_page(&[], total, COUNTED, page, size));
+                    }
+                },
+            },
+        };
+        // One more than is shown, to know whether there is one.
+        let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
+        let mut receipts = books.list(&filter, begin.as_ref(), limit).await.map_err(stored)?;
+        let more = receipts.len() as u64 > size;
+        receipts.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        let next = receipts.last().filter(|_| more).map(place);
+        if let Some(place) = &next {
+            self.pages.remember(list, page + 1, place.clone());
+        }
+        let counted = books.count(&filter, COUNTED).await.map_err(stored)?;
+        // Whoever goes on to the last page gets to the end, although the count does not.
+        let total = if more { counted.max(page.saturating_mul(size) + 1) } else { counted };
+        let mut shown = logs_page(&receipts, total, COUNTED, page, size);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.insert("next".to_owned(), json!(next.as_ref().map(written)));
+        }
+        Ok(shown)
+    }
+
+    /// `GET /spend/logs/ui/{id}`: one call.
+    pub(super) async fn log(&self) -> Result<Value> {
+        let id = self.named.clone().unwrap_or_default();
+        Ok(log_row(&self.kept(&id).await?))
+    }
+
+    async fn page_filter(&self) -> Result<Filter> {
+        let mut filter = Filter { range: period::range(&self.params)?, ..Filter::default() };
+        self.common(&mut filter, ["request_id", "api_key", "user_id"]).await?;
+        filter.team = self.text("team_id")?;
+        filter.organization = self.text("organization_id")?;
+        filter.customer = self.text("end_user")?;
+        filter.model = self.text("model")?;
+        filter.model_group = self.text("model_group")?;
+        filter.deployment = self.text("model_id")?;
+        filter.provider = self.text("custom_llm_provider")?;
+        filter.session = self.text("session_id")?;
+        filter.tag = self.text("tag")?;
+        filter.min = self.money("min_spend")?;
+        filter.max = self.money("max_spend")?;
+        filter.answered = match self.params.text("status_filter")? {
+            None | Some("all") => None,
+            Some("success") => Some(true),
+            Some("failure") => Some(false),
+            Some(_) => {
+                return Err(Error::invalid_at("status_filter", "`status_filter` is `success` or `failure`"));
+            }
+        };
+        let sorted = |name, only: &[&str]| match self.params.text(name)? {
+            Some(text) if !only.contains(&text) => Err(Error::invalid_at(
+                name,
+                format!("rows are sorted by time, the latest first; `{name}` is {}", only.join(" or ")),
+            )),
+            _ => Ok(()),
+        };
+        sorted("sort_by", &["startTime", "start_time"])?;
+        sorted("sort_order", &["desc"])?;
+        Ok(filter)
+    }
+
+    async fn common(&self, filter: &mut Filter, [call, key, user]: [&str; 3]) -> Result<()> {
+        filter.call = self.text(call)?;
+        filter.user = self.text(user)?;
+        if let Some(key) = self.text(key)? {
+            self.of_key(filter, &key).await?;
+        }
+        Ok(())
+    }
+
+    fn money(&self, name: &str) -> Result<Option<Money>> {
+        let Some(text) = self.params.text(name)? else { return Ok(None) };
+        let money = Money::parse_dollars(text).filter(|money| *money >= Money::ZERO);
+        money.map(Some).ok_or_else(|| Error::invalid_at(name, format!("`{name}` is an amount of dollars")))
+    }
+
+    /// `after`, as an earlier page gave it.
+    pub(super) fn after(&self) -> Result<Option<Place>> {
+        let Some(text) = self.text("after")? else { return Ok(None) };
+        let place =
+            text.split_once('.').and_then(|(at, id)| Some(Place { at: at.parse().ok()?, id: id.to_owned() }));
+        place
+            .map(Some)
+            .ok_or_else(|| Error::invalid_at("after", "`after` is what an earlier page gave as `next`"))
+    }
+
+    /// The place behind `count` rows; `None`: there are no more.
+    async fn walk(&self, filter: &Filter, count: u64) -> Result<Option<Place>> {
+        if count > WALKED {
+            let message = format!(
+                "a page this far back is found by its `after`, which is the `next` of the page before; or ask for \
+                 fewer days. Without it the first {WALKED} rows can be asked for"
+            );
+            return Err(Error::invalid_at("page", message));
+        }
+        let mut at: Option<Place> = None;
+        let mut left = count;
+        while left > 0 {
+            let limit = u32::try_from(left.min(u64::from(ALL))).unwrap_or(ALL);
+            let rows = self.books()?.list(filter, at.as_ref(), limit).await.map_err(stored)?;
+            if rows.len() < limit as usize {
+                return Ok(None);
+            }
+            at = rows.last().map(place);
+            left -= u64::from(limit);
+        }
+        Ok(at)
+    }
+}
+
+pub(super) fn place(receipt: &Receipt) -> Place {
+    Place { at: receipt.at, id: receipt.id.clone() }
+}
+
+pub(super) fn written(place: &Place) -> String {
+    format!("{}.{}", place.at, place.id)
+}
+
+/// Also what a caller gets for a call that is none of its business.
+pub(super) fn unknown(id: &str) -> Error {
+    let shown: String = id.chars().take(80).collect();
+    Error::new(Kind::NotFound, format!("no receipt `{shown}`; GET /receipts lists the latest ones"))
+}

@@ -1,0 +1,68 @@
+//! `/global/spend/report` and the reports of one key, user or team.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tollway_ledger::books::{DayFilter, DaysOf, Detail};
+use tollway_ledger::litellm::{ReportBy, spend_report, spend_report_by_key};
+use tollway_model::{Error, Result};
+
+use super::{Desk, Spend, period};
+
+impl Desk<'_> {
+    /// `GET /global/spend/report`: by team, customer or key.
+    pub(super) async fn global_report(&self) -> Result<Value> {
+        let days = period::days(&self.params)?;
+        let mut filter = DayFilter { days, detail: Detail::Keys, ..DayFilter::default() };
+        let mut by = match self.params.text("group_by")? {
+            None | Some("team") => Some(ReportBy::Team),
+            Some("customer") => Some(ReportBy::Customer),
+            Some("api_key") => None,
+            Some(_) => {
+                return Err(Error::invalid_at("group_by", "`group_by` is `team`, `customer` or `api_key`"));
+            }
+        };
+        // One key, user or team is shown by key; one customer by customer.
+        let key = self.text("api_key")?;
+        filter.users.extend(self.text("internal_user_id")?);
+        filter.teams.extend(self.text("team_id")?);
+        if key.is_some() || !filter.users.is_empty() || !filter.teams.is_empty() {
+            by = None;
+        }
+        if let Some(key) = key {
+            self.days_of_keys(&mut filter, &[key]).await?;
+        }
+        let customer = self.text("customer_id")?;
+        if customer.is_some() {
+            by = Some(ReportBy::Customer);
+        }
+        let Some(by) = by else { return Ok(spend_report_by_key(&self.days(filter).await?)) };
+        match by {
+            ReportBy::Team => filter.detail = Detail::Teams,
+            ReportBy::Customer => filter.of = DaysOf::Customers(customer.into_iter().collect()),
+        }
+        let rows = self.days(filter).await?;
+        let names = self.aliases(&rows).await?;
+        Ok(spend_report(&rows, by, &|id| names.get(id).map(Arc::clone)))
+    }
+
+    /// `GET /key/spend/report`, `/user/spend/report`, `/team/spend/report`: by key and model.
+    pub(super) async fn report_of(&self, what: Spend) -> Result<Value> {
+        let days = period::days(&self.params)?;
+        let mut filter =
+            DayFilter { days, detail: Detail::Keys, within: self.within(), ..DayFilter::default() };
+        let name = match what {
+            Spend::KeyReport => "api_key",
+            Spend::UserReport => "user_id",
+            _ => "team_id",
+        };
+        let named =
+            self.text(name)?.ok_or_else(|| Error::invalid_at(name, format!("`{name}` is missing")))?;
+        match what {
+            Spend::KeyReport => self.days_of_keys(&mut filter, &[named]).await?,
+            Spend::UserReport => filter.users.push(named),
+            _ => filter.teams.push(named),
+        }
+        Ok(spend_report_by_key(&self.days(filter).await?))
+    }
+}
