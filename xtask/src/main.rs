@@ -55,7 +55,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Make a million mixed calls and watch memory: `bench --only soak`.
+    /// Make a million mixed calls and watch memory: `bench --only soak`. With `--cluster`: run the tests of several
+    /// gateways on PostgreSQL and Redis as long as they can, some fifteen minutes.
     #[command(disable_help_flag = true)]
     Soak {
         /// Options of the benchmark, `--calls N` and `--minutes N` first of all.
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Task::Deny => deny::run(),
         Task::Ci => ci::run(),
         Task::Bench { options } => bench::run(options),
+        Task::Soak { options } if options.iter().any(|option| option == "--cluster") => test::cluster(),
         Task::Soak { mut options } => {
             options.extend(["--only".to_owned(), "soak".to_owned()]);
             bench::run(options)

@@ -146,6 +146,18 @@ fn rust(filter: Option<&str>, servers: &Servers, tally: &mut Tally) -> anyhow::R
     tally.run("documentation examples", Runner::Cargo, &mut command, None)
 }
 
+/// Runs the tests of several gateways for long, one after the other.
+pub(crate) fn cluster() -> anyhow::Result<()> {
+    services::for_rust()?;
+    shell::step("build programs", shell::cargo().args(["build", "--workspace", "--bins"]))?;
+    let servers = Servers::start()?;
+    let mut command = shell::cargo();
+    command.args(["test", "--package", "tollway-gateway", "--test", "cluster", "--"]);
+    command.args(["--test-threads", "1", "--nocapture"]).env("TOLLWAY_SOAK", "1");
+    servers.offer_to(&mut command);
+    shell::step("tests of several gateways, for long", &mut command)
+}
+
 /// The programs the end-to-end suites start.
 struct Programs<'a> {
     servers: &'a Servers,

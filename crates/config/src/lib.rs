@@ -49,6 +49,6 @@ pub use router::{
 pub use source::Place;
 pub use tollway::{
     Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Responses, RetryBudget,
-    Timeouts, Tollway, WhenFull,
+    Timeouts, Tollway, UnknownPrice, WhenFull,
 };
 pub use values::{ByteSize, Decimal};

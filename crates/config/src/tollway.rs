@@ -169,6 +169,9 @@ settings! {
         pub timezone: String = "UTC".to_owned();
         /// Models whose price is zero may be called on an exhausted budget. Default: `true`.
         pub free_models_pass: bool = true;
+        /// Calls on a budget to a model whose price is unknown: `allow`, and the budget does not see what they cost, or
+        /// `refuse` with 403. Default: `allow`, as in LiteLLM. Example: `unknown_price: refuse`.
+        pub unknown_price: UnknownPrice = UnknownPrice::Allow;
         /// Where a JSON message goes when a soft budget is reached. Default: the variable `WEBHOOK_URL`, else nowhere.
         /// Example: `alert_webhook: https://hooks.example.com/budget`.
         #[schemars(with = "Option<String>")]
@@ -177,6 +180,16 @@ settings! {
 }
 
 impl Section for Budgets {}
+
+choice! {
+    /// What happens to calls on a budget whose cost cannot be told.
+    pub enum UnknownPrice {
+        /// They go on; their receipts say that the cost is unknown.
+        Allow = "allow",
+        /// They are refused with 403: a budget that cannot be kept is not spent from.
+        Refuse = "refuse",
+    }
+}
 
 choice! {
     /// What happens to calls while the journal is full.
@@ -218,6 +231,12 @@ settings! {
         /// How long a call's place and money stay taken when its process dies. Default: `60s`. Example: `lease: 30s`.
         #[schemars(with = "DurationSchema")]
         pub lease: Duration = Duration::from_secs(60);
+        /// Longest a call waits for one answer of it. Then it is asked again, and after three answers that did not come in
+        /// time it is given up and each process keeps limits for its share, until it answers again. Longer keeps limits
+        /// exact where it is far away or shares a busy machine; shorter keeps calls fast when it fails. Default: `20ms`.
+        /// Example: `timeout: 50ms`.
+        #[schemars(with = "DurationSchema")]
+        pub timeout: Duration = Duration::from_millis(20);
     }
 }
 

@@ -296,6 +296,8 @@ fn redis_settings(config: &Config) -> Result<Option<RedisSettings>, String> {
         }
         (None, None) => return Ok(None),
     };
+    settings.within = config.tollway.redis.timeout.max(Duration::from_millis(1));
+    settings.connect_within = settings.connect_within.max(settings.within);
     let password = router.redis_password.clone().or_else(|| set("REDIS_PASSWORD").map(Secret::from));
     settings.password = password.filter(|password| !password.is_empty());
     settings.username = set("REDIS_USERNAME");

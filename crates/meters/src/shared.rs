@@ -280,7 +280,8 @@ impl Shared {
                 script.arg(&part.key).arg(&pot.name).arg(pot.start()).arg(spent).arg(soft);
                 script
             };
-            if self.invoke::<i64>(Way::Link, None, &script(String::new(), String::new())).await? == 1 {
+            let state: i64 = self.invoke(Way::Link, None, &script(String::new(), String::new())).await?;
+            if state == 1 {
                 continue;
             }
             let from = (pot.start != i64::MIN).then_some(pot.start);
@@ -294,6 +295,8 @@ impl Shared {
                     *failed_at = None;
                     spent
                 }
+                // A purse that is only in doubt is better than nothing, too.
+                (Err(_), _) if state == 2 => Money::ZERO,
                 // The store has lost it and the ledger is away: what this process knew last is better than nothing.
                 (Err(_), Some(known)) => known,
                 (Err(why), None) => {

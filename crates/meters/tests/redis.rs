@@ -207,6 +207,46 @@ async fn values_and_messages_go_through_the_same_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_spent_and_did_not_tell_is_found_in_the_ledger() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::<Ledger>::default();
+    let lease = Duration::from_secs(1);
+    let one = connected(settings(&server.url()), lease, &ledger).await;
+    let claims = capped(100);
+    one.meters.reserve(&claims, money(10)).await.unwrap().settle(spent(10));
+    one.meters.flush().await.unwrap();
+    let url = server.url();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let killed = connected(settings(&url), lease, &Arc::default()).await;
+            std::mem::forget(killed.meters.reserve(&capped(100), money(40)).await.unwrap());
+            std::mem::forget(killed);
+        });
+        runtime.shutdown_background();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(used(&one).await, 50);
+    // Its journal was shipped.
+    ledger.0.store(50, Ordering::SeqCst);
+    tokio::time::sleep(lease + Duration::from_millis(300)).await;
+    assert_eq!(used(&one).await, 50, "the hold is back, and was spent");
+    one.meters.reserve(&claims, money(5)).await.unwrap().settle(spent(5));
+    one.meters.flush().await.unwrap();
+    assert_eq!(used(&one).await, 55, "what is not shipped yet counts, too");
+    // More of it is shipped later.
+    ledger.0.store(70, Ordering::SeqCst);
+    for turn in 0.. {
+        if used(&one).await == 70 {
+            break;
+        }
+        assert!(turn < 60, "the ledger is not asked again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute"]
 async fn a_minute_later_the_store_admits_again_exactly_what_is_over() {
     let server = services::Redis::start().unwrap();

@@ -182,6 +182,9 @@ pub(crate) async fn reserve(
     if claims.is_empty() {
         return Ok(Granted::default());
     }
+    if snapshot.settings.refuse_unknown_prices {
+        refuse_unpriced(&claims, asked)?;
+    }
     let mut demand = if call.ask.operation == Operation::CountTokens {
         Demand { tokens: 0, money: Money::ZERO, free: true }
     } else {
@@ -219,6 +222,22 @@ pub(crate) async fn reserve(
 
 fn is_out_of_money(reserved: &std::result::Result<Hold, tollway_meters::Refusal>) -> bool {
     matches!(reserved, Err(tollway_meters::Refusal::Denied(denied)) if denied.limit == LimitKind::Budget)
+}
+
+/// A call on a budget must not go where nobody can tell what it costs.
+fn refuse_unpriced(claims: &[Claim], asked: &Asked<'_>) -> Result<()> {
+    let is_budgeted =
+        claims.iter().any(|claim| claim.limits.budgets.iter().any(|budget| budget.max.is_some()));
+    let unpriced = sheets(&asked.plan.candidates).any(|sheet| sheet.is_none());
+    if !is_budgeted || !unpriced || asked.call.ask.operation == Operation::CountTokens {
+        return Ok(());
+    }
+    let message = format!(
+        "the price of {} is not known, and this call counts against a budget. An administrator can set \
+         `input_cost_per_token` and `output_cost_per_token` of its deployments.",
+        asked.model
+    );
+    Err(Error::new(Kind::Permission, message).with_param("model").with_retry(Retry::Never))
 }
 
 /// Whose limit it is, for people: a name instead of a hash.

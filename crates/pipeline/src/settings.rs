@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollway::Timeouts;
-use tollway_config::{self as config, Config, FailureClass, FailureCounts};
+use tollway_config::{self as config, Config, FailureClass, FailureCounts, UnknownPrice};
 use tollway_meters::{self as meters, Claim, Scope, ScopeKind, Window};
 use tollway_model::{Money, RawJson};
 use tollway_route::{
@@ -40,6 +40,8 @@ pub struct Settings {
     pub strict_budgets: bool,
     /// Models that cost nothing may be called on an exhausted budget.
     pub free_models_pass_budgets: bool,
+    /// Calls on a budget to models without a price are refused.
+    pub refuse_unknown_prices: bool,
     /// The status of a call refused for its budget.
     pub budget_status: u16,
     /// How long answers of the Responses API are kept; zero: not at all.
@@ -137,6 +139,7 @@ impl Settings {
             global_limits: global_limits(config),
             strict_budgets: config.tollway.budgets.strict,
             free_models_pass_budgets: config.tollway.budgets.free_models_pass,
+            refuse_unknown_prices: config.tollway.budgets.unknown_price == UnknownPrice::Refuse,
             budget_status: u16::try_from(config.litellm_settings.budget_exceeded_status_code).unwrap_or(422),
             keep_responses: config.tollway.responses.keep,
             max_depth: limits.max_json_depth as usize,

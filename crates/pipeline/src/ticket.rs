@@ -371,7 +371,8 @@ impl Ticket {
             let money = cost.known().unwrap_or(Money::ZERO);
             hold.settle(Spent { tokens, money, refused });
             if let Some(usage) = &receipt.usage {
-                services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
+                let model = receipt.group.as_deref().unwrap_or(&receipt.model);
+                services.usual.saw(&receipt.who.token, model, usage.total_output());
             }
         }
     }

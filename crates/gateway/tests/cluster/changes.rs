@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{Client, Cluster, cent, scaled, until};
+use crate::world::{Client, Cluster, PATIENT, cent, scaled, until};
 
 /// A change of a key holds everywhere after this.
 const BOUND: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ async fn check_ends(cluster: &Cluster, path: &str, change: impl FnOnce(&str) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_blocked_deleted_or_expired_ends_everywhere_within_a_second() {
     let models = |fake: &_| vec![cent(fake, "openai/fake-tokens-10")];
-    let Some(cluster) = Cluster::start(models, "").await else { return };
+    let Some(cluster) = Cluster::start(models, PATIENT).await else { return };
     check_ends(&cluster, "/key/block", |key| json!({ "key": key })).await;
     check_ends(&cluster, "/key/delete", |key| json!({ "keys": [key] })).await;
     check_ends(&cluster, "/key/update", |key| json!({ "key": key, "models": ["another"] })).await;
@@ -81,7 +81,7 @@ async fn a_key_that_is_blocked_deleted_or_expired_ends_everywhere_within_a_secon
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_budgets_teams_and_models_that_change_on_one_process_hold_on_all() {
     let models = |fake: &_| vec![cent(fake, "openai/fake-tokens-10")];
-    let Some(cluster) = Cluster::start(models, "").await else { return };
+    let Some(cluster) = Cluster::start(models, PATIENT).await else { return };
     let clients = cluster.clients();
     let [one, two, three] = &cluster.gateways[..] else { panic!() };
     let statuses = async |key: &str| {

@@ -77,7 +77,7 @@ async fn deadlocks_and_cut_connections_lose_and_double_nothing() {
     stop.store(true, Ordering::Relaxed);
     let seen: HashSet<String> = load.join_all().await.concat().into_iter().collect();
     drained(&cluster.gateways, Duration::from_secs(20)).await;
-    println!("{deadlocks} deadlocks, {turn} turns, {} calls", seen.len());
+    eprintln!("{deadlocks} deadlocks, {turn} turns, {} calls", seen.len());
     assert!(deadlocks > 0, "nothing was tested");
     let all = receipts(&cluster.shared.database).await;
     let known: HashSet<String> =

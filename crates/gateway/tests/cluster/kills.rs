@@ -43,7 +43,7 @@ async fn what_a_client_has_seen_is_in_the_ledger_once_however_often_the_process_
     let mut cluster = Cluster::on(shared, 1, models, "tollway: {redis: {lease: 2s}}").await;
     let key = cluster.key(json!({ "max_budget": 1_000_000, "rpm_limit": 10_000_000 })).await;
     let mut dice = Dice::new();
-    println!("dice: {}", dice.0);
+    eprintln!("dice: {}", dice.0);
     let mut seen: Vec<String> = Vec::new();
     for round in 0..scaled(10, 100) {
         let stop = Arc::<AtomicBool>::default();
@@ -67,5 +67,5 @@ async fn what_a_client_has_seen_is_in_the_ledger_once_however_often_the_process_
     // Whoever was cut off made at most one call more than was seen.
     assert!(spent(&all) >= CENT * i64::try_from(seen.len()).unwrap());
     verify(cluster.gateways[0].directory.path(), &cluster.shared.database);
-    println!("{} answers seen, {} receipts", seen.len(), all.len());
+    eprintln!("{} answers seen, {} receipts", seen.len(), all.len());
 }

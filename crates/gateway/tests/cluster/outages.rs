@@ -87,7 +87,7 @@ async fn without_postgresql_known_keys_are_served_unknown_ones_wait_and_nothing_
         let drained =
             async || gateway.get("/health/readiness").await.json()["ledger"]["waiting"].as_u64() < Some(50);
         let took = until(Duration::from_secs(10), "the journal is shipped", drained).await;
-        println!("the journal was shipped {took:?} after the database was back");
+        eprintln!("the journal was shipped {took:?} after the database was back");
     }
     for client in cluster.clients() {
         until(Duration::from_secs(3), "the unknown key is served", async || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::world::{Client, Cluster, SOAK, cent};
+use crate::world::{Client, Cluster, PATIENT, SOAK, cent};
 
 /// How many of so many calls at once, spread over all processes, are admitted.
 async fn admitted(clients: &[Client], key: &str, calls: usize) -> usize {
@@ -23,7 +23,7 @@ async fn admitted(clients: &[Client], key: &str, calls: usize) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rush_over_three_processes_is_admitted_to_the_limit_and_refusals_count_for_nothing() {
     let models = |fake: &_| vec![cent(fake, "openai/fake-tokens-10")];
-    let Some(cluster) = Cluster::start(models, "").await else { return };
+    let Some(cluster) = Cluster::start(models, PATIENT).await else { return };
     let clients = cluster.clients();
     let key = cluster.key(json!({ "rpm_limit": 100 })).await;
     let begun = Instant::now();
@@ -43,7 +43,7 @@ async fn a_minute_of_saturation_admits_the_limit_in_any_sixty_seconds() {
         return;
     }
     let models = |fake: &_| vec![cent(fake, "openai/fake-tokens-10")];
-    let Some(cluster) = Cluster::start(models, "").await else { return };
+    let Some(cluster) = Cluster::start(models, PATIENT).await else { return };
     let key: Arc<str> = cluster.key(json!({ "rpm_limit": 100 })).await.into();
     let (begun, length) = (Instant::now(), Duration::from_secs(185));
     let mut tasks = JoinSet::new();

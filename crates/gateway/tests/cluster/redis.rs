@@ -94,7 +94,7 @@ async fn check(name: &str, cluster: &Cluster, key: &str, begin: impl AsyncFnOnce
     let lasted = (load.begun.elapsed() - from).as_secs_f64();
     let calls = load.end().await;
     let (before, during) = (waits(&calls, Duration::ZERO, from), waits(&calls, from, to));
-    println!("{name}: median, p99, most {before:?} before, {during:?} during");
+    eprintln!("{name}: median, p99, most {before:?} before, {during:?} during");
     // The breaker's bound is 20 ms for the first three; the rest of the allowance is for a busy machine.
     assert!(during[0] < before[0] + Duration::from_millis(10), "{name}: {before:?}, {during:?}");
     assert!(during[2] < before[2] + Duration::from_secs(1), "{name}: {before:?}, {during:?}");

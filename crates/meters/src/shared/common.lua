@@ -4,7 +4,8 @@
 --                             q<slot> and k<slot> requests and tokens of one slot, f and l the first and last slot,
 --                             e when its life was last prolonged
 -- <space>:r:<scope>           list of the slots, oldest first; a slot is named by its last millisecond
--- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, a soft budget told, e as above
+-- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, d set when it was
+--                             and must be compared with the ledger first, a soft budget told, e as above
 -- <space>:hold:<id>           what a call holds, packed
 -- <space>:leases              sorted set of holds by the time their lease ends
 -- <space>:processes           sorted set of processes by the time they were last heard of
@@ -88,10 +89,11 @@ local function uncount(scope, slot, requests, tokens)
 end
 
 -- Brings a purse to the window that starts then, or to a later one it has reached already. A window that follows one
--- that was seeded starts with nothing spent. Returns its key, its start, whether it is seeded, and what is used.
+-- that was seeded starts with nothing spent. Returns its key, its start, whether it is seeded, what is used, and
+-- whether it was seeded and is in doubt.
 local function open(scope, window, start)
   local key = purse_key(scope, window)
-  local found = redis.call('HMGET', key, 's', 'k', 'u', 'h', 'e')
+  local found = redis.call('HMGET', key, 's', 'k', 'u', 'h', 'e', 'd')
   local reached, used = found[1], (found[3] or 0) + (found[4] or 0)
   if not reached or tonumber(reached) < tonumber(start) then
     redis.call('HSET', key, 's', start, 'u', '0', 'h', '0')
@@ -103,7 +105,7 @@ local function open(scope, window, start)
     redis.call('HSET', key, 'e', int(now))
     redis.call('PEXPIRE', key, WEEK)
   end
-  return key, reached, found[2], used
+  return key, reached, found[2], used, found[6]
 end
 
 -- Takes places and holds money.
@@ -167,7 +169,11 @@ local function reap()
       if record then
         release(id, record)
         for _, claim in ipairs(record.claims) do
-          for _, purse in ipairs(claim.purses) do doubt(claim.scope, purse[1]) end
+          for _, purse in ipairs(claim.purses) do
+            local key = purse_key(claim.scope, purse[1])
+            if redis.call('HDEL', key, 'k') == 1 then redis.call('HSET', key, 'd', 1) end
+            doubt(claim.scope, purse[1])
+          end
         end
       else
         redis.call('ZREM', leases, id)

@@ -48,7 +48,8 @@ for settlement = 0, number() - 1 do
     for purse = 0, number() - 1 do
       local window, start, soft = take(), take(), number()
       start = starts[window .. ' ' .. scope] or start
-      local key, reached, seeded = open(scope, window, start)
+      local key, reached, seeded, _, doubted = open(scope, window, start)
+      seeded = seeded or doubted
       -- Who seeds this purse finds it in the ledger, or does not find it yet.
       if reached == start and not seeded and money ~= '0' then doubt(scope, window) end
       if reached == start and seeded and money ~= '0' then
