@@ -34,7 +34,6 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The parts that were started, to be stopped in order.
 pub(crate) struct Running {
-    pub(crate) store: Store,
     pub(crate) books: Arc<dyn Books>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) management: Arc<Management>,
@@ -84,19 +83,8 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         alerts::start(meters.alerts(), url, Transport::default());
     }
     tokio::spawn(upkeep(books.clone(), retention(config)));
-    let responses = Responses::start(store.clone());
-    Ok(Running {
-        store,
-        books,
-        directory: known,
-        management,
-        meters,
-        ledger,
-        redis,
-        responses,
-        stop,
-        shipping,
-    })
+    let responses = Responses::start(store);
+    Ok(Running { books, directory: known, management, meters, ledger, redis, responses, stop, shipping })
 }
 
 impl Running {
