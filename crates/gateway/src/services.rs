@@ -87,7 +87,7 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         alerts::start(meters.alerts(), url, Transport::default());
     }
     tokio::spawn(upkeep(books.clone(), retention(config)));
-    let responses = Responses::start(store.clone());
+    let responses = Responses::start(store);
     Ok(Running {
         books,
         directory: known,
