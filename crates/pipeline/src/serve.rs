@@ -493,18 +493,6 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(hide_keys(text), expected);
         check("no key `sk-0123456789abc` here", "no key `sk-***` here");
         check("sk-0123456789-_a,sk-9876543210bcd", "sk-***,sk-***");
-        check(
-            "must start with sk-, task-0123456789abcd, sk-short",
-            "must start with sk-, task-0123456789abcd, sk-short",
-        );
-        check("nothing", "nothing");
-    }
-
-    #[test]
-    fn keys_are_hidden_in_errors() {
-        let check = |text: &str, expected: &str| assert_eq!(hide_keys(text), expected);
-        check("no key `sk-0123456789abc` here", "no key `sk-***` here");
-        check("sk-0123456789-_a,sk-9876543210bcd", "sk-***,sk-***");
         let harmless = "must start with sk-, task-0123456789abcd, sk-short";
         check(harmless, harmless);
     }
