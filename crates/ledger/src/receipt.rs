@@ -62,6 +62,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The model group that the call counts for: the one of the last attempt, which answered where any did; before any
+    /// attempt the one it was routed to.
+    pub fn model_group(&self) -> &str {
+        let fallback = self.attempts.last().and_then(|attempt| attempt.group.as_deref());
+        fallback.unwrap_or_else(|| self.asked_group())
+    }
+
+    /// The model group it was routed to first.
+    pub fn asked_group(&self) -> &str {
+        self.group.as_deref().unwrap_or(&self.model)
+    }
+
     /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
     /// refused, costs nothing.
     pub fn cost_is_unknown(&self) -> bool {

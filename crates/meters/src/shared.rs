@@ -25,7 +25,7 @@ use crate::registry::Entry;
 use crate::state::{Left, Moment};
 use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Spent};
 
-pub(crate) use message::{Part, Pot};
+pub(crate) use message::{Apart, Part, Pot};
 use message::{Settlement, exact};
 use outbox::{Batch, Outbox};
 
@@ -296,7 +296,7 @@ impl Shared {
         lease: Option<Lease>,
         parts: Vec<Part>,
         demand: Demand,
-        spent: Spent,
+        (spent, apart): (Spent, Apart),
         now: Moment,
     ) {
         let registration = lease.and_then(|lease| self.live().remove(&lease.number));
@@ -304,7 +304,7 @@ impl Shared {
         match known {
             Some(registration) => {
                 let id = self.id(registration.number);
-                self.outbox().settled(Settlement::of_hold(id, parts, demand, spent, now.wall));
+                self.outbox().settled(Settlement::of_hold(id, parts, demand, (spent, apart), now.wall));
             }
             None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money, now.wall),
             None => return,

@@ -108,7 +108,7 @@ pub(crate) fn access(
 /// Who asks for what, and who would serve it.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    pub(crate) caller: &'a Caller,
+    pub(crate) identity: &'a Identity,
     pub(crate) customer: Option<&'a KnownCustomer>,
     /// The group the call is routed to.
     pub(crate) model: &'a str,
@@ -123,9 +123,8 @@ pub(crate) async fn reserve(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, Refusal> {
-    let Asked { caller, customer, model, call, plan, size } = *asked;
+    let Asked { identity, customer, model, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(None) };
-    let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
     if !identity.is_limited() && of_customer.is_none() && snapshot.settings.global_limits.is_none() {
         return Ok(None);
@@ -137,6 +136,22 @@ pub(crate) async fn reserve(
     if claims.is_empty() {
         return Ok(None);
     }
+    match meters.reserve(&claims, demand_of(services, snapshot, asked)).await {
+        Ok(hold) => Ok(Some(hold)),
+        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, snapshot)),
+        Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
+            let message = "what is spent of this budget cannot be read now; try again in some seconds";
+            let error = Error::new(Kind::Unavailable, message)
+                .with_retry(Retry::Later(Some(Duration::from_secs(5))))
+                .with_context("cause", why);
+            Err(error.into())
+        }
+    }
+}
+
+/// What the call will probably use at the group that is asked for.
+fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>) -> tollway_meters::Demand {
+    let Asked { identity, model, call, plan, size, .. } = *asked;
     let mut demand = if call.ask.operation == Operation::CountTokens {
         tollway_meters::Demand { tokens: 0, money: Money::ZERO, free: true }
     } else {
@@ -151,22 +166,44 @@ pub(crate) async fn reserve(
     if !snapshot.settings.free_models_pass_budgets {
         demand.free = false;
     }
-    match meters.reserve(&claims, demand).await {
+    demand
+}
+
+/// Takes what the caller may use of the model of a group that a call falls back to, beside what the call holds already.
+/// An error says why the group is passed over.
+pub(crate) async fn reserve_model(
+    services: &Services,
+    snapshot: &Snapshot,
+    asked: &Asked<'_>,
+) -> std::result::Result<Option<Hold>, String> {
+    let claims = asked.identity.model_claims(asked.model);
+    let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
+    match meters.reserve(claims, demand_of(services, snapshot, asked)).await {
         Ok(hold) => Ok(Some(hold)),
-        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, caller, snapshot)),
-        Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
-            let message = "what is spent of this budget cannot be read now; try again in some seconds";
-            let error = Error::new(Kind::Unavailable, message)
-                .with_retry(Retry::Later(Some(Duration::from_secs(5))))
-                .with_context("cause", why);
-            Err(error.into())
+        Err(tollway_meters::Refusal::Denied(denied)) => {
+            let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
+            let what = match denied.limit {
+                LimitKind::Requests => "requests a minute",
+                LimitKind::Tokens => "tokens a minute",
+                LimitKind::Parallel => "calls at once",
+                LimitKind::Budget => "budget",
+            };
+            Err(format!("the {whose} has used up its {what} for this model"))
+        }
+        Err(tollway_meters::Refusal::Unavailable { .. }) => {
+            Err("what is spent of its budget cannot be read now".to_owned())
         }
     }
 }
 
+/// Is this limit about one model of its owner?
+pub(crate) const fn is_of_model(kind: ScopeKind) -> bool {
+    matches!(kind, ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam)
+}
+
 /// Whose limit it is, for people: a name instead of a hash.
-fn shown(denied: &Denied, caller: &Caller) -> String {
-    let principal = &caller.identity.principal;
+fn shown(denied: &Denied, identity: &Identity) -> String {
+    let principal = &identity.principal;
     match denied.scope.kind {
         ScopeKind::Key => {
             let key = principal.key.as_ref();
@@ -179,8 +216,8 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
     }
 }
 
-fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
-    let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
+fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal {
+    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity));
     let reset = denied
         .resets_at
         .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));

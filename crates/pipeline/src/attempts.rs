@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
+use tollway_accounts::Identity;
 use tollway_model::{Dialect, Error, Kind, Notices, Retry};
 use tollway_providers::Endpoint;
 use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
@@ -21,6 +22,7 @@ use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
 use self::retry::{Next, Try, decide};
 use self::waits::Waits;
 use self::walk::{Leg, Walk};
+use crate::admission;
 use crate::answer::{Opened, Showing, open};
 use crate::call::Call;
 use crate::clock::board_now;
@@ -34,6 +36,15 @@ pub(crate) use self::walk::{Asked, Drawn, draw};
 
 /// May the caller use the group with this name? Asked for every group that a call falls back to.
 pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What bounds the groups that a call may fall back to.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    /// `None`: any group.
+    pub(crate) access: Option<Access>,
+    /// The caller, where its limits depend on the model.
+    pub(crate) limited: Option<Arc<Identity>>,
+}
 
 /// The winning attempt.
 pub(crate) struct Won {
@@ -77,13 +88,13 @@ pub(crate) async fn run(
     drawn: Drawn,
     ticket: &mut Ticket,
     showing: &Showing,
-    access: Option<&Access>,
+    bounds: &Bounds,
 ) -> Result<Won, Error> {
     let settings = &snapshot.settings;
     let whole = call.control.deadline.map_or(settings.call_time, |asked| asked.min(settings.call_time));
-    let mut run =
-        Run { gateway, settings, call, deadline: call.started + whole, dice: Dice::seeded(&call.id), ticket };
-    let mut walk = Walk::new(gateway, snapshot, call, access);
+    let (deadline, dice) = (call.started + whole, Dice::seeded(&call.id));
+    let mut run = Run { gateway, snapshot, settings, call, deadline, dice, ticket, bounds };
+    let mut walk = Walk::new(gateway, snapshot, call, bounds.access.as_ref());
     let mut leg = Leg::first(call, drawn, showing);
     // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
     let mut resort = None;
@@ -91,7 +102,8 @@ pub(crate) async fn run(
         if leg.plan.last_resort
             && resort.is_none()
             && !leg.passed_by
-            && let Some(next) = walk.around(&leg, run.ticket)
+            && let next = walk.around(&leg, run.ticket)
+            && let Some(next) = run.enter(next, &mut walk).await
         {
             run.pass_by(&leg, &next.group);
             leg.passed_by = true;
@@ -110,7 +122,10 @@ pub(crate) async fn run(
         };
         let over = lost.over;
         let next = walk.after(&leg, lost.error, over, run.ticket);
-        let next = next.or_else(|| resort.take().filter(|_| !over));
+        let next = match run.enter(next, &mut walk).await {
+            None if !over => resort.take().inspect(|first| run.ticket.enters(&first.group, None)),
+            next => next,
+        };
         match next {
             Some(next) => {
                 run.ticket.then(&leg.group, format!("{}; fell back to {}", lost.why, next.group));
@@ -127,16 +142,47 @@ pub(crate) async fn run(
 /// What the attempts of one call share.
 struct Run<'a> {
     gateway: &'a Gateway,
+    snapshot: &'a Snapshot,
     settings: &'a Settings,
     call: &'a Call,
     deadline: Instant,
     dice: Dice,
     ticket: &'a mut Ticket,
+    bounds: &'a Bounds,
 }
 
 type Winner = (Arc<Deployment>, Opened, u32);
 
 impl Run<'_> {
+    /// Takes the place and the money of a fallback from the caller's limits for its model; where there is none left, of
+    /// the fallback after it.
+    async fn enter<'w>(&mut self, next: Option<Leg<'w>>, walk: &mut Walk<'w>) -> Option<Leg<'w>> {
+        let mut leg = next?;
+        loop {
+            let hold = match &self.bounds.limited {
+                Some(identity) => {
+                    let asked = admission::Asked {
+                        identity,
+                        customer: None,
+                        model: &leg.group,
+                        call: self.call,
+                        plan: &leg.plan,
+                        size: self.ticket.size(),
+                    };
+                    admission::reserve_model(self.gateway.services(), self.snapshot, &asked).await
+                }
+                None => Ok(None),
+            };
+            match hold {
+                Ok(hold) => {
+                    self.ticket.enters(&leg.group, hold);
+                    return Some(leg);
+                }
+                Err(why) => leg = walk.instead_of(&leg, why, self.ticket)?,
+            }
+        }
+    }
+
     /// Says in the receipt who is left out of a group.
     fn tell_skipped(&mut self, leg: &Leg<'_>) {
         for skipped in &leg.plan.skipped {

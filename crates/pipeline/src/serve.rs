@@ -14,7 +14,7 @@ use tollway_wire::{Framing, codec};
 
 use crate::admission::{self, Asked, Refusal, Services};
 use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Access, Dice, Drawn, Won};
+use crate::attempts::{self, Bounds, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
@@ -39,8 +39,7 @@ pub struct Gateway {
 /// A call that may go on: in which order it is tried, and what it may fall back to.
 struct Admitted {
     drawn: Drawn,
-    /// `None`: any group.
-    access: Option<Access>,
+    bounds: Bounds,
 }
 
 /// A call's place among those in flight; given back when dropped.
@@ -119,7 +118,7 @@ impl Gateway {
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
-        let Admitted { drawn, access } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+        let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
@@ -127,11 +126,10 @@ impl Gateway {
             return self.counted(local.await, &call, &caller, ticket);
         }
         if !call.ask.stream {
-            let won =
-                attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
+            let won = attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
+        self.stream(snapshot, caller, call, drawn, ticket, showing, bounds).await
     }
 
     /// May they, now, and who serves it? The hold is the ticket's from here on.
@@ -150,7 +148,7 @@ impl Gateway {
         ticket.routed(&model);
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
         let asked = Asked {
-            caller,
+            identity: &caller.identity,
             customer: customer.as_deref(),
             model: &model,
             call,
@@ -164,7 +162,9 @@ impl Gateway {
         let may_everything = caller.identity.may_everything() && customer.is_none();
         let access = (may_fall_back && !may_everything)
             .then(|| admission::access(snapshot.clone(), caller.identity.clone(), customer));
-        Ok(Admitted { drawn, access })
+        let limited =
+            (may_fall_back && caller.identity.is_limited_by_model()).then(|| caller.identity.clone());
+        Ok(Admitted { drawn, bounds: Bounds { access, limited } })
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -199,7 +199,7 @@ impl Gateway {
         drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
-        access: Option<Access>,
+        bounds: Bounds,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
@@ -208,8 +208,7 @@ impl Gateway {
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
                 let won =
-                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref())
-                        .await;
+                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
                 (ticket, won)
             }
         });

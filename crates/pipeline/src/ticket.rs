@@ -12,7 +12,7 @@ use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Op
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
 
-use crate::admission::Services;
+use crate::admission::{Services, is_of_model};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::board_now;
@@ -30,6 +30,8 @@ pub(crate) struct Ticket {
     services: Arc<Services>,
     /// The call's places and money; `None` where nothing is limited.
     hold: Option<Hold>,
+    /// What the caller's limits for the model of the group gave that the call fell back to.
+    leg: Option<LegHold>,
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
@@ -59,6 +61,13 @@ struct OpenAttempt {
     group: Arc<str>,
     target: Option<Dialect>,
     since: Duration,
+}
+
+/// What was taken for the model of a group that a call fell back to.
+#[derive(Debug)]
+struct LegHold {
+    group: Arc<str>,
+    hold: Hold,
 }
 
 /// What an answer told.
@@ -105,6 +114,7 @@ impl Ticket {
             receipts,
             services,
             hold: None,
+            leg: None,
             size: Size::of(call),
             sent: false,
             open: None,
@@ -143,9 +153,19 @@ impl Ticket {
         self.hold = hold;
     }
 
+    /// The call goes on at `group`, for whose model this was taken. The one before has spent nothing.
+    pub(crate) fn enters(&mut self, group: &Arc<str>, hold: Option<Hold>) {
+        let leg = hold.map(|hold| LegHold { group: group.clone(), hold });
+        if let Some(LegHold { group, hold }) = std::mem::replace(&mut self.leg, leg) {
+            let tried = self.attempts().iter().any(|attempt| attempt.group.as_ref() == Some(&group));
+            hold.settle(Spent { refused: !tried, ..Spent::default() });
+        }
+    }
+
     /// What is left of the caller's limits.
     pub(crate) fn allowances(&self) -> Vec<AllowanceState> {
-        self.hold.as_ref().map(Hold::states).unwrap_or_default()
+        let holds = self.hold.iter().chain(self.leg.iter().map(|leg| &leg.hold));
+        holds.flat_map(Hold::states).collect()
     }
 
     /// An attempt goes to `deployment`.
@@ -355,14 +375,30 @@ impl Ticket {
         if let Some(ledger) = &services.ledger {
             ledger.settled(receipt);
         }
-        let tokens = receipt.usage.map_or(0, |usage| usage.total());
-        if let Some(hold) = self.hold.take() {
-            let refused = receipt.attempts.is_empty() && !self.sent;
-            let money = cost.known().unwrap_or(Money::ZERO);
-            hold.settle(Spent { tokens, money, refused });
-            if let Some(usage) = &receipt.usage {
-                services.usual.saw(&receipt.who.token, &receipt.model, usage.total_output());
+        let spent = Spent {
+            tokens: receipt.usage.map_or(0, |usage| usage.total()),
+            money: cost.known().unwrap_or(Money::ZERO),
+            refused: receipt.attempts.is_empty() && !self.sent,
+        };
+        let group = receipt.model_group();
+        let tried =
+            |group: Option<&str>| receipt.attempts.iter().any(|attempt| attempt.group.as_deref() == group);
+        if let Some(usage) = receipt.usage.filter(|_| self.hold.is_some() || self.leg.is_some()) {
+            services.usual.saw(&receipt.who.token, group, usage.total_output());
+        }
+        // What was spent counts for the model of the group that answered, here and in the books.
+        match self.hold.take() {
+            Some(hold) if group == receipt.asked_group() => hold.settle(spent),
+            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !tried(None)),
+            None => {}
+        }
+        match self.leg.take() {
+            Some(leg) if leg.group.as_ref() == group => leg.hold.settle(spent),
+            Some(leg) => {
+                let refused = !tried(Some(&leg.group));
+                leg.hold.settle(Spent { refused, ..Spent::default() });
             }
+            None => {}
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollway_testkit::{FakeProvider, Script};
 
 use crate::support::{
-    Answer, Gateway, KEY, PROVIDER_KEY, SOON, at, chat, config, fake, streamed_chat, surfaces,
+    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Start, at, chat, config, fake, streamed_chat, surfaces,
 };
 
 fn script(name: &str) -> Script {
@@ -637,4 +637,64 @@ async fn a_caller_makes_its_call_fail_only_where_the_operator_allows_it() {
     let answer = gateway.chat(&body).await;
     assert_eq!(answer.expect(200).header("x-litellm-model-group"), "other");
     assert_eq!(asked(&fake), ["ok+id-other"]);
+}
+
+/// Calls `broken`, whose fallbacks are `paid` and `spare`, with a key of its own.
+async fn ask_broken(gateway: &Gateway, key: &str) -> Answer {
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let mut body = chat("broken", "hi");
+    body["max_tokens"] = json!(16);
+    let body = body.to_string();
+    gateway.send("POST", "/v1/chat/completions", &headers, body).await.read().await
+}
+
+#[tokio::test]
+async fn limits_for_a_fallbacks_model_hold_and_are_spent_there() {
+    let fake = fake().await;
+    let price = ", input_cost_per_token: 0.001, output_cost_per_token: 0.001";
+    let models = [
+        at(&fake, "broken", "openai/fake-error-500", price),
+        at(&fake, "paid", "openai/fake-ok+id-paid", price),
+        at(&fake, "spare", "openai/fake-ok+id-spare", price),
+    ];
+    let rest =
+        "router_settings: {num_retries: 0, disable_cooldowns: true, fallbacks: [{broken: [paid, spare]}]}";
+    let configuration = config(&models, rest);
+    let gateway = Gateway::start(&configuration).await;
+    let limit = json!({ "budget_limit": 0.1, "time_period": "30d" });
+    let wanted = json!({
+        "model_max_budget": { "broken": limit, "paid": limit },
+        "model_rpm_limit": { "spare": 2 },
+    });
+    let made = gateway.post("/key/generate", &wanted).await;
+    let key = made.expect(200).json()["key"].as_str().unwrap().to_owned();
+    let mut nanos = 0;
+    for number in 0.. {
+        let answer = ask_broken(&gateway, &key).await;
+        let receipt = gateway.receipt(&answer.expect(200).headers).await;
+        if answer.header("x-litellm-model-group") == "spare" {
+            assert!(
+                number > 0 && reasons(&receipt).contains("the key has used up its budget for this model")
+            );
+            break;
+        }
+        assert_eq!(answer.header("x-litellm-model-group"), "paid");
+        nanos += receipt["cost"]["nanos"].as_i64().unwrap();
+        assert!(nanos <= 100_000_000, "{receipt}");
+    }
+    // More than what `broken` has was spent by calls that asked for it, but not there.
+    let last = ask_broken(&gateway, &key).await;
+    assert_eq!(last.expect(200).header("x-litellm-model-group"), "spare");
+    let refused = ask_broken(&gateway, &key).await;
+    let receipt = gateway.receipt(&refused.expect(500).headers).await;
+    assert!(reasons(&receipt).contains("used up its requests a minute for this model"), "{receipt}");
+    assert_eq!(receipt["attempts"].as_array().unwrap().len(), 1, "{receipt}");
+    // The books say the same: after a new start the budget is still used up.
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&configuration), directory, ..Start::default() }).await;
+    let answer = ask_broken(&gateway, &key).await;
+    assert_eq!(answer.expect(200).header("x-litellm-model-group"), "spare");
+    let receipt = gateway.receipt(&answer.headers).await;
+    assert!(reasons(&receipt).contains("the key has used up its budget for this model"), "{receipt}");
 }

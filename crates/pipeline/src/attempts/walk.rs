@@ -156,6 +156,13 @@ impl<'a> Walk<'a> {
         self.next(ticket)
     }
 
+    /// The leg after one that is passed over before it was tried.
+    pub(super) fn instead_of(&mut self, leg: &Leg<'a>, why: String, ticket: &mut Ticket) -> Option<Leg<'a>> {
+        self.left += 1;
+        ticket.skip(&leg.group, leg.group.clone(), None, why);
+        self.next(ticket)
+    }
+
     /// Puts what a group falls back to before all else.
     fn queue(&mut self, leg: &Leg<'a>, failure: Kind) {
         let name = self.snapshot.routes.group_name(&leg.group);
