@@ -140,6 +140,8 @@ fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) ->
         took_us: random(31) % 2_000_000,
         error: failed.then(|| failure(Outcome::Failed)),
         rests_ms: None,
+        usage: None,
+        cost: None,
         then: (!last).then(|| "tried the next deployment".to_owned()),
     }
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
-use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_model::{Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result};
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
@@ -72,7 +72,7 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         (Lane::Verbatim, _) => verbatim_answer(body, showing)?,
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
-            let finish = answer.choices.first().and_then(|choice| choice.finish);
+            let finish = answer.choices.first().and_then(finish_of);
             let settlement = Settlement {
                 usage: answer.usage,
                 finish,
@@ -86,6 +86,11 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
         }
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+/// Why an answer ended; one that is a refusal in its words alone ended as one.
+pub(crate) fn finish_of(choice: &Choice) -> Option<FinishReason> {
+    if choice.refusal().is_some() { Some(FinishReason::Refusal) } else { choice.finish }
 }
 
 fn is_json(content_type: &http::HeaderValue) -> bool {

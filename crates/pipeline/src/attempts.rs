@@ -23,7 +23,7 @@ use self::retry::{Next, Try, decide};
 use self::waits::Waits;
 use self::walk::{Leg, Walk};
 use crate::admission;
-use crate::answer::{Opened, Showing, open};
+use crate::answer::{Opened, Showing, finish_of, open};
 use crate::call::Call;
 use crate::clock::board_now;
 use crate::serve::Gateway;
@@ -266,7 +266,7 @@ impl Run<'_> {
             };
             let waits = Waits::of(self.settings, deployment, self.call, self.deadline);
             let retries = self.retries(deployment);
-            let error = match self.attempt(deployment, flight, &waits, leg).await {
+            let error = match self.attempt(deployment, flight, &waits, leg, walk).await {
                 Ok(opened) => return Ok((deployment.clone(), opened, retries)),
                 Err(error) => error,
             };
@@ -401,6 +401,7 @@ impl Run<'_> {
         mut flight: Flight,
         waits: &Waits,
         leg: &Leg<'_>,
+        walk: &Walk<'_>,
     ) -> Result<Opened, Error> {
         let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
@@ -432,6 +433,17 @@ impl Run<'_> {
         });
         let mut record = attempt_record(deployment, target, since, begun.elapsed(), result.as_ref().err());
         match result {
+            Ok(Opened::Complete { body, settlement, .. })
+                if walk.may_be_declined(leg) && declines(&body, &settlement, leg.ask()) =>
+            {
+                let error = declined();
+                record.error = Some((&error).into());
+                let usage = settlement.usage.unwrap_or_default();
+                let (tokens, output) = (usage.total(), usage.total_output());
+                flight.answered(&tollway_route::Answer { tokens, output, streamed: false }, board_now());
+                self.ticket.discard(&leg.group, record, waited, settlement);
+                Err(error)
+            }
             Ok(opened) => {
                 flight.answers(board_now());
                 self.ticket.attempt(&leg.group, record, waited);
@@ -483,6 +495,26 @@ async fn receive(
     }
 }
 
+/// Does the model decline, or its provider's filter, in this whole answer for the caller?
+fn declines(body: &[u8], settlement: &Settlement, ask: &Ask) -> bool {
+    if ask.operation != Operation::Chat {
+        return false;
+    }
+    // The verbatim lane has not looked.
+    let finish = settlement.finish.or_else(|| {
+        let answer = codec(ask.surface).decode_response(body, &Restore::default()).ok()?;
+        answer.choices.first().and_then(finish_of)
+    });
+    matches!(finish, Some(FinishReason::ContentFilter | FinishReason::Refusal))
+}
+
+/// The failure that an answer is thrown away for.
+fn declined() -> Error {
+    Error::new(Kind::ContentPolicy, "the model declined to answer")
+        .with_origin(Origin::Upstream)
+        .with_retry(Retry::Never)
+}
+
 /// The parts of an error that the caller must not see are for the operator's log.
 fn log_refusal(error: &Error, target: Dialect) {
     if !tracing::enabled!(target: "tollway::attempt", tracing::Level::DEBUG) {
@@ -518,6 +550,6 @@ fn refusal(leg: &Leg<'_>) -> Error {
 fn used_up(leg: &Leg<'_>, millis: u64) -> Error {
     let message = format!("the requests or tokens a minute of every deployment of {} are used up", leg.group);
     Error::new(Kind::RateLimit, message)
-        .with_origin(tollway_model::Origin::Gateway)
+        .with_origin(Origin::Gateway)
         .with_retry(Retry::Later(Some(Duration::from_millis(millis))))
 }

@@ -34,7 +34,7 @@ const FORBIDDEN: [&str; 13] = [
 ];
 
 /// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 13] = [
+const HONOURED: [&str; 14] = [
     "content_policy_fallbacks",
     "context_window_fallbacks",
     "disable_fallbacks",
@@ -51,7 +51,7 @@ const HONOURED: [&str; 13] = [
 ];
 
 /// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 16] = [
     "allowed_openai_params",
     "additional_drop_params",
     "cache",

@@ -44,6 +44,8 @@ pub(crate) struct Ticket {
     /// Time spent waiting: for providers, and between attempts.
     waited: Duration,
     prices: Option<Arc<PriceSheet>>,
+    /// Answers that were thrown away, and are paid for all the same.
+    discarded: Option<Box<Discarded>>,
     /// What the provider that refused last said beside its error: its rate limits.
     refusal: Option<HeaderMap>,
     /// `None` once settled.
@@ -123,6 +125,7 @@ impl Ticket {
             first_byte: None,
             waited: Duration::ZERO,
             prices: None,
+            discarded: None,
             refusal: None,
             receipt: Some(receipt),
             flight: None,
@@ -230,7 +233,7 @@ impl Ticket {
     pub(crate) fn attempt(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration) {
         self.waited += waited;
         self.open = None;
-        // A provider that answered an error does not bill it.
+        // A provider that answered an error does not bill it; what a thrown away answer costs is added apart.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
             record.group = fallback(receipt, group);
@@ -239,6 +242,44 @@ impl Ticket {
                 receipt.attempts.reserve_exact(1);
             }
             receipt.attempts.push(record);
+        }
+    }
+
+    /// Adds an attempt whose answer is thrown away. Its provider bills it.
+    pub(crate) fn discard(
+        &mut self,
+        group: &Arc<str>,
+        mut record: AttemptRecord,
+        waited: Duration,
+        settlement: Settlement,
+    ) {
+        let usage = settlement.usage.unwrap_or_else(|| self.estimate(settlement.emitted));
+        let at = self.receipt.as_ref().map_or(0, |receipt| receipt.at);
+        let (cost, mut lines) =
+            priced(self.prices.as_deref(), &usage, settlement.service_tier.as_deref(), at);
+        (record.usage, record.cost) = (Some(usage), cost.known());
+        self.attempt(group, record, waited);
+        let before = self.discarded.take();
+        self.discarded = Some(Box::new(match before {
+            None => Discarded { usage, cost, lines },
+            Some(mut before) => {
+                before.lines.append(&mut lines);
+                Discarded {
+                    usage: together(before.usage, usage),
+                    cost: sum(before.cost, cost),
+                    lines: before.lines,
+                }
+            }
+        }));
+    }
+
+    /// What is likely to have been used for so many bytes of text.
+    fn estimate(&self, emitted: u64) -> Usage {
+        Usage {
+            input: self.size.input,
+            output: emitted.div_ceil(BYTES_PER_TOKEN),
+            estimated: true,
+            ..Usage::default()
         }
     }
 
@@ -408,41 +449,71 @@ impl Ticket {
     /// - Where it has none and the call reached it, the prompt and the text that came are counted here, and the receipt
     ///   says `estimated`. So a caller who hangs up pays for what the provider generated until then.
     /// - A call that no provider took, or that every provider answered with an error, costs nothing.
+    /// - An answer that was thrown away costs what it costs, beside the one that the caller got.
     fn price(&self, receipt: &mut Receipt) -> Cost {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
-            receipt.usage = Some(Usage {
-                input: self.size.input,
-                output: self.emitted.div_ceil(BYTES_PER_TOKEN),
-                estimated: true,
-                ..Usage::default()
-            });
+            receipt.usage = Some(self.estimate(self.emitted));
         }
-        let Some(usage) = &receipt.usage else {
-            receipt.cost.nanos = Some(Money::ZERO);
-            receipt.cost.usd = Some(Money::ZERO.to_string());
-            return Cost::Known(Money::ZERO);
+        let (mut cost, mut lines) = match &receipt.usage {
+            Some(usage) => priced(self.prices.as_deref(), usage, receipt.service_tier.as_deref(), receipt.at),
+            None => (Cost::Known(Money::ZERO), Vec::new()),
         };
-        receipt.cost.estimated = usage.estimated;
-        let Some(sheet) = &self.prices else { return Cost::Unknown };
-        let facts = Facts {
-            service_tier: receipt.service_tier.as_deref(),
-            at: Some(receipt.at / 1000),
-            ..Facts::default()
-        };
-        let breakdown = tollway_prices::cost(sheet, usage, &facts);
-        receipt.cost.nanos = breakdown.total.known();
-        receipt.cost.usd = breakdown.total.known().map(|money| money.to_string());
-        receipt.cost.lines = breakdown
-            .lines
-            .iter()
-            .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
-            .collect();
-        breakdown.total
+        if let Some(discarded) = &self.discarded {
+            cost = sum(discarded.cost, cost);
+            lines.extend(discarded.lines.iter().cloned());
+            receipt.usage =
+                Some(receipt.usage.map_or(discarded.usage, |usage| together(usage, discarded.usage)));
+        }
+        receipt.cost.estimated = receipt.usage.is_some_and(|usage| usage.estimated);
+        receipt.cost.nanos = cost.known();
+        receipt.cost.usd = cost.known().map(|money| money.to_string());
+        receipt.cost.lines = lines;
+        cost
+    }
+}
+
+/// What usage costs, and of what that is made.
+fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Cost, Vec<CostLine>) {
+    let Some(sheet) = sheet else { return (Cost::Unknown, Vec::new()) };
+    let facts = Facts { service_tier: tier, at: Some(at / 1000), ..Facts::default() };
+    let breakdown = tollway_prices::cost(sheet, usage, &facts);
+    let lines = breakdown.lines.iter();
+    let lines = lines
+        .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
+        .collect();
+    (breakdown.total, lines)
+}
+
+fn sum(one: Cost, other: Cost) -> Cost {
+    match (one, other) {
+        (Cost::Known(one), Cost::Known(other)) => Cost::Known(one + other),
+        _ => Cost::Unknown,
+    }
+}
+
+/// What two answers used.
+fn together(one: Usage, other: Usage) -> Usage {
+    Usage {
+        input: one.input + other.input,
+        cache_read: one.cache_read + other.cache_read,
+        cache_write: one.cache_write + other.cache_write,
+        cache_write_1h: one.cache_write_1h + other.cache_write_1h,
+        audio_input: one.audio_input + other.audio_input,
+        image_input: one.image_input + other.image_input,
+        video_input: one.video_input + other.video_input,
+        output: one.output + other.output,
+        reasoning: one.reasoning + other.reasoning,
+        audio_output: one.audio_output + other.audio_output,
+        image_output: one.image_output + other.image_output,
+        accepted_prediction: one.accepted_prediction + other.accepted_prediction,
+        rejected_prediction: one.rejected_prediction + other.rejected_prediction,
+        web_searches: one.web_searches + other.web_searches,
+        estimated: one.estimated || other.estimated,
     }
 }
 
 /// Bytes of an answer's text that make a token.
-const BYTES_PER_TOKEN: u64 = 4;
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// The caller and for whom it calls, as receipts keep it.
 fn who(call: &Call, caller: &Caller) -> Who {
@@ -542,6 +613,8 @@ pub(crate) fn attempt_record(
         took_us: micros(took),
         error: error.map(ErrorRecord::from),
         rests_ms: None,
+        usage: None,
+        cost: None,
         then: None,
     }
 }

@@ -234,7 +234,14 @@ impl Inner {
             Action::TokenCounter => {
                 tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
             }
-            Action::Health => Ok(health::health(&snapshot)),
+            Action::Health => {
+                // How deployments are doing is the operator's business.
+                let standings = match caller.is_admin() {
+                    true => self.gateway.board().standings(tollway_pipeline::board_now()),
+                    false => Vec::new(),
+                };
+                Ok(health::health(&snapshot, &standings))
+            }
             Action::Spend(what) => self.spend(request, route, what, captured, &snapshot, &caller).await,
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
