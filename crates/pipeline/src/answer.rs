@@ -149,7 +149,8 @@ const MOST_HELD: usize = 64 << 10;
 
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
-    body: AnswerBody,
+    /// `None` where all has been said.
+    body: Option<AnswerBody>,
     way: Way,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
@@ -159,6 +160,8 @@ pub(crate) struct Source {
 enum Way {
     Relay(Box<Relay>),
     Translate(Box<Translation>),
+    /// No provider: all is said, and this is what it used.
+    Told(Settlement),
 }
 
 struct Translation {
@@ -187,7 +190,12 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body, way, failed: None, ended: false }
+        Source { body: Some(body), way, failed: None, ended: false }
+    }
+
+    /// Of an answer whose stream is known as a whole.
+    pub(crate) fn told(settlement: Settlement) -> Source {
+        Source { body: None, way: Way::Told(settlement), failed: None, ended: true }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -226,7 +234,11 @@ impl Source {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let bytes = match std::task::ready!(self.body.poll_next(context)) {
+            let next = match &mut self.body {
+                Some(body) => std::task::ready!(body.poll_next(context)),
+                None => None,
+            };
+            let bytes = match next {
                 Some(Ok(piece)) => self.way.push(piece),
                 Some(Err(error)) => {
                     self.ended = true;
@@ -250,6 +262,7 @@ impl Source {
         match &self.way {
             Way::Relay(relay) => relay.seen().ended && relay.seen().usage.is_some(),
             Way::Translate(translation) => translation.complete,
+            Way::Told(_) => true,
         }
     }
 
@@ -258,7 +271,9 @@ impl Source {
         let event = Event::Error(error.clone());
         let mut bytes = Vec::new();
         match &mut self.way {
-            Way::Relay(_) => codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes),
+            Way::Relay(_) | Way::Told(_) => {
+                codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes);
+            }
             Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
         }
         Bytes::from(bytes)
@@ -278,6 +293,7 @@ impl Source {
                 }
             }
             Way::Translate(translation) => translation.settlement.clone(),
+            Way::Told(settlement) => settlement.clone(),
         }
     }
 }
@@ -286,6 +302,7 @@ impl Way {
     fn push(&mut self, piece: Bytes) -> Bytes {
         match self {
             Way::Relay(relay) => relay.push(piece),
+            Way::Told(_) => piece,
             Way::Translate(translation) => {
                 translation.decoder.push(&piece, &mut translation.events);
                 translation.encode()
@@ -298,12 +315,14 @@ impl Way {
         match self {
             Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
             Way::Translate(translation) => translation.content,
+            Way::Told(_) => true,
         }
     }
 
     fn finish(&mut self) -> Bytes {
         match self {
             Way::Relay(relay) => relay.finish(),
+            Way::Told(_) => Bytes::new(),
             Way::Translate(translation) => {
                 translation.decoder.finish(&mut translation.events);
                 translation.encode()
@@ -315,6 +334,7 @@ impl Way {
         match self {
             Way::Relay(relay) => relay.take_error(),
             Way::Translate(translation) => translation.error.take(),
+            Way::Told(_) => None,
         }
     }
 }

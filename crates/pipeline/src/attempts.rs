@@ -5,6 +5,7 @@
 //! ([`walk`]). In a group the deployments of the lowest `order` are tried first, each order with its own retries
 //! ([`retry`] says what a failure leads to). What an attempt taught is on the board before the next one is chosen.
 
+mod mock;
 mod retry;
 mod waits;
 mod walk;
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
 use tollway_accounts::Identity;
-use tollway_model::{Dialect, Error, Kind, Notices, Retry};
+use tollway_model::{Dialect, Error, FinishReason, Kind, Notices, Operation, Origin, RawJson, Retry};
 use tollway_providers::Endpoint;
 use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
+use tollway_wire::{Restore, codec};
 
 use self::retry::{Next, Try, decide};
 use self::waits::Waits;
@@ -28,8 +30,8 @@ use crate::call::Call;
 use crate::clock::board_now;
 use crate::serve::Gateway;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
-use crate::ticket::{Ticket, attempt_record};
+use crate::snapshot::{FREE, Snapshot};
+use crate::ticket::{Settlement, Ticket, attempt_record};
 
 pub(crate) use self::retry::Dice;
 pub(crate) use self::walk::{Asked, Drawn, draw};
@@ -405,6 +407,9 @@ impl Run<'_> {
     ) -> Result<Opened, Error> {
         let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
+        if let Some(mock) = self.call.control.mock_response.as_ref().or(deployment.mock.as_ref()) {
+            return self.mocked(mock, deployment, flight, leg);
+        }
         let drop_params =
             self.call.control.drop_params.or(deployment.drop_params).unwrap_or(self.settings.drop_params);
         let endpoint = deployment.endpoint();
@@ -461,6 +466,39 @@ impl Run<'_> {
                 self.ticket.attempt(&leg.group, record, waited);
                 Err(error)
             }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// An attempt that is answered here: no provider is asked.
+    fn mocked(
+        &mut self,
+        mock: &RawJson,
+        deployment: &Arc<Deployment>,
+        mut flight: Flight,
+        leg: &Leg<'_>,
+    ) -> Result<Opened, Error> {
+        let begun = Instant::now();
+        let since = begun.saturating_duration_since(self.ticket.started());
+        let result = mock::answer(mock, leg.ask(), &leg.showing, self.ticket.size().input);
+        let mut record = attempt_record(deployment, None, since, begun.elapsed(), result.as_ref().err());
+        record.lane = "mocked".into();
+        self.ticket.attempt(&leg.group, record, Duration::ZERO);
+        match result {
+            Ok(opened) => {
+                flight.answers(board_now());
+                self.ticket.flying(flight);
+                let own = deployment.prices.clone().filter(|_| deployment.mock.is_some());
+                let mut notices = Notices::new();
+                if let Opened::Complete { notices: told, .. } = &opened {
+                    notices.extend(told.clone());
+                }
+                self.ticket.answering(own.or_else(|| Some(FREE.clone())), notices);
+                Ok(opened)
+            }
+            // A failure that was asked for is nobody's fault.
+            Err(error) => Err(error),
         }
     }
 }

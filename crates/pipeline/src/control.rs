@@ -41,6 +41,7 @@ const HONOURED: [&str; 14] = [
     "drop_params",
     "fallbacks",
     "include_fallback_errors",
+    "mock_response",
     "mock_testing_content_policy_fallbacks",
     "mock_testing_context_fallbacks",
     "mock_testing_fallbacks",
@@ -63,7 +64,6 @@ const IGNORED: [&str; 16] = [
     "litellm_session_id",
     "litellm_trace_id",
     "max_retries",
-    "mock_response",
     "mock_timeout",
     "no-log",
     "output_cost_per_token",
@@ -150,6 +150,10 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "num_retries" => control.retries = retries(raw).or(control.retries),
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
+        }
+        "mock_response" if raw != "null" => {
+            let given: Value = serde_json::from_str(raw).unwrap_or_default();
+            control.mock_response = Some(RawJson::from(given));
         }
         // For whom the call is made: read with the rest of that.
         "tags" => {}

@@ -177,10 +177,11 @@ impl Gateway {
     /// Which deployments, in which order? Pure but for the clock.
     fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
-        if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
-            let message =
-                format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
-            return Err(Error::invalid_at(mock.field, message));
+        let mock = call.control.mock.map(|mock| mock.field);
+        let mock = mock.or(call.control.mock_response.as_ref().map(|_| "mock_response"));
+        if let Some(field) = mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
+            let message = format!("`{field}` is not allowed here: the operator has not switched it on");
+            return Err(Error::invalid_at(field, message));
         }
         let asked = attempts::Asked { name: model, ask: &call.ask, tags };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
@@ -250,7 +251,9 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
         return None;
     }
     let deployment = &plan.candidates.first()?.deployment;
-    if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
+    if deployment.mock.is_none()
+        && deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some()
+    {
         return None;
     }
     let request = call.ask.request().cloned();

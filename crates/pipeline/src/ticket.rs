@@ -72,6 +72,14 @@ struct LegHold {
     hold: Hold,
 }
 
+/// Answers that were thrown away because their models declined.
+#[derive(Debug)]
+struct Discarded {
+    usage: Usage,
+    cost: Cost,
+    lines: Vec<CostLine>,
+}
+
 /// What an answer told.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Settlement {
