@@ -751,7 +751,9 @@ async fn an_answer_that_declines_is_thrown_away_where_another_model_is_named_and
     let mut body = chat("gpt", "hi");
     body["disable_fallbacks"] = json!(true);
     assert_eq!(gateway.chat(&body).await.expect(200).header("x-litellm-model-group"), "gpt");
-    let hopeless = gateway.chat(&chat("hopeless", "hi")).await;
+    let mut body = chat("hopeless", "hi");
+    body["fallbacks"] = json!(["down"]);
+    let hopeless = gateway.chat(&body).await;
     assert!(hopeless.expect(400).text().contains("declined"), "{}", hopeless.text());
     let receipt = gateway.receipt(&hopeless.headers).await;
     assert_eq!(receipt["cost"]["nanos"], receipt["attempts"][0]["cost"], "{receipt}");
@@ -812,6 +814,6 @@ async fn a_mocked_answer_asks_no_provider_in_every_dialect() {
     let gateway = Gateway::start(&config(&models, &allowed)).await;
     let answer = gateway.chat(&body).await;
     assert!(answer.expect(200).text().contains("as I want it"), "{}", answer.text());
-    assert_eq!(answer.header("x-litellm-response-cost"), "0");
+    assert_eq!(answer.header("x-litellm-response-cost"), "0.00");
     assert!(fake.received().is_empty());
 }
