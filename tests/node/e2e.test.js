@@ -224,6 +224,35 @@ check('models are listed', async () => {
   for (const client of Object.values(clients)) assert.ok((await client.models()).includes(expected), client.name);
 });
 
+for (const upstream of ['oai', 'ant', 'gem', 'bed']) {
+  checkGateway(`responses go on from each other: ${upstream}`, async () => {
+    const { responses } = clients.openai.sdk;
+    const model = `${upstream}/fake-ok`;
+    const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const tools = [{ type: 'function', name: 'weather', parameters, strict: false }];
+    const first = await responses.create({ model, tools, input: 'weather city=Oslo' });
+    const call = first.output.find((item) => item.type === 'function_call');
+    assert.deepEqual(JSON.parse(call.arguments), { city: 'Oslo' });
+
+    const input = [{ type: 'function_call_output', call_id: call.call_id, output: '3C' }];
+    const stream = responses.stream({ model, tools, input, previous_response_id: first.id });
+    let text = '';
+    stream.on('response.output_text.delta', (event) => { text += event.delta; });
+    const second = await stream.finalResponse();
+    assert.deepEqual([text, second.output_text], Array(2).fill('The tool weather says: 3C'));
+    assert.equal(second.previous_response_id, first.id);
+
+    const kept = await responses.retrieve(second.id);
+    assert.deepEqual([kept.id, kept.output_text], [second.id, text]);
+    const kinds = [];
+    for await (const item of responses.inputItems.list(second.id, { order: 'asc', limit: 1 })) kinds.push(item.type);
+    assert.deepEqual(kinds, ['message', 'function_call', 'function_call_output']);
+    await responses.delete(second.id);
+    const error = await responses.retrieve(second.id).then(() => null, (thrown) => thrown);
+    assert.equal(error?.status, 404);
+  });
+}
+
 checkGateway('a wrong key is refused', async () => {
   for (const Surface of SURFACES) {
     const client = new Surface(stack.url, `sk-${'0'.repeat(48)}`);

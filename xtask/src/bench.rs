@@ -15,6 +15,8 @@ pub(crate) fn run(mut options: Vec<String>) -> anyhow::Result<()> {
 
     let mut build = shell::cargo();
     build.args(["build", "--bins", "--profile", &profile, "--package", "tollway-bench"]);
+    // The scenario `cluster` has its servers started by this.
+    build.args(["--package", "tollway-testkit"]);
     if needs_gateway {
         build.args(["--package", "tollway-gateway"]);
     }

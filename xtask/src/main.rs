@@ -7,6 +7,7 @@
 //! cargo xtask ci         everything the automatic checks run
 //! cargo xtask bench      the gateway beside a bare proxy, in one run
 //! cargo xtask soak       a million mixed calls, watching memory
+//! cargo xtask generate-data  a large database, and how long it takes to answer
 //! ```
 #![expect(
     clippy::print_stdout,
@@ -16,6 +17,7 @@
 mod bench;
 mod ci;
 mod count;
+mod data;
 mod deny;
 mod generate;
 mod services;
@@ -40,6 +42,8 @@ enum Task {
     Test(test::Options),
     /// Write the reference files that are made from the program itself.
     Generate(generate::Options),
+    /// Fill a database with a million keys and ten million receipts, and measure it.
+    GenerateData(data::Options),
     /// Check licences, banned crates and sources with cargo-deny.
     Deny,
     /// Run everything the automatic checks run (`.ci/run`).
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
     let result = match Options::parse().task {
         Task::Test(options) => return test::run(&options),
         Task::Generate(options) => generate::run(&options),
+        Task::GenerateData(options) => data::run(&options),
         Task::Deny => deny::run(),
         Task::Ci => ci::run(),
         Task::Bench { options } => bench::run(options),

@@ -7,7 +7,7 @@
 //! While the store is away, who is known goes on for [`Options::grace`]; who is not known gets 503, never 401.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -18,6 +18,12 @@ use tollway_store::{Change, Changes, Shelf, StoreError};
 
 use crate::identity::{SharedBudgets, compile, denied, merged};
 use crate::{Identity, KeyHash, ModelAccess, Principal, Role, Rules, now};
+
+/// Longest a key waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A store that says nothing for so long is away, though no question has failed yet; milliseconds.
+const SILENT: Millis = 5_000;
 
 /// The tables that say who calls.
 #[derive(Clone)]
@@ -115,6 +121,8 @@ pub struct Directory {
     epoch: AtomicU64,
     /// When the store was last heard, milliseconds since 1970.
     heard: AtomicI64,
+    /// The last question for changes failed.
+    is_away: AtomicBool,
 }
 
 impl std::fmt::Debug for Directory {
@@ -134,6 +142,7 @@ impl Directory {
             options,
             epoch: AtomicU64::new(0),
             heard: AtomicI64::new(now()),
+            is_away: AtomicBool::new(false),
         })
     }
 
@@ -155,7 +164,8 @@ impl Directory {
             }
             self.strangers.remove(&hash);
         }
-        let found = self.load(hash).await?;
+        // Apart: every call's future would have room for these questions, and hardly any asks them.
+        let found = Box::pin(self.load(hash)).await?;
         found.check(now)?;
         Ok(found)
     }
@@ -167,7 +177,7 @@ impl Directory {
         };
         for _ in 0..3 {
             let epoch = self.epoch.load(Ordering::Acquire);
-            let read = self.read(hash).await.map_err(unavailable)?;
+            let read = self.read_in_time(hash).await?;
             if self.epoch.load(Ordering::Acquire) != epoch {
                 continue;
             }
@@ -187,7 +197,18 @@ impl Directory {
             return Ok(identity);
         }
         // Changes never stop: answer with what is true now and remember nothing.
-        self.read(hash).await.map_err(unavailable)?.map(Arc::new).ok_or_else(stranger)
+        self.read_in_time(hash).await?.map(Arc::new).ok_or_else(stranger)
+    }
+
+    /// While the store is known to be away nobody waits for it: keys that are asked for would queue up for connections.
+    async fn read_in_time(&self, hash: KeyHash) -> Result<Option<Identity>, Error> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(unavailable(StoreError::Unavailable("no news".to_owned())));
+        }
+        match tokio::time::timeout(PATIENCE, self.read(hash)).await {
+            Ok(read) => read.map_err(unavailable),
+            Err(_) => Err(unavailable(StoreError::Unavailable(format!("no answer within {PATIENCE:?}")))),
+        }
     }
 
     async fn read(&self, hash: KeyHash) -> Result<Option<Identity>, StoreError> {
@@ -246,12 +267,15 @@ impl Directory {
         }
         let epoch = self.epoch.load(Ordering::Acquire);
         let read = async {
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("no news".to_owned()));
+            }
             let record = self.shelves.customers.get(id).await?;
             let budget = record.as_ref().and_then(|record| record.budget_id.as_deref());
             let budget = maybe(&self.shelves.budgets, budget.or(default_budget.map(|id| &**id))).await?;
             Ok::<_, StoreError>((record, budget))
         };
-        let Ok((record, budget)) = read.await else {
+        let Ok((record, budget)) = in_time(Duration::ZERO, Box::pin(read)).await else {
             return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
@@ -271,6 +295,9 @@ impl Directory {
 
     /// Forgets what `change` touches.
     pub fn forget(&self, change: &Change) {
+        if change.is_everything() {
+            return self.forget_all();
+        }
         self.epoch.fetch_add(1, Ordering::AcqRel);
         for token in change.tokens.iter().filter_map(|token| KeyHash::from_hex(token)) {
             self.known.remove(&token);
@@ -301,13 +328,16 @@ impl Directory {
         self.customers.clear();
     }
 
-    /// Is the store heard? Else: since when not, milliseconds since 1970.
+    /// Is the store heard? Else: since when not, milliseconds since 1970. Of a directory that nobody follows it is not
+    /// known.
     pub fn silent_since(&self) -> Option<Millis> {
         let heard = self.heard.load(Ordering::Relaxed);
-        (now() - heard > 5_000).then_some(heard)
+        let is_silent = self.is_away.load(Ordering::Relaxed) || now() - heard > SILENT;
+        is_silent.then_some(heard)
     }
 
-    /// Follows the changes for ever. `on_change` hears of each after what it touches is forgotten.
+    /// Follows the changes for ever. `on_change` hears of each after what it touches is forgotten, and first of all
+    /// that everything may have changed.
     pub async fn follow(self: Arc<Self>, on_change: impl Fn(&Change) + Send + Sync) {
         let mut sequence = None;
         let mut away = false;
@@ -316,14 +346,13 @@ impl Directory {
                 // After an absence what was missed is asked for at once, not waited for.
                 Some(after) => {
                     let patience = if away { Duration::ZERO } else { Duration::from_secs(1) };
-                    self.shelves.changes.after(after, patience).await
+                    in_time(patience, self.shelves.changes.after(after, patience)).await
                 }
-                None => match self.shelves.changes.latest().await {
+                None => match in_time(Duration::ZERO, self.shelves.changes.latest()).await {
                     Ok(latest) => {
                         // Whatever was remembered before the first look may be older than it.
-                        self.forget_all();
                         sequence = Some(latest);
-                        Ok(Vec::new())
+                        Ok(vec![Change::everything(latest)])
                     }
                     Err(error) => Err(error),
                 },
@@ -331,16 +360,19 @@ impl Directory {
             match news {
                 Ok(changes) => {
                     self.heard.store(now(), Ordering::Relaxed);
+                    self.is_away.store(false, Ordering::Relaxed);
                     if std::mem::take(&mut away) {
                         tracing::info!(target: "tollway::store", "the database is back");
                     }
                     for change in &changes {
                         self.forget(change);
                         on_change(change);
-                        sequence = sequence.max(Some(change.sequence));
+                        // A database that was restored counts from an earlier number on.
+                        sequence = Some(change.sequence);
                     }
                 }
                 Err(error) => {
+                    self.is_away.store(true, Ordering::Relaxed);
                     if !std::mem::replace(&mut away, true) {
                         tracing::error!(target: "tollway::store", error = %error, "the database is away: known keys are served, others get 503");
                     }
@@ -349,6 +381,15 @@ impl Directory {
             }
         }
     }
+}
+
+/// What takes longer than it should by [`PATIENCE`] is an answer, too: the store is away.
+async fn in_time<T>(
+    should: Duration,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable(format!("no answer within {:?}", should + PATIENCE));
+    tokio::time::timeout(should + PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn maybe<R: Record>(shelf: &Shelf<R>, id: Option<&str>) -> Result<Option<R>, StoreError> {

@@ -118,7 +118,7 @@ rights! {
     /// See the health of deployments.
     Health "health" [All All All All All All] Nothing, ["info_routes"];
     /// Stored responses: retrieve and delete one's own.
-    Responses "responses" [All All Own Own Own Own] Nothing, ["llm_api_routes" "openai_routes"];
+    Responses "responses" [All Own Own Own Own Own] Nothing, ["llm_api_routes" "openai_routes"];
 
     /// Make a key.
     KeyGenerate "key_generate" [All No Own No No No] Permitted("/key/generate"), ["management_routes" "key_management_routes"];

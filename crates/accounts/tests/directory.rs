@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tollway_accounts::{Directory, KeyHash, Options, Role, Shelves};
 use tollway_model::{Error, Kind};
-use tollway_store::records::{Grace, Key, Limits, Membership, Record, Team, User};
+use tollway_store::records::{Customer, Grace, Key, Limits, Membership, Record, Team, User};
 use tollway_store::{Change, Changes, Page, Query, Records, Shelf, Store, StoreError, StoreResult};
 
 /// A shelf that counts its readers and can be away.
@@ -172,6 +172,63 @@ async fn a_block_reaches_who_is_remembered_and_nothing_resurrects_it() {
         assert!(world.identify("sk-a").await.is_err());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn when_changes_were_missed_everything_is_read_again() {
+    let world = world(Options::default()).await;
+    let (mut key, other) = (world.key("sk-a", |_| {}).await, world.key("sk-b", |_| {}).await);
+    let customer: Arc<str> = "c".into();
+    assert!(world.identify("sk-a").await.is_ok() && world.identify("sk-b").await.is_ok());
+    assert!(world.identify("sk-new").await.is_err());
+    assert!(world.directory.customer(&customer, None).await.record.is_none());
+    key.blocked = true;
+    world.store.shelf::<Key>().update(key).await.unwrap();
+    world.store.shelf::<Key>().delete(&[&other.id]).await.unwrap();
+    world.key("sk-new", |_| {}).await;
+    let record = Customer { user_id: "c".into(), ..Customer::default() };
+    world.store.shelf::<Customer>().insert(record).await.unwrap();
+    world.directory.forget(&Change::everything(9));
+    assert!(world.identify("sk-a").await.is_err() && world.identify("sk-b").await.is_err());
+    assert!(world.identify("sk-new").await.is_ok());
+    assert!(world.directory.customer(&customer, None).await.record.is_some());
+}
+
+/// Says once that everything changed, with a number below the one asked for, and then that nothing does.
+struct Restored(AtomicUsize);
+
+#[async_trait]
+impl Changes for Restored {
+    async fn after(&self, sequence: i64, _: Duration) -> StoreResult<Vec<Change>> {
+        if sequence > 3 {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            return Ok(vec![Change::everything(3)]);
+        }
+        std::future::pending().await
+    }
+    async fn latest(&self) -> StoreResult<i64> {
+        Ok(7)
+    }
+}
+
+#[tokio::test]
+async fn a_database_restored_from_an_older_copy_is_followed_from_its_own_number_on() {
+    let store = Store::open_and_migrate("memory:").await.unwrap();
+    let changes = Arc::new(Restored(AtomicUsize::new(0)));
+    let shelves = Shelves {
+        keys: store.shelf(),
+        graces: store.shelf(),
+        teams: store.shelf(),
+        users: store.shelf(),
+        memberships: store.shelf(),
+        budgets: store.shelf(),
+        customers: store.shelf(),
+        changes: changes.clone(),
+    };
+    let directory = Directory::new(shelves, Options::default());
+    let following = directory.follow(|_| {});
+    let _ = tokio::time::timeout(Duration::from_millis(200), following).await;
+    assert_eq!(changes.0.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -413,7 +413,10 @@ pub async fn send(
     };
     // A refused signature is explained with the headers that were signed, a session's token among them.
     let signed: Vec<_> = endpoint.signing().map(|_| sensitive(request.headers())).unwrap_or_default();
-    let answer = transport.send(request, timeouts).await?;
+    let sent = transport.send(request, timeouts).await;
+    let mut answer = sent.map_err(|error| endpoint.redact_error(&error))?;
+    // They go to the caller, and into errors.
+    endpoint.secrets().mask_headers(&mut answer.headers);
     if answer.status.is_success() {
         return Ok(Received { status: answer.status, headers: answer.headers, body: answer.body });
     }
@@ -427,6 +430,8 @@ pub async fn send(
         .decode_error(answer.status.as_u16(), &answer.headers, &body)
         .with_origin(Origin::Upstream)
         .with_context("provider", endpoint.provider().id.as_str());
+    // What was an escape in the body is text now.
+    let error = endpoint.redact_error(&error);
     Err(Refused { error, headers: Some(answer.headers) })
 }
 

@@ -48,7 +48,7 @@ pub use router::{
 };
 pub use source::Place;
 pub use tollway::{
-    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, RetryBudget, Timeouts,
-    Tollway, WhenFull,
+    Accounts, Budgets, CallLimits, Ledger, Limits, Log, LogFormat, Receipts, Redis, Responses, RetryBudget,
+    Timeouts, Tollway, WhenFull,
 };
 pub use values::{ByteSize, Decimal};

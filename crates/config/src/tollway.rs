@@ -29,6 +29,8 @@ settings! {
         pub ledger: Ledger = Ledger::default();
         /// Counters that several processes share.
         pub redis: Redis = Redis::default();
+        /// Answers that are kept for `previous_response_id`.
+        pub responses: Responses = Responses::default();
         /// The process log.
         pub log: Log = Log::default();
     }
@@ -220,6 +222,18 @@ settings! {
 }
 
 impl Section for Redis {}
+
+settings! {
+    /// `tollway.responses`: answers of the Responses API, kept in the database for those who made them.
+    pub struct Responses in "" {
+        /// How long an answer can be retrieved and gone on from. `0`: none is kept, as if every caller said
+        /// `store: false`. Default: `30d`. Example: `keep: 24h`.
+        #[schemars(with = "DurationSchema")]
+        pub keep: Duration = Duration::from_secs(30 * 24 * 3600);
+    }
+}
+
+impl Section for Responses {}
 
 choice! {
     /// How the log is written.

@@ -2,6 +2,8 @@
 
 mod admin_key;
 mod alerts;
+mod board;
+mod calm;
 mod catalog;
 mod chat;
 mod check;

@@ -106,6 +106,7 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     let management = running.management.clone();
     let reloader = Reloader::start(arguments, gateway.clone(), build, loaded, config, management);
     running.follow(&reloader);
+    running.share(&gateway);
     let service = Service::new(gateway.clone(), limits, reloader);
     let stop = stop_signal();
     welcome::print(&gateway.snapshot(), listener.address(), &directory, admin_key.as_ref());

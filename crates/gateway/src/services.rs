@@ -14,30 +14,37 @@ use tollway_config::{Config, Deployment, WhenFull, process_env};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
 use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, Spending, SystemClock};
 use tollway_model::{Money, Secret};
-use tollway_pipeline::{Services, unix_millis};
+use tollway_pipeline::{Gateway, Responses, Services, unix_millis};
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
+use crate::calm::Calm;
 use crate::reload::Reloader;
 use crate::salt_key::SaltKeys;
-use crate::{alerts, state};
+use crate::{alerts, board, state};
 
 /// How long a database that is not there yet is waited for when the gateway starts, before it starts without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the last receipts may take to reach the database when the gateway stops; what does not stays in the journal.
+/// How long the last receipts may take to reach the database when the gateway stops, and the last answers before them.
+/// Receipts that do not stay in the journal.
 const LAST_SHIPMENT: Duration = Duration::from_secs(5);
+
+/// How long the shared store may take to hear of the last calls.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The parts that were started, to be stopped in order.
 pub(crate) struct Running {
-    pub(crate) store: Store,
     pub(crate) books: Arc<dyn Books>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) management: Arc<Management>,
     pub(crate) meters: Meters,
     pub(crate) ledger: Ledger,
+    redis: Option<Redis>,
+    responses: Arc<Responses>,
     stop: watch::Sender<bool>,
     shipping: tokio::task::JoinHandle<()>,
+    _calm: Calm,
 }
 
 /// Opens the database and the journal of `directory`, and starts what runs beside the calls.
@@ -56,28 +63,50 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
         );
     }
     let (stop, stopped) = watch::channel(false);
-    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), stopped));
+    let calm = Calm::start().map_err(|error| format!("the threads beside the calls: {error}"))?;
+    let beside = calm.lane(&store);
+    let shipping = tokio::spawn(tollway_ledger::ship(ledger.clone(), books.clone(), beside, stopped));
     let spending = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let clock = Arc::new(SystemClock::new(unix_millis));
-    let meters = Meters::new(meter_options(config, clock.clone())?, spending, clock);
+    let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock.clone()));
+    let meters = Meters::new(meter_options(config, redis.clone()), spending, clock);
     let known = Directory::new(shelves(&store), directory_options(config));
     let environment = state::overlay(config);
-    let sealer = Arc::new(SaltKeys::find(&environment, directory)?.sealer().clone());
+    let salt = SaltKeys::find(&environment, directory)?;
+    if matches!(salt, SaltKeys::Kept(..)) && database_url(config).is_some() {
+        tracing::warn!(
+            target: "tollway::store",
+            "the key that seals secrets is in this machine's data directory; other machines on the same database cannot \
+             open them: set TOLLWAY_SALT_KEY (or LITELLM_SALT_KEY) to the same value on all of them"
+        );
+    }
+    let sealer = Arc::new(salt.sealer().clone());
     let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
     let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
     if let Some(url) = alert_webhook(config) {
         alerts::start(meters.alerts(), url, Transport::default());
     }
-    if let Some(retention) = retention(config) {
-        tokio::spawn(retain(books.clone(), retention));
-    }
-    Ok(Running { store, books, directory: known, management, meters, ledger, stop, shipping })
+    tokio::spawn(upkeep(books.clone(), retention(config)));
+    let responses = Responses::start(store.clone());
+    Ok(Running {
+        books,
+        directory: known,
+        management,
+        meters,
+        ledger,
+        redis,
+        responses,
+        stop,
+        shipping,
+        _calm: calm,
+    })
 }
 
 impl Running {
     /// What the pipeline needs of it.
     pub(crate) fn services(&self) -> Services {
         Services::new(self.directory.clone(), self.meters.clone(), self.ledger.clone(), self.books.clone())
+            .with_responses(self.responses.clone())
     }
 
     /// The models added over the API, as far as they can be read now.
@@ -90,24 +119,36 @@ impl Running {
         let (changed, mut news) = tokio::sync::mpsc::channel::<()>(1);
         let directory = self.directory.clone();
         tokio::spawn(directory.follow(move |change| {
-            if change.table == Model::TABLE {
+            if change.table == Model::TABLE || change.is_everything() {
                 // A full channel already says that something changed.
                 let _ = changed.try_send(());
             }
         }));
         let reloader = reloader.clone();
         tokio::spawn(async move {
-            // Those stored while the process started.
-            reloader.restock().await;
             while news.recv().await.is_some() {
                 reloader.restock().await;
             }
         });
     }
 
-    /// After the last call: ships what is left, within a bound.
+    /// Tells the other processes how deployments are doing, and hears it of them. Nothing to do without Redis.
+    pub(crate) fn share(&self, gateway: &Arc<Gateway>) {
+        if let Some(redis) = &self.redis {
+            board::share(redis.clone(), gateway.clone());
+        }
+    }
+
+    /// After the last call: tells what is left, within bounds.
     pub(crate) async fn stop(self) {
+        // What is settled and not told would stay held until the lease is over.
+        if let Ok(Err(_)) | Err(_) = tokio::time::timeout(LAST_WORD, self.meters.flush()).await {
+            tracing::warn!(target: "tollway::meters", "the shared store was not told of the last calls");
+        }
         let _ = self.stop.send(true);
+        if tokio::time::timeout(LAST_SHIPMENT, self.responses.stored()).await.is_err() {
+            tracing::warn!(target: "tollway::responses", "the last answers could not be stored and are lost");
+        }
         if tokio::time::timeout(LAST_SHIPMENT, self.shipping).await.is_err() {
             tracing::warn!(target: "tollway::ledger", "the last receipts stay in the journal until the next start");
         }
@@ -206,25 +247,29 @@ fn retention(config: &Config) -> Option<Duration> {
     config.tollway.ledger.retention.or(config.general_settings.maximum_spend_logs_retention_period)
 }
 
-/// Forgets old receipts, once an hour.
-async fn retain(books: Arc<dyn Books>, retention: Duration) {
-    let keep = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+/// How long the sums of single hours are kept apart; budgets have no longer windows that begin within a day.
+const HOURS_KEPT: i64 = 400 * 24 * 3_600_000;
+
+/// Forgets old receipts and hours, once an hour.
+async fn upkeep(books: Arc<dyn Books>, retention: Option<Duration>) {
     loop {
-        if let Err(error) = books.retain(unix_millis().saturating_sub(keep)).await {
+        let now = unix_millis();
+        let keep = retention.map(|retention| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        if let Some(keep) = keep
+            && let Err(error) = books.retain(now.saturating_sub(keep)).await
+        {
             tracing::warn!(target: "tollway::ledger", error = %error, "old receipts could not be forgotten");
+        }
+        if let Err(error) = books.thin(now.saturating_sub(HOURS_KEPT)).await {
+            tracing::warn!(target: "tollway::ledger", error = %error, "old hours could not be summed up");
         }
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
 }
 
 /// Limits are counted in memory, or in Redis where one is configured.
-fn meter_options(config: &Config, clock: Arc<SystemClock>) -> Result<tollway_meters::Options, String> {
-    let redis = redis_settings(config)?.map(|settings| Redis::start(settings, clock));
-    Ok(tollway_meters::Options {
-        redis,
-        lease: config.tollway.redis.lease,
-        ..tollway_meters::Options::default()
-    })
+fn meter_options(config: &Config, redis: Option<Redis>) -> tollway_meters::Options {
+    tollway_meters::Options { redis, lease: config.tollway.redis.lease, ..tollway_meters::Options::default() }
 }
 
 /// Where Redis is: our setting, LiteLLM's settings of the router, the variables.
@@ -303,13 +348,13 @@ struct FromBooks {
 #[async_trait]
 impl Spending for FromBooks {
     async fn spent(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
-        self.ledger.caught_up().await;
+        self.ledger.caught_up_with(scope).await;
         let sum = self.books.spent(scope, from).await.map_err(|error| error.to_string())?;
         Ok(sum.money)
     }
 
     fn settled_through(&self) -> i64 {
-        self.ledger.status().oldest_at.unwrap_or_else(unix_millis)
+        self.ledger.oldest_waiting().unwrap_or_else(unix_millis)
     }
 }
 

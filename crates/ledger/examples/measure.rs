@@ -115,6 +115,6 @@ async fn shipping(directory: &std::path::Path, url: &str, count: u64) {
     let store = Store::open_and_migrate(url).await.unwrap();
     let (_stop, stopped) = watch::channel(true);
     let begun = Instant::now();
-    ship(ledger, Arc::new(SqlBooks::new(store.sql().clone())), stopped).await;
+    ship(ledger, Arc::new(SqlBooks::new(store.sql().clone())), None, stopped).await;
     each("shipping from the journal", count, begun.elapsed());
 }

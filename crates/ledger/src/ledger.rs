@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tollway_meters::Scope;
 
 use crate::journal::{self, Damage, Flusher, Instance, Journal, Kind, Refused};
 use crate::opening::Opening;
 use crate::options::{OnFull, Options};
 use crate::receipt::Receipt;
+use crate::touched::Touched;
 
 /// Where calls are recorded. Copies are the same ledger.
 #[derive(Debug, Clone)]
@@ -23,6 +26,7 @@ pub(crate) struct Shared {
     /// Directories of processes that are gone, to be shipped and taken away.
     pub(crate) adopted: Mutex<Vec<Instance>>,
     pub(crate) progress: Progress,
+    touched: Touched,
 }
 
 /// What is on its way to the store.
@@ -43,6 +47,26 @@ pub(crate) struct Progress {
     taken: AtomicU64,
     /// Someone waits for the shipper.
     hurry: tokio::sync::Notify,
+    /// How many do.
+    impatient: AtomicU64,
+    /// Nothing of other processes waits any more.
+    adopted: AtomicBool,
+}
+
+/// Someone waits for the shipper as long as this lives.
+struct Impatient<'a>(&'a Progress);
+
+impl<'a> Impatient<'a> {
+    fn new(progress: &'a Progress) -> Impatient<'a> {
+        progress.impatient.fetch_add(1, Ordering::AcqRel);
+        Impatient(progress)
+    }
+}
+
+impl Drop for Impatient<'_> {
+    fn drop(&mut self) {
+        self.0.impatient.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Why a journal cannot be opened.
@@ -113,13 +137,13 @@ impl Ledger {
         let (own, adopted) = Instance::claim(&directory.join("journal")).map_err(failed)?;
         let mut recovered = Recovered { adopted: adopted.len(), ..Recovered::default() };
         let mut open = BTreeMap::new();
-        let (mut last, mut bytes) = (0, 0);
+        let (mut last, mut bytes, mut own_unshipped) = (0, 0, 0);
         // Ours is last: it may hold the receipts of calls that were opened in the others.
         for instance in adopted.iter().chain([&own]) {
             let found = journal::scan(instance.directory(), instance.cursor(), &mut open).map_err(failed)?;
             bytes += journal::size_of(instance.directory()).map_err(failed)?;
             recovered.add(found.unshipped, found.damage);
-            last = found.last;
+            (last, own_unshipped) = (found.last, found.unshipped);
         }
         let journal = Arc::new(Journal::start(own, options.clone(), last, bytes).map_err(failed)?);
         Flusher::start(&journal).map_err(failed)?;
@@ -127,7 +151,10 @@ impl Ledger {
         progress.waiting.store(recovered.unshipped, Ordering::Relaxed);
         progress.taken.store(recovered.unshipped, Ordering::Relaxed);
         progress.damaged.store(recovered.damaged, Ordering::Relaxed);
-        let shared = Shared { journal, options, adopted: Mutex::new(adopted), progress };
+        progress.adopted.store(adopted.is_empty(), Ordering::Relaxed);
+        // What an earlier process left may concern anybody.
+        let touched = Touched::new(if own_unshipped > 0 { last } else { 0 });
+        let shared = Shared { journal, options, adopted: Mutex::new(adopted), progress, touched };
         let ledger = Ledger { shared: Arc::new(shared) };
         for opening in open.into_values() {
             recovered.interrupted += 1;
@@ -169,6 +196,7 @@ impl Ledger {
             return 0;
         };
         shared.progress.added(receipt.at);
+        shared.touched.note(receipt, sequence);
         shared.journal.write_until(sequence);
         shared.journal.flusher().wake();
         sequence
@@ -179,14 +207,39 @@ impl Ledger {
         self.shared.progress.shipped.load(Ordering::Acquire)
     }
 
+    /// When the oldest receipt that is not in the store arrived, milliseconds since 1970; `None`: all are there.
+    pub fn oldest_waiting(&self) -> Option<i64> {
+        let progress = &self.shared.progress;
+        let oldest = progress.oldest_at.load(Ordering::Relaxed);
+        (progress.waiting.load(Ordering::Relaxed) > 0 && oldest > 0).then_some(oldest)
+    }
+
     /// Waits until everything that was settled before this moment is in the store, by this or an earlier process. Waits
     /// for ever while the store takes nothing: bound it.
     pub async fn caught_up(&self) {
         let progress = &self.shared.progress;
         let target = progress.taken.load(Ordering::Acquire);
+        let _waiting = Impatient::new(progress);
         while progress.taken.load(Ordering::Acquire).saturating_sub(progress.waiting.load(Ordering::Acquire))
             < target
         {
+            progress.hurry.notify_one();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// As [`Ledger::caught_up`], for receipts that count for one scope. A scope that nothing was settled for lately need not
+    /// wait for the others.
+    pub async fn caught_up_with(&self, scope: &Scope) {
+        let Some(target) = self.shared.touched.latest(scope) else { return self.caught_up().await };
+        let progress = &self.shared.progress;
+        let has_arrived =
+            || progress.adopted.load(Ordering::Acquire) && progress.shipped.load(Ordering::Acquire) >= target;
+        if has_arrived() {
+            return;
+        }
+        let _waiting = Impatient::new(progress);
+        while !has_arrived() {
             progress.hurry.notify_one();
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -206,12 +259,11 @@ impl Ledger {
     pub fn status(&self) -> Status {
         let (journal, progress) = (&self.shared.journal, &self.shared.progress);
         let waiting = progress.waiting.load(Ordering::Relaxed);
-        let oldest_at = progress.oldest_at.load(Ordering::Relaxed);
         Status {
             waiting,
             journal_bytes: journal.bytes(),
             memory_bytes: journal.unwritten(),
-            oldest_at: (waiting > 0 && oldest_at > 0).then_some(oldest_at),
+            oldest_at: self.oldest_waiting(),
             full: journal.is_stuck(),
             journal_error: journal.error(),
             store_error: progress.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -261,8 +313,18 @@ impl Progress {
         self.oldest_at.store(at, Ordering::Relaxed);
     }
 
+    /// Everything that dead processes left is in the store.
+    pub(crate) fn adopted_all(&self) {
+        self.adopted.store(true, Ordering::Release);
+    }
+
     pub(crate) fn reached(&self, sequence: u64) {
         self.shipped.store(sequence, Ordering::Release);
+    }
+
+    /// Does someone wait for the shipper?
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.impatient.load(Ordering::Acquire) > 0
     }
 
     /// Returns when someone waits for the shipper.

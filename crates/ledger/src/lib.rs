@@ -13,6 +13,7 @@ mod options;
 mod receipt;
 pub mod sample;
 mod ship;
+mod touched;
 
 pub use books::{Batch, Books, MemoryBooks, SqlBooks};
 pub use journal::{Left, inspect};
@@ -23,4 +24,4 @@ pub use receipt::{
     AttemptRecord, CostLine, CostRecord, ErrorRecord, Outcome, Receipt, Receipts, SkippedRecord, Timing, Who,
     kept, kept_word,
 };
-pub use ship::ship;
+pub use ship::{Calm, ship};

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tollway_store::StoreError;
 
@@ -29,24 +30,47 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest pause after a failure.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// Most receipts in one transaction while nothing presses: a slow thread must not hold the database for long.
+const CALM_BATCH: usize = 256;
+
+/// Where receipts are read and recorded while nothing presses: on threads that yield to those that serve calls.
+///
+/// Something presses when a quarter of the journal's bound waits, when somebody waits for the books, and at the end.
+/// Then the work is done in the shipper's own runtime and with its own books.
+#[derive(Clone)]
+pub struct Calm {
+    /// A runtime whose threads have a low priority.
+    pub runtime: Handle,
+    /// The same books, through connections that this runtime opens.
+    pub books: Arc<dyn Books>,
+}
+
+impl std::fmt::Debug for Calm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calm").finish_non_exhaustive()
+    }
+}
+
 /// Ships until `stop` becomes true, and what there is then once more. Journals of dead processes go first.
 ///
 /// One shipper a ledger. Cancelling it loses nothing.
-pub async fn ship(ledger: Ledger, books: Arc<dyn Books>, stop: watch::Receiver<bool>) {
+pub async fn ship(ledger: Ledger, books: Arc<dyn Books>, calm: Option<Calm>, stop: watch::Receiver<bool>) {
     let adopted =
         std::mem::take(&mut *ledger.shared().adopted.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut shipper = Shipper { ledger, books, stop, open: HashMap::new() };
+    let mut shipper = Shipper { ledger, books, calm, stop, open: HashMap::new() };
     for instance in adopted {
         if !shipper.adopted(instance).await {
             return;
         }
     }
+    shipper.ledger.shared().progress.adopted_all();
     shipper.own().await;
 }
 
 struct Shipper {
     ledger: Ledger,
     books: Arc<dyn Books>,
+    calm: Option<Calm>,
     stop: watch::Receiver<bool>,
     /// Calls of this process that are in flight, as far as the journal is read: their segment and opening.
     open: HashMap<String, (u64, Opening<'static>)>,
@@ -124,16 +148,31 @@ impl Shipper {
         }
     }
 
+    /// Where the next piece of work is done, by which books, and how much at once.
+    fn lane(&self) -> (Handle, Arc<dyn Books>, usize) {
+        let shared = self.ledger.shared();
+        let presses = *self.stop.borrow()
+            || shared.progress.is_waited_for()
+            || shared.journal.bytes() >= shared.options.total_bytes / 4;
+        match &self.calm {
+            Some(calm) if !presses => {
+                (calm.runtime.clone(), calm.books.clone(), CALM_BATCH.min(shared.options.batch))
+            }
+            _ => (Handle::current(), self.books.clone(), shared.options.batch),
+        }
+    }
+
     /// Reads the next records, away from the runtime's workers. `None`: told to stop while the disk did not answer.
     async fn take(&mut self, reader: &mut Reader, own: bool) -> Option<Taken> {
         let mut pause = SHORTEST;
         loop {
-            let (journal, most) = (self.ledger.shared().journal.clone(), self.ledger.shared().options.batch);
+            let journal = self.ledger.shared().journal.clone();
+            let (lane, _, most) = self.lane();
             let at = reader.cursor();
             let directory = reader.directory().to_owned();
             let mut moved = std::mem::replace(reader, Reader::new(directory, at));
             let before = moved.damage().stretches;
-            let read = tokio::task::spawn_blocking(move || {
+            let read = lane.spawn_blocking(move || {
                 let frontier = own.then(|| journal.frontier());
                 let taken = read(&mut moved, frontier, most);
                 (moved, taken)
@@ -165,7 +204,7 @@ impl Shipper {
     async fn deliver(&mut self, directory: &Path, taken: Taken) -> bool {
         let ledger = self.ledger.clone();
         let progress = &ledger.shared().progress;
-        let Some(batch) = taken.batch else {
+        let Some(batch) = taken.batch.map(Arc::new) else {
             if taken.receipts > 0 {
                 progress.gone(taken.receipts, taken.youngest);
             }
@@ -175,7 +214,11 @@ impl Shipper {
         let oldest = batch.receipts().iter().map(|receipt| receipt.at).min();
         progress.oldest(oldest.unwrap_or_default());
         loop {
-            let error = match self.record(directory, &batch).await {
+            let (lane, books, _) = self.lane();
+            let (ledger, place, some) = (self.ledger.clone(), directory.to_owned(), batch.clone());
+            let recorded = lane.spawn(async move { record(&ledger, books.as_ref(), &place, &some).await });
+            let recorded = recorded.await.unwrap_or_else(|error| Err(StoreError::Broken(error.to_string())));
+            let error = match recorded {
                 Ok(()) => {
                     progress.gone(taken.receipts, taken.youngest);
                     return true;
@@ -192,48 +235,6 @@ impl Shipper {
             self.sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
         }
-    }
-
-    /// Records a batch. When the store refuses it for what is in it, the receipts at fault are found and set aside.
-    async fn record(&self, directory: &Path, batch: &Batch) -> Result<(), StoreError> {
-        let first = match self.books.record(batch).await {
-            Ok(_) => return Ok(()),
-            Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            Err(error) => error,
-        };
-        let mut refused = Vec::new();
-        let taken = self.halves(batch.receipts(), &mut refused).await?;
-        // A store that refuses everything is at fault itself.
-        if taken == 0 && !refused.is_empty() {
-            return Err(first);
-        }
-        for (receipt, error) in refused {
-            set_aside(directory, &receipt).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            self.ledger.shared().progress.set_aside();
-            tracing::error!(target: "tollway::ledger", receipt = receipt.id, %error, "the store refuses a receipt; it was set aside in refused.jsonl");
-        }
-        Ok(())
-    }
-
-    /// Records what can be recorded of some receipts; returns how many that were.
-    fn halves<'a>(
-        &'a self,
-        receipts: &'a [Arc<Receipt>],
-        refused: &'a mut Vec<(Arc<Receipt>, StoreError)>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<usize, StoreError>> + Send + 'a>> {
-        Box::pin(async move {
-            let error = match self.books.record(&Batch::of(receipts.to_vec())).await {
-                Ok(_) => return Ok(receipts.len()),
-                Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                Err(error) => error,
-            };
-            if let [receipt] = receipts {
-                refused.push((receipt.clone(), error));
-                return Ok(0);
-            }
-            let (left, right) = receipts.split_at(receipts.len() / 2);
-            Ok(self.halves(left, refused).await? + self.halves(right, refused).await?)
-        })
     }
 
     /// Keeps track of calls in flight.
@@ -287,6 +288,53 @@ impl Shipper {
             () = changed => {}
         }
     }
+}
+
+/// Records a batch. When the store refuses it for what is in it, the receipts at fault are found and set aside.
+async fn record(
+    ledger: &Ledger,
+    books: &dyn Books,
+    directory: &Path,
+    batch: &Batch,
+) -> Result<(), StoreError> {
+    let first = match books.record(batch).await {
+        Ok(_) => return Ok(()),
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        Err(error) => error,
+    };
+    let mut refused = Vec::new();
+    let taken = halves(books, batch.receipts(), &mut refused).await?;
+    // A store that refuses everything is at fault itself.
+    if taken == 0 && !refused.is_empty() {
+        return Err(first);
+    }
+    for (receipt, error) in refused {
+        set_aside(directory, &receipt).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        ledger.shared().progress.set_aside();
+        tracing::error!(target: "tollway::ledger", receipt = receipt.id, %error, "the store refuses a receipt; it was set aside in refused.jsonl");
+    }
+    Ok(())
+}
+
+/// Records what can be recorded of some receipts; returns how many that were.
+fn halves<'a>(
+    books: &'a dyn Books,
+    receipts: &'a [Arc<Receipt>],
+    refused: &'a mut Vec<(Arc<Receipt>, StoreError)>,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<usize, StoreError>> + Send + 'a>> {
+    Box::pin(async move {
+        let error = match books.record(&Batch::of(receipts.to_vec())).await {
+            Ok(_) => return Ok(receipts.len()),
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(error) => error,
+        };
+        if let [receipt] = receipts {
+            refused.push((receipt.clone(), error));
+            return Ok(0);
+        }
+        let (left, right) = receipts.split_at(receipts.len() / 2);
+        Ok(halves(books, left, refused).await? + halves(books, right, refused).await?)
+    })
 }
 
 /// Reads up to a batch of receipts, and the openings between them.

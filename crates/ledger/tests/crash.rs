@@ -45,7 +45,7 @@ fn the_child() {
     runtime.spawn(async move {
         let store = Store::open_and_migrate(directory.join("books.db").to_str().unwrap()).await.unwrap();
         let (_stop, stopped) = watch::channel(false);
-        ship(shipped, Arc::new(SqlBooks::new(store.sql().clone())), stopped).await;
+        ship(shipped, Arc::new(SqlBooks::new(store.sql().clone())), None, stopped).await;
     });
     let next = AtomicU64::new(first.parse().unwrap());
     std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ async fn check(directory: &Path, acknowledged: &BTreeSet<u64>) {
     assert_eq!(recovered.damaged, 0);
     // Told to stop at once, it ships what there is.
     let (_stop, stopped) = watch::channel(true);
-    ship(ledger.clone(), books.clone(), stopped).await;
+    ship(ledger.clone(), books.clone(), None, stopped).await;
     let status = ledger.status();
     assert_eq!((status.waiting, status.dropped, status.set_aside, status.store_error), (0, 0, 0, None));
 

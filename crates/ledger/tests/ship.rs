@@ -109,7 +109,7 @@ async fn run(inner: Arc<dyn Books>, count: u64, plan: fn(u32) -> Fault) -> (Ledg
     let (ledger, _) = Ledger::open(directory.path(), options()).unwrap();
     let books = Arc::new(Faulty { inner, calls: AtomicU32::new(0), plan });
     let (stop, stopped) = watch::channel(false);
-    let shipping = tokio::spawn(ship(ledger.clone(), books, stopped));
+    let shipping = tokio::spawn(ship(ledger.clone(), books, None, stopped));
     let settling: Vec<_> = (0..4)
         .map(|thread| {
             let ledger = ledger.clone();
@@ -204,7 +204,7 @@ async fn a_store_that_refuses_everything_is_waited_for() {
     for number in 0..10 {
         ledger.settled(&sample::receipt(number));
     }
-    let shipping = tokio::spawn(ship(ledger.clone(), books, stopped));
+    let shipping = tokio::spawn(ship(ledger.clone(), books, None, stopped));
     until("says why", || ledger.status().store_error.is_some_and(|error| error.contains("no such table")))
         .await;
     assert_eq!(ledger.status().oldest_at, Some(sample::BEGIN));
@@ -221,7 +221,7 @@ async fn a_call_that_outlives_its_segment_is_not_forgotten() {
     let inner: Arc<dyn Books> = Arc::new(MemoryBooks::new());
     let (ledger, _) = Ledger::open(directory.path(), Options { segment_bytes: 2048, ..options() }).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let shipping = tokio::spawn(ship(ledger.clone(), inner.clone(), stopped));
+    let shipping = tokio::spawn(ship(ledger.clone(), inner.clone(), None, stopped));
     let (long, finished) = (sample::receipt(5000), sample::receipt(5001));
     ledger.opened(&Opening::of(&long));
     ledger.opened(&Opening::of(&finished));
@@ -243,7 +243,7 @@ async fn a_call_that_outlives_its_segment_is_not_forgotten() {
     let (ledger, recovered) = Ledger::open(directory.path(), options()).unwrap();
     assert_eq!(recovered.interrupted, 1);
     let (_stop, stopped) = watch::channel(true);
-    ship(ledger, inner.clone(), stopped).await;
+    ship(ledger, inner.clone(), None, stopped).await;
     let kept = inner.get(&long.id).await.unwrap().unwrap();
     assert_eq!((kept.outcome, kept.at), (Outcome::Interrupted, long.at));
     let finished_kept = inner.get(&finished.id).await.unwrap().unwrap();

@@ -87,11 +87,11 @@ impl Hold {
                     let _ = self.meters.alerts.send(alert);
                 }
             }
-            state.tidy(&taken.limits, self.meters.spending.settled_through());
+            state.tidy(&taken.limits, || self.meters.spending.settled_through());
         }
         if let Some(shared) = &self.meters.shared {
             let apart = Apart { scopes: without, refused: apart_refused };
-            shared.settled(self.lease.take(), parts, self.demand, (spent, apart), now);
+            shared.settled(self.lease.take(), parts, self.demand, (spent, apart));
         }
     }
 }

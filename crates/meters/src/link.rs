@@ -1,14 +1,15 @@
 //! The connection to Redis or Valkey, and the breaker that keeps its faults away from calls.
 //!
-//! A call uses the connection only while it is known to work, and waits no longer than the bound. After an error of the
-//! connection, or three answers that did not come in time, the connection is dropped: calls find none and go on at once.
-//! One task in the background connects again, twice a second at most.
+//! A call uses the connection only while it is known to work, and waits no longer than the bound, which is the store's:
+//! what waits behind other calls of a burst, or because this machine is busy, gets the time for it on top. After an error
+//! of the connection, or three answers that did not come in time, the connection is dropped: calls find none and go on at
+//! once, those that wait on it, too. One task in the background connects again, twice a second at most.
 
 mod settings;
 mod wire;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,13 @@ const TRIAL: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 /// Most time what was missed while the store was away may take to be caught up with.
 const CATCH_UP: Duration = Duration::from_secs(3);
+/// What each operation ahead of another on the same connection adds to its bound: a script takes a tenth of that, and
+/// some processes share the store.
+const TURN: Duration = Duration::from_micros(250);
+/// A wait that ends so much later than asked for was prolonged by this machine, not by the store.
+const LATE: Duration = Duration::from_millis(4);
+/// Most time an operation gets because this machine is busy.
+const LATEST: Duration = Duration::from_millis(250);
 /// Messages that wait for a subscriber; more, and it is told that some were missed.
 const MESSAGES: usize = 1024;
 
@@ -79,8 +87,12 @@ struct Link {
     wire: ArcSwapOption<Wire>,
     failures: AtomicU32,
     health: Mutex<Health>,
-    /// The connection was given up.
+    /// The connection was given up: for the task that connects again.
     lost: Notify,
+    /// The same, for those who wait for an answer on it.
+    given_up: Notify,
+    /// Operations on their way.
+    in_flight: AtomicUsize,
     catch_up: OnceLock<CatchUp>,
 }
 
@@ -104,6 +116,8 @@ impl Redis {
             failures: AtomicU32::new(0),
             health,
             lost: Notify::new(),
+            given_up: Notify::new(),
+            in_flight: AtomicUsize::new(0),
             catch_up: OnceLock::new(),
         });
         let keeper = tokio::spawn(Arc::clone(&link).keep());
@@ -207,19 +221,28 @@ impl Link {
         act: impl AsyncFnOnce(&mut Wire) -> RedisResult<T>,
     ) -> Result<T, Away> {
         let mut ours = Wire::clone(wire);
-        match tokio::time::timeout(within, act(&mut ours)).await {
-            Ok(Ok(answer)) => {
+        let turn = Turn::take(&self.in_flight);
+        let bound = within + TURN * turn.ahead;
+        let mut given_up = std::pin::pin!(self.given_up.notified());
+        given_up.as_mut().enable();
+        let answer = tokio::select! {
+            biased;
+            answer = patiently(bound, act(&mut ours)) => answer,
+            () = given_up => return Err(Away),
+        };
+        match answer {
+            Some(Ok(answer)) => {
                 self.failures.store(0, Ordering::Relaxed);
                 Ok(answer)
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::debug!(%error, "an operation of the shared store failed");
                 let broken = error.is_unrecoverable_error() || error.is_io_error();
                 self.failed(wire, broken, &error);
                 Err(Away)
             }
-            Err(_) => {
-                self.failed(wire, false, &format_args!("no answer within {within:?}"));
+            None => {
+                self.failed(wire, false, &format_args!("no answer within {bound:?}"));
                 Err(Away)
             }
         }
@@ -241,6 +264,7 @@ impl Link {
         drop(health);
         tracing::warn!(%why, "the shared store is away; limits are kept by each process for its share");
         self.lost.notify_one();
+        self.given_up.notify_waiters();
     }
 
     async fn keep(self: Arc<Self>) {
@@ -305,6 +329,43 @@ impl Link {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// A place among the operations on their way.
+struct Turn<'a> {
+    in_flight: &'a AtomicUsize,
+    /// So many were there before.
+    ahead: u32,
+}
+
+impl<'a> Turn<'a> {
+    fn take(in_flight: &'a AtomicUsize) -> Turn<'a> {
+        let ahead = u32::try_from(in_flight.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
+        // Whoever is behind more than this does without.
+        Turn { in_flight, ahead: ahead.min(1000) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits for so long; again when the wait itself was late, because then the answer may be here and nobody had the time to
+/// look. `None`: it did not come.
+async fn patiently<T>(bound: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let begun = Instant::now();
+    loop {
+        let asked = Instant::now();
+        if let Ok(answer) = tokio::time::timeout(bound, answer.as_mut()).await {
+            return Some(answer);
+        }
+        if asked.elapsed() < bound + LATE || begun.elapsed() > LATEST {
+            return None;
         }
     }
 }

@@ -100,7 +100,7 @@ impl Meters {
         if let Some(shared) = &self.inner.shared
             && claims.iter().any(|claim| !claim.limits.is_empty())
         {
-            match shared.reserve(&self.inner, claims, demand).await {
+            match Box::pin(shared.reserve(&self.inner, claims, demand)).await {
                 Ok(decided) => return decided,
                 Err(Away) => share = shared.processes(),
             }
@@ -120,7 +120,7 @@ impl Meters {
                 Decision::Unseeded { entry, claim, budget } => {
                     let window = claims.get(claim).and_then(|claim| claim.limits.budgets.get(budget));
                     let Some(window) = window.map(|budget| &budget.window) else { continue };
-                    self.inner.seed(&entry, window).await?;
+                    Box::pin(self.inner.seed(&entry, window)).await?;
                 }
             }
         }

@@ -3,9 +3,14 @@
 //! Every decision is one script there. What a process settles is told in batches in the background. When the store is
 //! away, each process goes on with its share of what was left, and tells what happened when the store is back.
 //!
+//! What a process spent is in the ledger, whatever becomes of the process or of the store. A purse that may have missed
+//! some of it, because a process died or the store lost its memory, is in doubt: for a day it is compared with the ledger
+//! now and then, and never says less than that.
+//!
 //! The store's own numbers are doubles inside scripts and whole 64-bit numbers in its sums: money up to nine million
 //! dollars a limit is compared exactly, and summed exactly beyond.
 
+mod doubts;
 mod message;
 mod outbox;
 
@@ -37,6 +42,8 @@ const BATCH: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// A process that was not heard of for so long shares no limits any more, milliseconds.
 const SILENT: u64 = 10_000;
+/// So often the store is asked for a decision that did not come in time.
+const TRIES: usize = 3;
 /// So often a decision may find purses that must be seeded; each time it is fewer, unless the store is emptied meanwhile.
 const ROUNDS: usize = 8;
 
@@ -53,6 +60,10 @@ pub(crate) struct Shared {
     processes: AtomicU64,
     live: Mutex<HashMap<u64, Arc<Registration>>>,
     outbox: Mutex<Outbox>,
+    /// The name the store had when it was last heard: another one has lost its memory.
+    born: Mutex<Option<String>>,
+    /// Purses in doubt are being compared with the ledger.
+    raising: AtomicBool,
     /// The batch that is being sent: the same one until it has arrived.
     sending: tokio::sync::Mutex<Batch>,
     wake: Arc<Notify>,
@@ -65,6 +76,8 @@ struct Scripts {
     renew: Script,
     seed: Script,
     beat: Script,
+    doubt: Script,
+    raise: Script,
 }
 
 /// A hold's name in the shared store.
@@ -103,6 +116,8 @@ impl Shared {
             processes: AtomicU64::new(options.processes.max(1)),
             live: Mutex::default(),
             outbox: Mutex::default(),
+            born: Mutex::default(),
+            raising: AtomicBool::new(false),
             sending: tokio::sync::Mutex::default(),
             wake: Arc::default(),
             scripts: Scripts {
@@ -111,6 +126,8 @@ impl Shared {
                 renew: script(include_str!("shared/renew.lua")),
                 seed: script(include_str!("shared/seed.lua")),
                 beat: script(include_str!("shared/beat.lua")),
+                doubt: script(include_str!("shared/doubt.lua")),
+                raise: script(include_str!("shared/raise.lua")),
             },
         }
     }
@@ -125,7 +142,7 @@ impl Shared {
             Box::pin(async move {
                 let Some(inner) = inner else { return Ok(()) };
                 let Some(shared) = &inner.shared else { return Ok(()) };
-                shared.beat(Way::Wire(&wire)).await?;
+                shared.beat(&inner, Way::Wire(&wire)).await?;
                 shared.renew(Way::Wire(&wire), true).await?;
                 shared.send(&inner, Way::Wire(&wire)).await
             })
@@ -176,7 +193,25 @@ impl Shared {
     }
 
     /// The decision of the shared store; [`Away`] when it does not give one in time.
+    ///
+    /// As long as the store is not given up it is asked again: others go by what it says, and what this process decides
+    /// alone meanwhile would come on top.
     pub(crate) async fn reserve(
+        &self,
+        inner: &Arc<Inner>,
+        claims: &[crate::Claim],
+        demand: Demand,
+    ) -> Result<Result<Hold, Refusal>, Away> {
+        for _ in 1..TRIES {
+            match self.decide(inner, claims, demand).await {
+                Err(Away) if self.redis.is_up() => {}
+                decided => return decided,
+            }
+        }
+        self.decide(inner, claims, demand).await
+    }
+
+    async fn decide(
         &self,
         inner: &Arc<Inner>,
         claims: &[crate::Claim],
@@ -297,16 +332,15 @@ impl Shared {
         parts: Vec<Part>,
         demand: Demand,
         (spent, apart): (Spent, Apart),
-        now: Moment,
     ) {
         let registration = lease.and_then(|lease| self.live().remove(&lease.number));
         let known = registration.as_ref().filter(|registration| registration.known.load(Ordering::SeqCst));
         match known {
             Some(registration) => {
                 let id = self.id(registration.number);
-                self.outbox().settled(Settlement::of_hold(id, parts, demand, (spent, apart), now.wall));
+                self.outbox().settled(Settlement::of_hold(id, parts, demand, (spent, apart)));
             }
-            None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money, now.wall),
+            None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money),
             None => return,
         }
         self.wake.notify_one();
@@ -351,9 +385,8 @@ impl Shared {
             }
             let mut script = self.scripts.settle.key(&self.space);
             script.arg(&self.process).arg(batch.number).arg(batch.settlements.len());
-            let through = inner.spending.settled_through();
             for settlement in &batch.settlements {
-                settlement.write(&mut script, through);
+                settlement.write(&mut script);
             }
             let reached: Vec<i64> = self.invoke(way, Some(BACKGROUND), &script).await?;
             for reached in reached.chunks_exact(4) {
@@ -365,12 +398,15 @@ impl Shared {
         }
     }
 
-    /// Says that this process is alive, and learns how many are.
-    async fn beat(&self, way: Way<'_>) -> Result<(), Away> {
+    /// Says that this process is alive, and learns how many are, and whether the store is still the same.
+    async fn beat(&self, inner: &Arc<Inner>, way: Way<'_>) -> Result<(), Away> {
         let mut script = self.scripts.beat.key(&self.space);
-        let processes: u64 =
-            self.invoke(way, Some(BACKGROUND), script.arg(&self.process).arg(SILENT)).await?;
-        self.processes.store(processes.max(1), Ordering::Relaxed);
+        script.arg(&self.process).arg(SILENT).arg(&self.process);
+        let answer: Vec<String> = self.invoke(way, Some(BACKGROUND), &script).await?;
+        let [processes, born, due @ ..] = answer.as_slice() else { return Err(Away) };
+        self.processes.store(processes.parse().unwrap_or(1).max(1), Ordering::Relaxed);
+        self.recognise(born, way).await?;
+        doubts::raise(inner, due);
         Ok(())
     }
 
@@ -390,7 +426,7 @@ async fn keep(inner: Weak<Inner>, wake: Arc<Notify>) {
         if !shared.redis.is_up() {
             continue;
         }
-        if beaten.is_none_or(|then| then.elapsed() >= BEAT) && shared.beat(Way::Link).await.is_ok() {
+        if beaten.is_none_or(|then| then.elapsed() >= BEAT) && shared.beat(&inner, Way::Link).await.is_ok() {
             beaten = Some(Instant::now());
         }
         let all = renewed.elapsed() >= Duration::from_millis(shared.lease / 3);

@@ -148,8 +148,8 @@ impl State {
     }
 
     /// Forgets windows that the limits no longer name, when there are many and `through` says that their money is safe.
-    pub(crate) fn tidy(&mut self, limits: &Limits, through: i64) {
-        if self.purses.len() > MOST_PURSES && self.settled_at < through {
+    pub(crate) fn tidy(&mut self, limits: &Limits, through: impl FnOnce() -> i64) {
+        if self.purses.len() > MOST_PURSES && self.settled_at < through() {
             let named = |purse: &Purse| limits.budgets.iter().any(|budget| budget.window == purse.window);
             self.purses.retain(|purse| purse.held > 0 || named(purse));
         }

@@ -38,6 +38,27 @@ pub enum ScopeKind {
 }
 
 impl ScopeKind {
+    /// Every kind.
+    pub const ALL: [ScopeKind; 12] = [
+        ScopeKind::Global,
+        ScopeKind::Key,
+        ScopeKind::User,
+        ScopeKind::Team,
+        ScopeKind::TeamMember,
+        ScopeKind::Organization,
+        ScopeKind::Customer,
+        ScopeKind::Tag,
+        ScopeKind::ModelPerKey,
+        ScopeKind::ModelPerTeam,
+        ScopeKind::Deployment,
+        ScopeKind::Provider,
+    ];
+
+    /// The kind with this [`name`](ScopeKind::name).
+    pub fn from_name(name: &str) -> Option<ScopeKind> {
+        ScopeKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name in headers and messages.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! One taxonomy of failures, rendered by each dialect as its clients expect.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -259,6 +260,26 @@ impl Error {
     pub fn with_context(mut self, key: &'static str, value: impl Into<String>) -> Error {
         self.0.context.push((key, value.into()));
         self
+    }
+
+    /// The error with all its texts rewritten, those for the log included: to take secrets out of what somebody else
+    /// said.
+    #[must_use]
+    pub fn rewritten<'s>(&'s self, rewrite: impl Fn(&'s str) -> Cow<'s, str>) -> Error {
+        let optional = |text: &'s Option<String>| text.as_deref().map(|text| rewrite(text).into_owned());
+        let inner = &*self.0;
+        Error(Box::new(Inner {
+            kind: inner.kind,
+            origin: inner.origin,
+            retry: inner.retry,
+            status: inner.status,
+            message: rewrite(&inner.message).into_owned(),
+            param: optional(&inner.param),
+            provider_code: optional(&inner.provider_code),
+            provider_type: optional(&inner.provider_type),
+            request_id: optional(&inner.request_id),
+            context: inner.context.iter().map(|(key, text)| (*key, rewrite(text).into_owned())).collect(),
+        }))
     }
 
     /// What happened.

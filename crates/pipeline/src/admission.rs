@@ -1,9 +1,10 @@
 //! May they, now? Model access, limits and money, in the order that clients of LiteLLM know.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
 use tollway_ledger::{Books, Ledger};
@@ -16,7 +17,8 @@ use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
 use crate::demand::{Size, Usual, demand, sheets};
-use crate::headers::set;
+use crate::headers::{self, set};
+use crate::responses::Responses;
 use crate::snapshot::Snapshot;
 
 /// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
@@ -30,6 +32,8 @@ pub struct Services {
     pub ledger: Option<Ledger>,
     /// Receipts and their sums, once they are shipped.
     pub books: Option<Arc<dyn Books>>,
+    /// Answers kept for those who made them.
+    pub responses: Arc<Responses>,
     pub(crate) usual: Usual,
 }
 
@@ -47,8 +51,15 @@ impl Services {
             meters: Some(meters),
             ledger: Some(ledger),
             books: Some(books),
+            responses: Arc::default(),
             usual: Usual::default(),
         }
+    }
+
+    /// The same, with answers kept in `responses`.
+    pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
+        self.responses = responses;
+        self
     }
 }
 
@@ -218,14 +229,15 @@ fn shown(denied: &Denied, identity: &Identity) -> String {
 
 fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal {
     let (scope, name) = (denied.scope.kind.name(), shown(denied, identity));
-    let reset = denied
-        .resets_at
-        .map_or_else(|| "it does not reset by itself".to_owned(), |at| format!("resets at: {} UTC", iso(at)));
+    let reset = denied.resets_at.map_or_else(
+        || "It does not reset by itself.".to_owned(),
+        |at| format!("Limit resets at: {} UTC", iso(at)),
+    );
     let mut headers = HeaderMap::new();
     if denied.limit == LimitKind::Budget {
         let who = budget_word(denied.scope.kind);
         let message = format!(
-            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. Limit {reset}",
+            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. {reset}",
             Money::from_nanos(denied.used),
             Money::from_nanos(denied.max),
         );
@@ -235,7 +247,7 @@ fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
-        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. Limit {reset}",
+        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. {reset}",
         denied.limit.name(),
         denied.max,
     );
@@ -275,23 +287,46 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
     }
 }
 
+/// The cost of a whole answer takes the place of what was held for it in what the key has spent.
+pub(crate) fn settled_spend(states: &[AllowanceState], held: Money, cost: Money, out: &mut HeaderMap) {
+    let key = states.iter().find(|state| state.scope.kind == ScopeKind::Key);
+    if let Some((_, used)) = key.and_then(|key| key.budget) {
+        set(out, headers::KEY_SPEND, (used - held + cost).to_string());
+    }
+}
+
+/// The key's own limits and what it has spent of its budget, this call's likely cost included, as LiteLLM's clients read
+/// them.
+fn key_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
+    if let Some((max, used)) = key.budget {
+        set(out, headers::KEY_SPEND, used.to_string());
+        set(out, headers::KEY_MAX_BUDGET, max.to_string());
+    }
+    for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
+        if let Some((limit, _)) = limit {
+            set(out, name, HeaderValue::from(limit));
+        }
+    }
+}
+
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
 pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+    if states.is_empty() {
+        return;
+    }
+    key_headers(states, out);
+    let mut numbers = Numbers::with_capacity(states.len() * 6 + 6);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {
-        let scope = state.scope.kind.name();
-        let pairs = [
-            ("requests", state.requests),
-            ("tokens", state.tokens),
-            ("max_parallel_requests", state.parallel),
-        ];
-        for (what, (limit, left)) in pairs.into_iter().filter_map(|(what, pair)| Some((what, pair?))) {
-            for (which, number) in [("limit", limit), ("remaining", left)] {
-                if let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{scope}-{which}-{what}")) {
-                    out.insert(name, HeaderValue::from(number));
-                }
-            }
+        let Some(names) = LIMIT_NAMES.of_scope(state.scope.kind) else { continue };
+        for ([limit_name, left_name], pair) in
+            names.iter().zip([state.requests, state.tokens, state.parallel])
+        {
+            let Some((limit, left)) = pair else { continue };
+            numbers.add(limit_name, limit, "");
+            numbers.add(left_name, left, "");
         }
         let tighter = |known: Option<(u64, u64, i64)>, pair: Option<(u64, u64)>| match (known, pair) {
             (Some(known), Some((_, left))) if known.1 <= left => Some(known),
@@ -302,15 +337,115 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
         tokens = tighter(tokens, state.tokens);
     }
     let now = unix_millis();
-    for (what, tightest) in [("requests", requests), ("tokens", tokens)] {
+    for ([limit_name, left_name, reset_name], tightest) in LIMIT_NAMES.tightest.iter().zip([requests, tokens])
+    {
         let Some((limit, left, resets_at)) = tightest else { continue };
-        let seconds = (resets_at - now).max(0).div_euclid(1000);
-        let values =
-            [("limit", limit.to_string()), ("remaining", left.to_string()), ("reset", format!("{seconds}s"))];
-        for (which, value) in values {
-            if let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{which}-{what}")) {
-                set(out, name, value);
+        let seconds = (resets_at - now).max(0).div_euclid(1000).unsigned_abs();
+        numbers.add(limit_name, limit, "");
+        numbers.add(left_name, left, "");
+        numbers.add(reset_name, seconds, "s");
+    }
+    numbers.set_all(out);
+}
+
+/// Numbers for headers, written into one buffer that all of them share: there are two dozen for every limited call.
+struct Numbers {
+    text: BytesMut,
+    names: Vec<(HeaderName, usize)>,
+}
+
+impl Numbers {
+    fn with_capacity(count: usize) -> Numbers {
+        Numbers { text: BytesMut::with_capacity(count * 8), names: Vec::with_capacity(count) }
+    }
+
+    fn add(&mut self, name: &HeaderName, number: u64, unit: &str) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.text.extend_from_slice(unit.as_bytes());
+        self.names.push((name.clone(), self.text.len()));
+    }
+
+    fn set_all(self, out: &mut HeaderMap) {
+        let text = self.text.freeze();
+        let mut begin = 0;
+        for (name, end) in self.names {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(begin..end)) {
+                out.insert(name, value);
             }
+            begin = end;
+        }
+    }
+}
+
+/// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
+struct LimitNames {
+    /// By kind of scope: limit and rest of requests, of tokens, of places.
+    scopes: Vec<(ScopeKind, [[HeaderName; 2]; 3])>,
+    /// Limit, rest and reset of requests, of tokens.
+    tightest: [[HeaderName; 3]; 2],
+}
+
+static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
+    let name = |text: String| HeaderName::try_from(text).unwrap_or(RATE_LIMIT_TYPE);
+    let of_scope = |kind: ScopeKind| {
+        let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
+            ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
+        });
+        (kind, names)
+    };
+    LimitNames {
+        scopes: ScopeKind::ALL.into_iter().map(of_scope).collect(),
+        tightest: ["requests", "tokens"].map(|what| {
+            ["limit", "remaining", "reset"].map(|which| name(format!("x-ratelimit-{which}-{what}")))
+        }),
+    }
+});
+
+impl LimitNames {
+    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 3]> {
+        self.scopes.iter().find(|(one, _)| *one == kind).map(|(_, names)| names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_tell_every_scope_and_the_tightest() {
+        let state = |kind, left| AllowanceState {
+            scope: tollway_meters::Scope { kind, id: "x".into() },
+            requests: Some((100, left)),
+            tokens: None,
+            parallel: Some((7, 6)),
+            budget: None,
+            resets_at: 0,
+        };
+        let mut out = HeaderMap::new();
+        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], &mut out);
+        let mut told: Vec<String> = out
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
+            .collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [
+                "x-ratelimit-api_key-limit-max_parallel_requests: 7",
+                "x-ratelimit-api_key-limit-requests: 100",
+                "x-ratelimit-api_key-remaining-max_parallel_requests: 6",
+                "x-ratelimit-api_key-remaining-requests: 90",
+                "x-ratelimit-limit-requests: 100",
+                "x-ratelimit-remaining-requests: 80",
+                "x-ratelimit-reset-requests: 0s",
+                "x-ratelimit-team-limit-max_parallel_requests: 7",
+                "x-ratelimit-team-limit-requests: 100",
+                "x-ratelimit-team-remaining-max_parallel_requests: 6",
+                "x-ratelimit-team-remaining-requests: 80",
+            ]
+        );
+        for (kind, names) in &LIMIT_NAMES.scopes {
+            assert!(names.iter().flatten().all(|name| name.as_str().contains(kind.name())), "{kind:?}");
         }
     }
 }

@@ -1,15 +1,19 @@
 //! From a provider's answer to the caller's: both lanes, whole and streamed.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result};
+use tollway_providers::Endpoint;
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
 use crate::content;
+use crate::responses::{Thread, Turn};
 use crate::ticket::Settlement;
 
 /// An answer that is certain enough to give to the caller.
@@ -29,6 +33,8 @@ pub(crate) struct Showing {
     pub(crate) created: i64,
     pub(crate) include_usage: bool,
     pub(crate) framing: tollway_wire::Framing,
+    /// Where the answer belongs to a conversation that the gateway keeps.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 impl Showing {
@@ -45,7 +51,31 @@ impl Showing {
 
 /// Reads an answer until it is certain enough to give to the caller: all of an unstreamed one, the first content of a
 /// stream. Whatever fails before may be tried elsewhere without the caller noticing.
-pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Showing) -> Result<Opened> {
+///
+/// `origin` is put on encrypted reasoning, where it can be read by one deployment of several only.
+///
+/// Failures are told without the secrets of `endpoint`, which some providers repeat. Answers are not searched for them:
+/// they are the model's words, and a provider that repeats keys in those tells its own secret.
+pub(crate) async fn open(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    endpoint: &Arc<Endpoint>,
+    origin: Option<&str>,
+) -> Result<Opened> {
+    let opened = read(received, lane, ask, showing, endpoint, origin).await;
+    opened.map_err(|error| endpoint.redact_error(&error))
+}
+
+async fn read(
+    received: Received,
+    lane: Lane,
+    ask: &Ask,
+    showing: &Showing,
+    endpoint: &Arc<Endpoint>,
+    origin: Option<&str>,
+) -> Result<Opened> {
     let headers = received.headers;
     if ask.stream {
         // Some hosts answer a streaming request with one document; its reader makes events of it.
@@ -56,12 +86,13 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
             }
             lane => lane,
         };
-        let mut source = Box::new(Source::new(received.body, lane, showing));
+        let mut source = Box::new(Source::new(received.body, lane, showing, endpoint, origin));
         let first = source.first().await?;
         return Ok(Opened::Stream { first, source, headers });
     }
     let body = received.body.collect(tollway::body::MAX_ANSWER_BYTES).await?;
     let mut notices = Notices::new();
+    let verbatim = lane == Lane::Verbatim;
     let (body, settlement) = match (lane, ask.operation) {
         (lane, Operation::Embedding) => embedding_answer(body, lane, ask, showing)?,
         (Lane::Translated { target, .. }, Operation::CountTokens) => {
@@ -84,6 +115,12 @@ pub(crate) async fn open(received: Received, lane: Lane, ask: &Ask, showing: &Sh
                 settlement,
             )
         }
+    };
+    let body = match &showing.turn {
+        Some(turn) if ask.operation == Operation::Chat => {
+            turn.whole(body, verbatim, &showing.model, origin)?
+        }
+        _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
 }
@@ -144,14 +181,19 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
     Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
 }
 
-/// Most bytes of a stream that are held back until content comes. Announcements of an answer are much shorter.
-const MOST_HELD: usize = 64 << 10;
+/// Most bytes of a stream that are held back until content comes. Announcements of an answer are shorter, those that
+/// repeat the request's tools among them.
+const MOST_HELD: usize = 512 << 10;
 
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
     /// `None` where all has been said.
     body: Option<AnswerBody>,
     way: Way,
+    /// What the bytes pass before the caller gets them.
+    thread: Option<Thread>,
+    /// Who answers; `None`: nobody was asked.
+    endpoint: Option<Arc<Endpoint>>,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
     ended: bool,
@@ -177,7 +219,15 @@ struct Translation {
 }
 
 impl Source {
-    fn new(body: AnswerBody, lane: Lane, showing: &Showing) -> Source {
+    fn new(
+        body: AnswerBody,
+        lane: Lane,
+        showing: &Showing,
+        endpoint: &Arc<Endpoint>,
+        origin: Option<&str>,
+    ) -> Source {
+        let thread =
+            showing.turn.as_ref().map(|turn| turn.thread(lane == Lane::Verbatim, &showing.model, origin));
         let way = match lane {
             Lane::Verbatim => Way::Relay(Box::new(Relay::new(
                 showing.surface,
@@ -190,12 +240,14 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body: Some(body), way, failed: None, ended: false }
+        let endpoint = Some(Arc::clone(endpoint));
+        Source { body: Some(body), way, thread, endpoint, failed: None, ended: false }
     }
 
     /// Of an answer whose stream is known as a whole.
     pub(crate) fn told(settlement: Settlement) -> Source {
-        Source { body: None, way: Way::Told(settlement), failed: None, ended: true }
+        let (way, failed, ended) = (Way::Told(settlement), None, true);
+        Source { body: None, way, thread: None, endpoint: None, failed, ended }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -249,11 +301,21 @@ impl Source {
                     self.way.finish()
                 }
             };
-            self.failed = self.way.take_error();
+            self.failed = self.way.take_error().map(|error| match &self.endpoint {
+                Some(endpoint) => endpoint.redact_error(&error),
+                None => error,
+            });
             self.ended |= self.failed.is_some();
             if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(bytes)));
+                return Poll::Ready(Some(Ok(self.pass(bytes))));
             }
+        }
+    }
+
+    fn pass(&mut self, bytes: Bytes) -> Bytes {
+        match &mut self.thread {
+            Some(thread) => thread.pass(bytes),
+            None => bytes,
         }
     }
 
@@ -276,7 +338,7 @@ impl Source {
             }
             Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
         }
-        Bytes::from(bytes)
+        self.pass(Bytes::from(bytes))
     }
 
     /// What is known of the call's usage and end.
@@ -289,7 +351,7 @@ impl Source {
                     usage: seen.usage,
                     finish: seen.finish,
                     service_tier: seen.service_tier.clone(),
-                    emitted: 0,
+                    emitted: seen.content.text(),
                 }
             }
             Way::Translate(translation) => translation.settlement.clone(),

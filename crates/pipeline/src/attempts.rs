@@ -28,6 +28,7 @@ use crate::admission;
 use crate::answer::{Opened, Showing, finish_of, open};
 use crate::call::Call;
 use crate::clock::board_now;
+use crate::responses;
 use crate::serve::Gateway;
 use crate::settings::Settings;
 use crate::snapshot::{FREE, Snapshot};
@@ -430,7 +431,10 @@ impl Run<'_> {
         };
         let sent = Instant::now();
         self.ticket.sending(deployment, &leg.group, target);
-        let result = receive(self.gateway, endpoint, request, lane, waits, leg.ask(), &leg.showing).await;
+        let spoken = target.unwrap_or(leg.ask().surface);
+        let origin = leg.showing.turn.is_some() && leg.siblings && spoken == Dialect::OpenaiResponses;
+        let origin = origin.then(|| responses::origin(&deployment.id));
+        let result = receive(self.gateway, endpoint, request, lane, waits, leg, origin).await;
         let waited = sent.elapsed();
         let result = result.map_err(|Refused { error, headers }| {
             self.ticket.refused(headers);
@@ -505,13 +509,14 @@ impl Run<'_> {
 
 async fn receive(
     gateway: &Gateway,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     request: http::Request<tollway_wire::json::Pieces>,
     lane: Lane,
     waits: &Waits,
-    ask: &Ask,
-    showing: &Showing,
+    leg: &Leg<'_>,
+    origin: Option<String>,
 ) -> Result<Opened, Refused> {
+    let ask = leg.ask();
     let target = match &lane {
         Lane::Verbatim => ask.surface,
         Lane::Translated { target, .. } => *target,
@@ -523,7 +528,7 @@ async fn receive(
             return Err(refused);
         }
     };
-    let opening = open(received, lane, ask, showing);
+    let opening = open(received, lane, ask, &leg.showing, endpoint, origin.as_deref());
     if !ask.stream {
         return Ok(opening.await?);
     }

@@ -1,6 +1,7 @@
 //! What a client asks, read from its request without parsing more than the top level.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tollway_wire::json::{Edits, Envelope};
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::control::read_control;
+use crate::responses::Turn;
 use crate::settings::CallLimits;
 
 /// One client request on its way through the gateway.
@@ -37,6 +39,10 @@ pub struct Call {
     pub include_usage: bool,
     /// What reading the request already changed.
     pub notices: Notices,
+    /// Its place in a conversation that the gateway keeps.
+    pub(crate) turn: Option<Arc<Turn>>,
+    /// The deployment that its encrypted reasoning came from, as marks name it.
+    pub(crate) origin: Option<String>,
 }
 
 /// What a client asks of the gateway itself, in the body or in headers; the body counts more.
@@ -110,7 +116,7 @@ impl Call {
         let mut notices = Notices::new();
         let mut edits = Edits::new();
         let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
-        check_size(&envelope, &rules.limits)?;
+        check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
         let attribution = Attribution::read(surface.dialect, headers, &envelope);
         let model = match surface.model {
@@ -135,6 +141,8 @@ impl Call {
             attribution,
             include_usage,
             notices,
+            turn: None,
+            origin: None,
         })
     }
 
@@ -168,7 +176,7 @@ fn check_name(model: &str) -> Result<()> {
 }
 
 /// Refuses what would cost far more than anyone means: a slip of the caller, or worse.
-fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
+fn check_size(dialect: Dialect, envelope: &Envelope, limits: &CallLimits) -> Result<()> {
     let too_much = |field: &str, limit: u64| {
         let message = format!("`{field}` asks for more than {limit}, the most this gateway allows");
         Err(Error::invalid_at(field.to_owned(), message))
@@ -176,14 +184,21 @@ fn check_size(envelope: &Envelope, limits: &CallLimits) -> Result<()> {
     if envelope.u64("n").is_some_and(|n| n > limits.n) {
         return too_much("n", limits.n);
     }
-    for field in ["max_tokens", "max_completion_tokens"] {
+    for field in ["max_tokens", "max_completion_tokens", "max_output_tokens"] {
         if envelope.u64(field).is_some_and(|tokens| tokens > limits.output_tokens) {
             return too_much(field, limits.output_tokens);
         }
     }
-    for (field, limit) in
-        [("messages", limits.messages), ("contents", limits.messages), ("tools", limits.tools)]
-    {
+    for (field, limit) in [
+        ("messages", limits.messages),
+        ("contents", limits.messages),
+        ("input", limits.messages),
+        ("tools", limits.tools),
+    ] {
+        // Elsewhere these are texts, or the tokens of one.
+        if field == "input" && dialect != Dialect::OpenaiResponses {
+            continue;
+        }
         if envelope.elements(field).is_some_and(|count| count > limit) {
             let message = format!("`{field}` has more than {limit} elements, the most this gateway allows");
             return Err(Error::invalid_at(field, message));
@@ -220,7 +235,7 @@ fn asks_for_usage(raw: &str) -> bool {
 fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let names: &[&'static str] = match dialect {
         Dialect::Anthropic => &["anthropic-beta", "anthropic-version"],
-        Dialect::OpenaiChat => &["openai-beta"],
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => &["openai-beta"],
         _ => &[],
     };
     let mut found = Vec::new();
@@ -254,13 +269,12 @@ mod tests {
     use super::*;
 
     fn accept(body: &'static str) -> Result<Call> {
-        let surface = Surface {
-            dialect: Dialect::OpenaiChat,
-            operation: Operation::Chat,
-            model: None,
-            stream: None,
-            framing: Framing::Sse,
-        };
+        accept_on(Dialect::OpenaiChat, body)
+    }
+
+    fn accept_on(dialect: Dialect, body: &'static str) -> Result<Call> {
+        let surface =
+            Surface { dialect, operation: Operation::Chat, model: None, stream: None, framing: Framing::Sse };
         let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
         let rules = AcceptRules { max_depth: 64, limits };
         Call::accept(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
@@ -283,12 +297,16 @@ mod tests {
         for (body, field) in [
             (r#"{"model":"m","n":17}"#, "n"),
             (r#"{"model":"m","max_tokens":1001}"#, "max_tokens"),
+            (r#"{"model":"m","max_output_tokens":1001}"#, "max_output_tokens"),
             (r#"{"model":"m","messages":[1,2,3,4,5,6,7,8,9]}"#, "messages"),
             (r#"{"model":"m","tools":[1,2,3,4,5,6,7,8,9]}"#, "tools"),
         ] {
             assert_eq!(accept(body).unwrap_err().param(), Some(field), "{body}");
         }
         assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
+        let nine = r#"{"model":"m","input":[1,2,3,4,5,6,7,8,9]}"#;
+        assert!(accept(nine).is_ok(), "tokens to embed");
+        assert_eq!(accept_on(Dialect::OpenaiResponses, nine).unwrap_err().param(), Some("input"));
     }
 
     #[test]

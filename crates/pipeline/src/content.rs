@@ -28,9 +28,24 @@ pub(crate) fn in_bytes(dialect: Dialect, events: &[u8]) -> bool {
         Dialect::OpenaiChat | Dialect::OpenaiText => any(&KEYS.openai),
         Dialect::Anthropic => KEYS.anthropic.iter().any(|word| word.find(events).is_some()),
         Dialect::Gemini => any(&KEYS.gemini),
-        Dialect::OpenaiResponses => KEYS.responses.iter().any(|word| word.find(events).is_some()),
+        Dialect::OpenaiResponses => in_responses(events),
         _ => true,
     }
+}
+
+/// Announcements repeat the request, whose tools may be called anything.
+fn in_responses(events: &[u8]) -> bool {
+    let mut rest = events;
+    while !rest.is_empty() {
+        let end = KEYS.end.find(rest).map_or(rest.len(), |at| at + KEYS.end.needle().len());
+        let (event, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        let has = |words: &[Finder<'static>]| words.iter().any(|word| word.find(event).is_some());
+        if has(&KEYS.responses) && !has(&KEYS.announcements) {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 struct Keys {
@@ -38,6 +53,8 @@ struct Keys {
     anthropic: [Finder<'static>; 6],
     gemini: [Finder<'static>; 6],
     responses: [Finder<'static>; 5],
+    announcements: [Finder<'static>; 3],
+    end: Finder<'static>,
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
@@ -77,6 +94,9 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     // The types of events; created, queued, in progress and the beginnings of items and parts are announcements.
     responses: [".delta\"", ".done\"", "response.completed", "response.incomplete", "_call\""]
         .map(Finder::new),
+    announcements: ["\"response.created\"", "\"response.in_progress\"", "\"response.queued\""]
+        .map(Finder::new),
+    end: Finder::new("\n\n"),
 });
 
 /// Is there a member with this name whose value is a text, list or object with something in it?
@@ -157,6 +177,10 @@ data: {"type": "ping"}
         responses("response.output_text.delta", r#","delta":"a""#, true);
         responses("response.output_item.added", r#","item":{"type":"function_call","name":"f"}"#, true);
         responses("response.completed", "", true);
+        let echo = r#","response":{"tools":[{"type":"function","name":"make_call"}]}"#;
+        responses("response.created", echo, false);
+        let both = event("response.created", echo) + &event("response.output_text.delta", "");
+        check(Dialect::OpenaiResponses, &both, true);
     }
 
     #[test]

@@ -22,6 +22,10 @@ names! {
     COST = "x-litellm-response-cost";
     DURATION = "x-litellm-response-duration-ms";
     OVERHEAD = "x-litellm-overhead-duration-ms";
+    KEY_SPEND = "x-litellm-key-spend";
+    KEY_MAX_BUDGET = "x-litellm-key-max-budget";
+    KEY_TPM = "x-litellm-key-tpm-limit";
+    KEY_RPM = "x-litellm-key-rpm-limit";
     RETRIES = "x-litellm-attempted-retries";
     MAX_RETRIES = "x-litellm-max-retries";
     FALLBACKS = "x-litellm-attempted-fallbacks";

@@ -261,7 +261,11 @@ impl Drop for StreamReply {
 fn tell(error: &Error, showing: &Showing) -> Bytes {
     let mut bytes = Vec::new();
     codec(showing.surface).encoder(&showing.view()).push(&Event::Error(error.clone()), &mut bytes);
-    Bytes::from(bytes)
+    let bytes = Bytes::from(bytes);
+    match &showing.turn {
+        Some(turn) => turn.passage(false).pass(bytes),
+        None => bytes,
+    }
 }
 
 /// Bytes that every reader of the dialect skips. Google's clients take a comment for JSON; an empty line they skip.

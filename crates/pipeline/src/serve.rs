@@ -20,6 +20,7 @@ use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
+use crate::responses;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
@@ -110,14 +111,26 @@ impl Gateway {
     /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
-    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+    pub async fn serve(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        mut call: Call,
+    ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
-        let showing = showing(&call);
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
         }
+        if call.ask.surface == Dialect::OpenaiResponses {
+            let services = &self.services;
+            if let Err(error) = responses::begin(services, &snapshot.settings, &caller, &mut call).await {
+                return refuse(error.into(), &call, &caller, ticket);
+            }
+            ticket.resize(&call);
+        }
+        let showing = showing(&call);
         let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
@@ -183,7 +196,7 @@ impl Gateway {
             let message = format!("`{field}` is not allowed here: the operator has not switched it on");
             return Err(Error::invalid_at(field, message));
         }
-        let asked = attempts::Asked { name: model, ask: &call.ask, tags };
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
@@ -297,7 +310,8 @@ pub(crate) fn showing(call: &Call) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
-        id: call.id.clone(),
+        id: call.turn.as_ref().map_or_else(|| call.id.clone(), |turn| turn.id().to_owned()),
+        turn: call.turn.clone(),
         created: call.at / 1000,
         include_usage: call.include_usage,
         framing: call.ask.framing,
@@ -318,12 +332,12 @@ fn reply(
         Err(error) => return refuse(error.into(), call, caller, ticket),
     };
     ticket.first_byte();
-    let mut out = HeaderMap::with_capacity(24);
+    let allowances = ticket.allowances();
+    let mut out = HeaderMap::with_capacity(24 + 8 * allowances.len());
     common_headers(&mut out, call);
     deployment_headers(&mut out, &won.deployment, caller);
     recovery_headers(&mut out, &won, snapshot, call, &ticket);
     let showing = won.showing.unwrap_or(showing);
-    let allowances = ticket.allowances();
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
@@ -332,9 +346,11 @@ fn reply(
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
             notice_header(&mut out, &ticket);
+            let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
             if let Cost::Known(money) = cost {
+                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }

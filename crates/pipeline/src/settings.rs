@@ -42,6 +42,8 @@ pub struct Settings {
     pub free_models_pass_budgets: bool,
     /// The status of a call refused for its budget.
     pub budget_status: u16,
+    /// How long answers of the Responses API are kept; zero: not at all.
+    pub keep_responses: Duration,
 }
 
 /// What happens when a deployment fails.
@@ -136,6 +138,7 @@ impl Settings {
             strict_budgets: config.tollway.budgets.strict,
             free_models_pass_budgets: config.tollway.budgets.free_models_pass,
             budget_status: u16::try_from(config.litellm_settings.budget_exceeded_status_code).unwrap_or(422),
+            keep_responses: config.tollway.responses.keep,
             max_depth: limits.max_json_depth as usize,
             calls: CallLimits {
                 n: u64::from(calls.max_n),

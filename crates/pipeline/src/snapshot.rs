@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
-use tollway_config::{Config, Deployment as Entry, LitellmParams, ModelInfo};
-use tollway_model::{Capabilities, RawJson, Support};
+use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
+use tollway_model::{Capabilities, Dialect, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
 use tollway_providers::aws::AwsSettings;
-use tollway_providers::{Endpoint, EndpointSpec, Provider, Table};
+use tollway_providers::{Endpoint, EndpointSpec, Mode, Provider, Table};
 use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
 
 use tollway_accounts::KeyHash;
@@ -175,13 +175,17 @@ struct Maker {
 impl Maker {
     fn deployment(&self, entry: &Entry, index: usize) -> Deployment {
         let (params, info) = (&entry.litellm_params, &entry.model_info);
-        let (provider, model) = self.provider(params);
-        let facts = self.facts(provider.as_ref().ok(), &model, params, info);
+        let (provider, named) = self.provider(params);
+        let (model, as_responses) = without_api(provider.as_deref().ok(), &named);
+        let facts = self.facts(provider.as_ref().ok(), model, params, info);
         let availability = match (&provider, facts.fault) {
             _ if info.blocked => Availability::Unavailable("it is blocked (model_info.blocked)".to_owned()),
             (_, Some(fault)) => Availability::Unavailable(fault),
             (Err(reason), _) => Availability::Unavailable(reason.clone()),
-            (Ok(provider), _) => self.endpoint(provider, &model, params, facts.capabilities),
+            (Ok(provider), _) => {
+                let mode = if as_responses { Mode::Responses } else { facts.spoken };
+                self.endpoint(provider, model, params, facts.capabilities, mode)
+            }
         };
         Deployment {
             id: deployment_id(entry, index),
@@ -250,6 +254,7 @@ impl Maker {
         model: &str,
         params: &LitellmParams,
         capabilities: Capabilities,
+        mode: Mode,
     ) -> Availability {
         let mut spec = EndpointSpec::new(provider, model);
         spec.api_base.clone_from(&params.api_base);
@@ -277,6 +282,7 @@ impl Maker {
         spec.dropped_fields.clone_from(&params.additional_drop_params);
         spec.allowed_fields.clone_from(&params.allowed_openai_params);
         spec.capabilities = capabilities;
+        spec.mode = mode;
         match Endpoint::build(spec, &*self.environment) {
             Ok(endpoint) => Availability::Ready(Arc::new(endpoint)),
             Err(error) => Availability::Unavailable(error.to_string()),
@@ -291,7 +297,8 @@ impl Maker {
         params: &LitellmParams,
         info: &ModelInfo,
     ) -> Facts {
-        let provider = provider.map_or("", |provider| provider.id.as_str());
+        let provider_row = provider;
+        let provider = provider_row.map_or("", |provider| provider.id.as_str());
         let found = match info.base_model.as_deref() {
             Some(base) => self.catalog.get(base).or_else(|| self.catalog.find(provider, base)),
             None => self.catalog.find(provider, model),
@@ -302,6 +309,15 @@ impl Maker {
         let (entry, fault) = match overrides {
             Ok(overrides) => (overrides.apply(&entry), None),
             Err(fault) => (entry, Some(fault)),
+        };
+        let only_responses = entry.mode.as_deref() == Some(ModelMode::Responses.word());
+        let spoken = match info.mode {
+            Some(ModelMode::Chat) => Mode::Chat,
+            Some(ModelMode::Responses) => Mode::Responses,
+            None if only_responses && provider_row.is_some_and(|row| row.serves_responses()) => {
+                Mode::Responses
+            }
+            _ => Mode::Native,
         };
         let prices = (!entry.prices.is_empty()).then(|| Arc::new(entry.prices.clone()));
         let mut shown = Map::new();
@@ -327,6 +343,7 @@ impl Maker {
             prices,
             max_input_tokens: entry.limits.input,
             info: shown,
+            spoken,
             fault,
         }
     }
@@ -338,6 +355,15 @@ pub(crate) static FREE: LazyLock<Arc<tollway_prices::PriceSheet>> = LazyLock::ne
     let overrides = Overrides::parse(zero).unwrap_or_default();
     Arc::new(overrides.apply(&tollway_prices::Entry::default()).prices)
 });
+
+/// `openai/responses/NAME` means the model NAME, spoken to in the Responses dialect whatever the client speaks.
+fn without_api<'m>(provider: Option<&Provider>, model: &'m str) -> (&'m str, bool) {
+    let speaks_openai = provider.is_some_and(|provider| provider.dialect == Some(Dialect::OpenaiChat));
+    match model.strip_prefix("responses/").filter(|_| speaks_openai) {
+        Some(name) => (name, true),
+        None => (model, false),
+    }
+}
 
 /// Prices and capabilities under LiteLLM's names, for `/model/info`.
 fn shown_facts(entry: &tollway_prices::Entry) -> Map<String, Value> {
@@ -380,6 +406,8 @@ struct Facts {
     prices: Option<Arc<tollway_prices::PriceSheet>>,
     max_input_tokens: Option<u64>,
     info: Map<String, Value>,
+    /// Which of OpenAI's dialects the model is spoken to in.
+    spoken: Mode,
     /// Why the entry's own facts cannot be read.
     fault: Option<String>,
 }
@@ -455,6 +483,8 @@ fn aws(params: &LitellmParams) -> AwsSettings {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use tollway_model::Operation;
+
     use super::*;
 
     /// What a configuration serves.
@@ -469,6 +499,30 @@ pub(crate) mod tests {
             demo: None,
             keyring: Keyring::default(),
         })
+    }
+
+    #[test]
+    fn the_configuration_decides_which_of_openais_dialects_a_model_is_spoken_to_in() {
+        let chat = (Operation::Chat, Dialect::OpenaiChat);
+        let responses = (Operation::Chat, Dialect::OpenaiResponses);
+        let check = |model: &str, info: &str, expected: [(Operation, Dialect); 2]| {
+            let text = format!(
+                "model_list: [{{model_name: m, litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
+            );
+            let deployment = deployment_of(&text);
+            let endpoint = deployment.endpoint().unwrap();
+            assert!(!deployment.model.contains("responses/"), "{model}");
+            for (surface, lane) in [chat.1, responses.1].into_iter().zip(expected) {
+                assert_eq!(endpoint.lane(Operation::Chat, surface), Some(lane), "{model} {info} {surface}");
+            }
+        };
+        check("openai/gpt-4o", "{}", [chat, responses]);
+        check("openai/gpt-4o", "{mode: chat}", [chat, chat]);
+        check("openai/gpt-4o", "{mode: responses}", [responses, responses]);
+        check("openai/responses/gpt-4o", "{}", [responses, responses]);
+        // The models table knows that it has no other API.
+        check("openai/o1-pro", "{}", [responses, responses]);
+        check("deepseek/deepseek-chat", "{}", [chat, chat]);
     }
 
     /// The first deployment of a configuration.

@@ -148,6 +148,11 @@ impl Ticket {
         }
     }
 
+    /// The call has become larger: it now says what was said before.
+    pub(crate) fn resize(&mut self, call: &Call) {
+        self.size = Size::of(call);
+    }
+
     /// How large the call is, as far as that can be told before it is sent.
     pub(crate) fn size(&self) -> &Size {
         &self.size
@@ -171,6 +176,11 @@ impl Ticket {
             let tried = self.attempts().iter().any(|attempt| attempt.group.as_ref() == Some(&group));
             hold.settle(Spent { refused: !tried, ..Spent::default() });
         }
+    }
+
+    /// What is held for the call.
+    pub(crate) fn held(&self) -> Money {
+        self.hold.as_ref().map_or(Money::ZERO, Hold::held)
     }
 
     /// What is left of the caller's limits.
@@ -574,7 +584,19 @@ fn log(receipt: &Receipt) {
         let own = receipt.attempts.is_empty() || error.kind == Kind::Unsupported;
         if own { error.message.clone() } else { "see the receipt".to_owned() }
     };
+    // A caller at its limit may come a thousand times a second; its receipts say so, the log need not.
+    let is_limit = |error: &ErrorRecord| {
+        receipt.outcome == Outcome::Refused && matches!(error.kind, Kind::RateLimit | Kind::Budget)
+    };
     match &receipt.error {
+        Some(error) if is_limit(error) => tracing::debug!(
+            target: "tollway::call",
+            receipt = receipt.id,
+            model = receipt.model,
+            status = receipt.status,
+            kind = error.kind.code(),
+            "call refused"
+        ),
         Some(error) => tracing::warn!(
             target: "tollway::call",
             receipt = receipt.id,

@@ -2,6 +2,7 @@
 
 mod build;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::aws::{AwsSettings, Signing};
 use crate::error::EndpointError;
 use crate::headers;
 use crate::provider::{ModelRules, Provider};
+use crate::secrets::Secrets;
 
 /// What a deployment says about where its calls go.
 #[derive(Clone)]
@@ -112,12 +114,10 @@ pub struct Endpoint {
     /// Headers of the Anthropic base of a provider that speaks another dialect.
     anthropic_headers: HeaderMap,
     signing: Option<Arc<Signing>>,
+    secrets: Secrets,
     quirks: Quirks,
     capabilities: Capabilities,
 }
-
-/// Shorter values of headers and queries are words that may stand in any answer.
-const SHORTEST_SECRET: usize = 8;
 
 /// One URL.
 #[derive(Clone)]
@@ -230,24 +230,23 @@ impl Endpoint {
         })
     }
 
+    /// What the provider must not repeat to anyone.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// `body` without this endpoint's secrets: some providers repeat a refused key in their answer.
     pub fn redact(&self, body: Bytes) -> Bytes {
-        let headers = self.headers.values().chain(self.anthropic_headers.values());
-        let headers = headers.filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
-        // `Bearer key`: what follows the scheme.
-        let values = headers.map(|value| value.rsplit(' ').next().unwrap_or(value));
-        let queries = self.routes.iter().filter_map(|route| route.uri.query());
-        let queries = queries.flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
-        let values = values.chain(queries.map(|(_, value)| value));
-        let mut text = String::from_utf8_lossy(&body);
-        let mut found = false;
-        for secret in values.filter(|secret| secret.len() >= SHORTEST_SECRET) {
-            if text.contains(secret) {
-                text = text.replace(secret, "***").into();
-                found = true;
-            }
-        }
-        if found { Bytes::from(text.into_owned()) } else { body }
+        let masked = match self.secrets.mask(&String::from_utf8_lossy(&body)) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(masked) => Some(Bytes::from(masked)),
+        };
+        masked.unwrap_or(body)
+    }
+
+    /// `error` without this endpoint's secrets, for failures that were read from what the provider said.
+    pub fn redact_error(&self, error: &Error) -> Error {
+        error.rewritten(|text| self.secrets.mask(text))
     }
 
     fn headers(&self, dialect: Dialect) -> &HeaderMap {

@@ -18,6 +18,7 @@ mod pattern;
 mod provider;
 mod reference;
 mod rules;
+mod secrets;
 mod table;
 
 pub use endpoint::{Endpoint, EndpointSpec, Mode};
@@ -25,4 +26,5 @@ pub use error::EndpointError;
 pub use provider::{Auth, AuthWhen, KeyNeed, ModelName, ModelRules, Native, Provider};
 pub use reference::reference_markdown;
 pub use rules::{Clamp, Refused, Replacement, Rules};
+pub use secrets::Secrets;
 pub use table::{Table, TableError, UnknownProvider};

@@ -103,8 +103,21 @@ impl Board {
         changes
     }
 
-    /// Takes over what another process said. Deployments that nobody here has asked for are ignored.
+    /// What a process that has heard nothing yet should know: who rests, and for how much longer.
+    pub fn resting(&self, now: Now) -> Vec<Change> {
+        let rests = |standing: Standing| {
+            let millis = standing.rests_for_ms;
+            (millis > 0).then_some(Change::Rests { deployment: standing.deployment, millis })
+        };
+        self.all().iter().filter_map(|live| rests(live.standing(now))).collect()
+    }
+
+    /// Takes over what another process said. Of a deployment that nobody here has asked for only its rest is kept: who
+    /// asks for it next must find it.
     pub fn apply(&self, change: &Change, now: Now) {
+        if let Change::Rests { deployment, .. } = change {
+            return self.live(deployment).apply(change, now);
+        }
         let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
         let live = states.get(change.deployment()).cloned();
         drop(states);
@@ -160,6 +173,21 @@ mod tests {
             one.apply(&change, Now(4_000));
         }
         assert_eq!(here.cooling(Now(4_000)), None);
+    }
+
+    #[test]
+    fn who_has_not_heard_yet_is_told_who_rests() {
+        let (one, other) = (Board::default(), Board::default());
+        for (id, kind) in [("resting", Kind::RateLimit), ("fine", Kind::ContextWindow)] {
+            let flight = one.live(&id.into()).begin(&Caps::default(), terms(), false, Now(1_000)).unwrap();
+            flight.failed(&Error::new(kind, "no"), false, Now(1_000));
+        }
+        let resting = one.resting(Now(2_000));
+        assert_eq!(resting, [Change::Rests { deployment: "resting".into(), millis: 4_000 }]);
+        // Nobody there has asked for it.
+        other.apply(&resting[0], Now(70_000));
+        assert_eq!(other.live(&"resting".into()).cooling(Now(70_000)), Some(crate::Denied::Resting(4_000)));
+        assert_eq!(one.resting(Now(6_001)), []);
     }
 
     #[test]

@@ -29,6 +29,17 @@ pub struct Plan {
     pub last_resort: bool,
 }
 
+impl Plan {
+    /// Puts the candidate that `fits` before all others, whatever its order.
+    pub fn prefer(&mut self, fits: impl Fn(&Deployment) -> bool) {
+        if let Some(at) = self.candidates.iter().position(|candidate| fits(&candidate.deployment)) {
+            let mut preferred = self.candidates.remove(at);
+            preferred.rank = Rank::Origin;
+            self.candidates.insert(0, preferred);
+        }
+    }
+}
+
 /// A deployment to be tried.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -43,6 +54,8 @@ pub struct Candidate {
 pub enum Rank {
     /// There is no other.
     Only,
+    /// It alone can read what the call brings along.
+    Origin,
     /// Chance; this was its share.
     Share(f64),
     /// Calls in flight.
@@ -112,6 +125,7 @@ impl fmt::Display for Rank {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rank::Only => f.write_str("the only one"),
+            Rank::Origin => f.write_str("the conversation's encrypted reasoning came from it"),
             Rank::Share(share) => write!(f, "drawn with a share of {:.1} %", share * 100.0),
             Rank::InFlight(count) => write!(f, "{count} calls in flight"),
             Rank::Latency(Some(millis)) => write!(f, "{millis:.1} ms latency"),

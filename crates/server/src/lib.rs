@@ -14,6 +14,7 @@ mod listen;
 mod manage;
 mod models;
 mod openapi;
+mod responses;
 pub mod routes;
 mod service;
 mod spend;

@@ -75,6 +75,7 @@ pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Re
     let found: Vec<&std::sync::Arc<Deployment>> = snapshot
         .routes
         .deployments()
+        .filter(|one| may_use(snapshot, caller, &one.group))
         .filter(|one| model.is_none_or(|model| one.group.as_ref() == model))
         .filter(|one| id.is_none_or(|id| one.id.as_ref() == id))
         .filter(|one| search.as_ref().is_none_or(|text| one.group.to_ascii_lowercase().contains(text)))
@@ -94,10 +95,11 @@ pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Re
 
 /// Model groups: what their deployments have in common. Of numbers the smallest limit and the dearest price count, so
 /// that nobody is promised more than every deployment keeps.
-pub(crate) fn groups(snapshot: &Snapshot, params: &Params) -> Result<Reply> {
+pub(crate) fn groups(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
     params.allow(&["model_group"])?;
     let wanted = params.text("model_group")?;
-    let names = snapshot.routes.names().filter(|name| wanted.is_none_or(|wanted| wanted == name.as_ref()));
+    let names = snapshot.routes.names().filter(|name| may_use(snapshot, caller, name));
+    let names = names.filter(|name| wanted.is_none_or(|wanted| wanted == name.as_ref()));
     let data: Vec<Value> =
         names.filter_map(|name| snapshot.routes.group(name).map(|group| show_group(name, group))).collect();
     Ok(json_reply(StatusCode::OK, &json!({ "data": data })))

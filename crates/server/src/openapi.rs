@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
-use crate::routes::{Access, Action, ROUTES, Route};
-use crate::{manage, spend};
+use crate::routes::{Access, Action, OfResponse, ROUTES, Route};
+use crate::{manage, responses, spend};
 
 pub(crate) fn reply() -> Reply {
     json_reply(StatusCode::OK, &document())
@@ -63,6 +63,7 @@ fn operation(route: &Route) -> Value {
     let names = match route.action {
         Action::Manage(what) => manage::parameters(what),
         Action::Spend(what) => spend::parameters(what),
+        Action::Response(OfResponse::InputItems) => &responses::PARAMETERS,
         _ => &[],
     };
     parameters.extend(names.iter().map(
@@ -127,12 +128,14 @@ fn tag(action: Action) -> &'static str {
         Action::Reload => "administration",
         Action::Manage(_) => "management",
         Action::Spend(_) => "spend",
+        Action::Response(_) => "responses",
     }
 }
 
 fn request_schema(action: Action) -> Option<Value> {
     let name = match action {
         Action::Call(Dialect::Anthropic, _) => "Messages",
+        Action::Call(Dialect::OpenaiResponses, _) => "Responses",
         Action::Call(_, Operation::Embedding) => "Embeddings",
         Action::Call(_, Operation::Completion) => "Completions",
         Action::Call(..) => "ChatCompletions",
@@ -152,6 +155,11 @@ fn schemas() -> Value {
     let mut schemas = json!({
         "ChatCompletions": open(&["model", "messages"], json!({ "model": text, "messages": message, "stream": { "type": "boolean" } })),
         "Messages": open(&["model", "messages", "max_tokens"], json!({ "model": text, "messages": message, "max_tokens": { "type": "integer", "minimum": 1 }, "stream": { "type": "boolean" } })),
+        "Responses": open(&["model"], json!({
+            "model": text, "input": {}, "instructions": { "type": ["string", "null"] },
+            "previous_response_id": { "type": ["string", "null"] },
+            "store": { "type": ["boolean", "null"] }, "stream": { "type": ["boolean", "null"] },
+        })),
         "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
         "Embeddings": open(&["model", "input"], json!({ "model": text, "input": {} })),
         "Completions": open(&["model", "prompt"], json!({ "model": text, "prompt": {} })),

@@ -55,6 +55,21 @@ pub enum Action {
     Manage(Manage),
     /// Looks at what was spent, or sets it back.
     Spend(Spend),
+    /// Looks at or deletes an answer that is kept.
+    Response(OfResponse),
+}
+
+/// What a route does with an answer that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfResponse {
+    /// Returns it.
+    Get,
+    /// Forgets it.
+    Delete,
+    /// Lists what was said before it.
+    InputItems,
+    /// Refuses: there is nothing in the background.
+    Cancel,
 }
 
 /// One route.
@@ -97,6 +112,12 @@ const CHAT: Action = Action::Call(Dialect::OpenaiChat, Operation::Chat);
 const COMPLETION: Action = Action::Call(Dialect::OpenaiText, Operation::Completion);
 const EMBEDDING: Action = Action::Call(Dialect::OpenaiChat, Operation::Embedding);
 const MESSAGES: Action = Action::Call(Dialect::Anthropic, Operation::Chat);
+const RESPONSES: Action = Action::Call(Dialect::OpenaiResponses, Operation::Chat);
+const COUNT_INPUT: Action = Action::Call(Dialect::OpenaiResponses, Operation::CountTokens);
+const RESPONSE: Action = Action::Response(OfResponse::Get);
+const FORGET: Action = Action::Response(OfResponse::Delete);
+const INPUT_ITEMS: Action = Action::Response(OfResponse::InputItems);
+const CANCEL: Action = Action::Response(OfResponse::Cancel);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
 
 const fn manage(what: Manage) -> Action {
@@ -113,6 +134,24 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/chat/completions" Call CHAT, "Chat with a model (OpenAI Chat Completions)"),
     route!(POST "/v1/messages" Call MESSAGES, "Chat with a model (Anthropic Messages)"),
     route!(POST "/v1/messages/count_tokens" Call COUNT, "Count the input tokens of a message (Anthropic)"),
+    route!(POST "/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
+    route!(POST "/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
+    route!(POST "/openai/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
+    route!(POST "/openai/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(GET "/openai/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
+    route!(DELETE "/openai/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
+    route!(GET "/openai/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
+    route!(POST "/openai/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/v1/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
     route!(POST "/embeddings" Call EMBEDDING, "Turn texts into vectors (OpenAI Embeddings)"),
     route!(POST "/v1/completions" Call COMPLETION, "Complete a text (OpenAI, legacy)"),
@@ -315,6 +354,16 @@ mod tests {
         );
         check(Method::GET, "/v1/models/groq/llama", Some((Action::Model, Some("groq/llama"))));
         check(Method::GET, "/v1/models", Some((Action::Models, None)));
+        for start in ["", "/v1", "/openai/v1"] {
+            let check =
+                |method, rest: &str, action| check(method, &format!("{start}/responses{rest}"), action);
+            check(Method::POST, "", Some((RESPONSES, None)));
+            check(Method::POST, "/input_tokens", Some((COUNT_INPUT, None)));
+            check(Method::GET, "/resp_1", Some((RESPONSE, Some("resp_1"))));
+            check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
+            check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
+            check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
+        }
         check(Method::GET, "/receipts/1", Some((spend(Spend::Receipt), Some("1"))));
         check(Method::GET, "/receipts/1/2", None);
         check(Method::GET, "/nothing", None);

@@ -24,7 +24,7 @@ use crate::limits::HttpLimits;
 use crate::manage::Manage;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::spend::{Desk, Pages, Spend};
-use crate::{admin, body, docs, health, manage, models, openapi, tokens};
+use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
 
 /// What the process does for the server.
 pub trait Hooks: Send + Sync {
@@ -191,7 +191,7 @@ impl Inner {
     fn for_anyone(&self, route: &Route, snapshot: &Snapshot) -> Reply {
         match route.action {
             Action::Liveness => health::liveness(),
-            Action::Readiness => health::readiness(snapshot),
+            Action::Readiness => health::readiness(snapshot, self.gateway.services()),
             Action::OpenApi => openapi::reply(),
             Action::Routes => docs::routes(),
             // The table's test names every public action; what is left are the pages.
@@ -229,10 +229,12 @@ impl Inner {
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
-            Action::ModelGroups => models::groups(&snapshot, &manage::params(request.uri().query())),
-            Action::Manage(what) => self.manage(request, route, what, captured, &caller).await,
+            Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
+            // Apart: a call's future would have room for the largest of them, and be moved with it.
+            Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
             Action::TokenCounter => {
-                tokens::count(&snapshot, body::read(request.into_body(), &self.limits).await?).await
+                let body = body::read(request.into_body(), &self.limits).await?;
+                Box::pin(tokens::count(&snapshot, body)).await
             }
             Action::Health => {
                 // How deployments are doing is the operator's business.
@@ -242,7 +244,14 @@ impl Inner {
                 };
                 Ok(health::health(&snapshot, &standings))
             }
-            Action::Spend(what) => self.spend(request, route, what, captured, &snapshot, &caller).await,
+            Action::Spend(what) => {
+                Box::pin(self.spend(request, route, what, captured, &snapshot, &caller)).await
+            }
+            Action::Response(what) => {
+                let params = manage::params(request.uri().query());
+                let kept = &self.gateway.services().responses;
+                Box::pin(responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params)).await
+            }
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }
@@ -394,9 +403,17 @@ fn dialect_of(path: &str) -> Dialect {
         Dialect::Anthropic
     } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
         Dialect::Gemini
+    } else if is_responses(path) {
+        Dialect::OpenaiResponses
     } else {
         Dialect::OpenaiChat
     }
+}
+
+fn is_responses(path: &str) -> bool {
+    let path = path.strip_prefix("/openai").unwrap_or(path);
+    let rest = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/responses");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `/v1/models/…` is OpenAI's list of models, too: the method at the end tells.
@@ -420,6 +437,10 @@ mod tests {
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),
             ("/v1/chat/completions", Dialect::OpenaiChat),
+            ("/v1/responses", Dialect::OpenaiResponses),
+            ("/responses/resp_1/input_items", Dialect::OpenaiResponses),
+            ("/openai/v1/responses/resp_1", Dialect::OpenaiResponses),
+            ("/v1/responses_of_mine", Dialect::OpenaiChat),
         ] {
             assert_eq!(dialect_of(path), dialect, "{path}");
         }

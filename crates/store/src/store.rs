@@ -100,6 +100,22 @@ impl Store {
         result
     }
 
+    /// Forgets the stored responses that have expired at `now`; how many they were.
+    pub async fn forget_responses(&self, now: Millis) -> StoreResult<u64> {
+        const BATCH: u64 = 500;
+        let expires = format!("{now:020}");
+        let mut gone = 0;
+        loop {
+            let statement = "DELETE FROM responses WHERE id IN \
+                 (SELECT id FROM responses WHERE expires < $1 ORDER BY expires LIMIT $2)";
+            let count = self.sql.execute(statement, crate::values![expires.as_str(), BATCH]).await?;
+            gone += count;
+            if count < BATCH {
+                return Ok(gone);
+            }
+        }
+    }
+
     /// Changes several records at once, together with their audit entries, or none of them.
     ///
     /// `work` may be called several times, as in [`Sql::transaction`].

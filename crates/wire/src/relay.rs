@@ -58,6 +58,33 @@ pub struct Seen {
     pub error: Option<Error>,
     /// The stream reached its proper end.
     pub ended: bool,
+    /// How much content there was, for streams that end without telling their usage.
+    pub content: Content,
+}
+
+/// How much content a stream carried, told from the lengths of its events.
+///
+/// The events of one stream differ only in the text they carry: what the shortest has is taken for their form, and the
+/// rest for text. So no event needs to be parsed for a figure that is nearly never needed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Content {
+    events: u64,
+    bytes: u64,
+    shortest: u64,
+}
+
+impl Content {
+    fn add(&mut self, length: usize) {
+        let length = length as u64;
+        self.shortest = if self.events == 0 { length } else { self.shortest.min(length) };
+        self.events += 1;
+        self.bytes += length;
+    }
+
+    /// Bytes of text, about: at least one for each event.
+    pub fn text(&self) -> u64 {
+        self.bytes.saturating_sub(self.events * self.shortest).saturating_add(self.events)
+    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -198,7 +225,7 @@ impl Relay {
         let interest = if ends_like_json(event) { interest(self.dialect, event) } else { Interest::Decode };
         let decoded = matches!(interest, Interest::Decode);
         match interest {
-            Interest::None => {}
+            Interest::None => self.seen.content.add(event.len()),
             Interest::Usage => self.last_usage = Some(piece.slice(range.clone())),
             Interest::Decode => {
                 if self.dialect == Dialect::Gemini && contains(event, &FINDERS.gemini_usage) {

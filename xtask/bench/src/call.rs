@@ -19,6 +19,7 @@ pub(crate) enum Expect {
 pub(crate) struct Call {
     path: &'static str,
     body: String,
+    key: String,
     pub(crate) expect: Expect,
 }
 
@@ -29,7 +30,7 @@ impl Call {
         let body = format!(
             r#"{{"model":"{model}",{streamed}"messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{prompt}"}}],"temperature":0.2,"max_tokens":256}}"#
         );
-        Call { path: "/v1/chat/completions", body, expect: expect(stream) }
+        Call { path: "/v1/chat/completions", body, key: MASTER_KEY.to_owned(), expect: expect(stream) }
     }
 
     /// The same call in Anthropic's dialect.
@@ -38,14 +39,20 @@ impl Call {
         let body = format!(
             r#"{{"model":"{model}",{streamed}"system":"You are a helpful assistant.","messages":[{{"role":"user","content":"{prompt}"}}],"temperature":0.2,"max_tokens":256}}"#
         );
-        Call { path: "/v1/messages", body, expect: expect(stream) }
+        Call { path: "/v1/messages", body, key: MASTER_KEY.to_owned(), expect: expect(stream) }
+    }
+
+    /// The same call of the holder of another key.
+    pub(crate) fn with_key(self, key: String) -> Call {
+        Call { key, ..self }
     }
 
     /// The whole HTTP/1.1 request.
     pub(crate) fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         format!(
-            "POST {} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {MASTER_KEY}\r\ncontent-type: application/json\r\naccept: application/json\r\nuser-agent: tollway-bench\r\ncontent-length: {}\r\n\r\n{}",
+            "POST {} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\naccept: application/json\r\nuser-agent: tollway-bench\r\ncontent-length: {}\r\n\r\n{}",
             self.path,
+            self.key,
             self.body.len(),
             self.body
         )
@@ -84,16 +91,32 @@ pub(crate) const MODELS: [(&str, &str); 11] = [
 ///
 /// Retries and cooldowns are off, so that an upstream error costs one attempt and the next call is tried as usual.
 pub(crate) fn config(upstream: SocketAddr) -> String {
+    let mut text = models(upstream, "");
+    text.push_str(&format!(
+        "router_settings:\n  num_retries: 0\n  disable_cooldowns: true\ngeneral_settings:\n  master_key: {MASTER_KEY}\n"
+    ));
+    text
+}
+
+/// The same with a price for every model, so that calls cost something, and with limits of users that hold for all
+/// their keys.
+pub(crate) fn priced_config(upstream: SocketAddr) -> String {
+    let prices = "      input_cost_per_token: 0.00000015\n      output_cost_per_token: 0.0000006\n";
+    let mut text = models(upstream, prices);
+    text.push_str(&format!(
+        "router_settings:\n  num_retries: 0\n  disable_cooldowns: true\ngeneral_settings:\n  master_key: {MASTER_KEY}\n"
+    ));
+    text
+}
+
+fn models(upstream: SocketAddr, more: &str) -> String {
     let mut text = String::from("model_list:\n");
     for (name, model) in MODELS {
         let base = if model.starts_with("openai/") { "/v1" } else { "" };
         text.push_str(&format!(
-            "  - model_name: {name}\n    litellm_params:\n      model: {model}\n      api_base: http://{upstream}{base}\n      api_key: sk-bench-upstream\n"
+            "  - model_name: {name}\n    litellm_params:\n      model: {model}\n      api_base: http://{upstream}{base}\n      api_key: sk-bench-upstream\n{more}"
         ));
     }
-    text.push_str(&format!(
-        "router_settings:\n  num_retries: 0\n  disable_cooldowns: true\ngeneral_settings:\n  master_key: {MASTER_KEY}\n"
-    ));
     text
 }
 

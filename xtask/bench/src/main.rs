@@ -14,6 +14,7 @@ mod report;
 mod scenarios;
 mod soak;
 mod stage;
+mod toll;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,10 @@ struct Options {
     /// The gateway's binary [default: `tollway` beside this program].
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
+    /// For `toll` and `cluster`: a build without keys, limits and ledger to compare with [default: the gateway itself,
+    /// called with the master key].
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
 }
 
 /// How long and how often to measure.
@@ -106,6 +111,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         );
     }
     let mut stage = Stage::set_up(cores, gateway(options)?)?;
+    stage.baseline = options.baseline.as_ref().map(std::path::absolute).transpose()?;
     let mut report = Report::default();
     if options.only.iter().any(|name| name == "soak") {
         soak::run(&mut stage, options.calls, Duration::from_secs(60 * options.minutes), &mut report)?;

@@ -24,6 +24,8 @@ pub(crate) enum Aim {
     OverDirectAtMost(f64),
     /// At most this.
     AtMost(f64),
+    /// Shown as so many times the bare proxy's number; nothing is promised.
+    Times,
     /// Shown for the reader; nothing is promised.
     Shown,
 }
@@ -44,6 +46,8 @@ pub(crate) struct Measure {
     pub(crate) unit: &'static str,
     pub(crate) better: Better,
     pub(crate) aim: Aim,
+    /// What the second column is, where it is not the bare proxy.
+    reference: &'static str,
     direct: Vec<f64>,
     bare: Vec<f64>,
     tollway: Vec<f64>,
@@ -51,7 +55,14 @@ pub(crate) struct Measure {
 
 impl Measure {
     pub(crate) fn new(name: &'static str, unit: &'static str, better: Better, aim: Aim) -> Measure {
-        Measure { name, unit, better, aim, direct: Vec::new(), bare: Vec::new(), tollway: Vec::new() }
+        let (direct, bare, tollway) = (Vec::new(), Vec::new(), Vec::new());
+        Measure { name, unit, better, aim, reference: "bare", direct, bare, tollway }
+    }
+
+    /// Beside something else than the bare proxy: its samples are pushed as [`Target::Bare`].
+    pub(crate) fn beside(mut self, reference: &'static str) -> Measure {
+        self.reference = reference;
+        self
     }
 
     /// Adds the sample of one round.
@@ -69,7 +80,9 @@ impl Measure {
             median(&self.tollway.iter().zip(base).map(|(ours, base)| op(*ours, *base)).collect::<Vec<_>>())
         };
         match self.aim {
-            Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) => pairs(&self.bare, |ours, base| ours / base),
+            Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) | Aim::Times => {
+                pairs(&self.bare, |ours, base| ours / base)
+            }
             Aim::OverBareAtMost(_) => pairs(&self.bare, |ours, base| ours - base),
             Aim::OverDirectAtMost(_) => pairs(&self.direct, |ours, base| ours - base),
             Aim::AtMost(_) => median(&self.tollway),
@@ -86,15 +99,19 @@ impl Measure {
             | Aim::OverDirectAtMost(most)
             | Aim::AtMost(most) => Some(value <= most),
             Aim::TimesAtLeast(least) => Some(value >= least),
-            Aim::Shown => None,
+            Aim::Times | Aim::Shown => None,
         }
     }
 
     fn result(&self) -> String {
         match (self.aim, self.compared()) {
             (_, None) => String::new(),
-            (Aim::TimesAtMost(_) | Aim::TimesAtLeast(_), Some(value)) => format!("{value:.2} x bare"),
-            (Aim::OverBareAtMost(_), Some(value)) => format!("{value:+.1} {} over bare", self.unit),
+            (Aim::TimesAtMost(_) | Aim::TimesAtLeast(_) | Aim::Times, Some(value)) => {
+                format!("{value:.2} x {}", self.reference)
+            }
+            (Aim::OverBareAtMost(_), Some(value)) => {
+                format!("{value:+.1} {} over {}", self.unit, self.reference)
+            }
             (Aim::OverDirectAtMost(_), Some(value)) => format!("{value:+.1} {} over direct", self.unit),
             (_, Some(value)) => format!("{} {}", number(value), self.unit),
         }
@@ -106,7 +123,7 @@ impl Measure {
             Aim::TimesAtLeast(least) => format!(">= {least}"),
             Aim::OverBareAtMost(most) | Aim::OverDirectAtMost(most) => format!("<= +{most} {}", self.unit),
             Aim::AtMost(most) => format!("<= {most} {}", self.unit),
-            Aim::Shown => String::new(),
+            Aim::Times | Aim::Shown => String::new(),
         }
     }
 
@@ -126,6 +143,7 @@ impl Measure {
         json!({
             "name": self.name,
             "unit": self.unit,
+            "reference": self.reference,
             "direct": self.direct,
             "bare": self.bare,
             "tollway": self.tollway,
@@ -155,7 +173,7 @@ impl Report {
     /// The results for people: median over the rounds, the best round in brackets.
     pub(crate) fn table(&self) -> String {
         let mut rows = vec![
-            ["measure", "unit", "direct", "bare proxy", "tollway", "result", "aim", ""]
+            ["measure", "unit", "direct", "bare or other", "tollway", "result", "aim", ""]
                 .map(str::to_owned)
                 .to_vec(),
         ];

@@ -41,6 +41,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "OpenAI's client, Anthropic's upstream: everything is translated",
         run: cross,
     },
+    Scenario {
+        name: "toll",
+        about: "small chat calls with a key, its limits and budgets, on SQLite",
+        run: crate::toll::alone,
+    },
+    Scenario {
+        name: "cluster",
+        about: "the same with PostgreSQL and Redis, which are started for it",
+        run: crate::toll::cluster,
+    },
     Scenario { name: "memory", about: "resident memory idle and with 256 calls in flight", run: memory },
     Scenario { name: "start", about: "from the start of the process to the first answer", run: start },
 ];

@@ -59,6 +59,8 @@ pub(crate) struct Stage {
     pub(crate) cores: Cores,
     pub(crate) directory: PathBuf,
     pub(crate) gateway_program: Option<PathBuf>,
+    /// A gateway that knows neither keys nor a ledger.
+    pub(crate) baseline: Option<PathBuf>,
     upstream: Server,
     bare: Server,
     gateway: Option<Server>,
@@ -80,7 +82,15 @@ impl Stage {
 
         let mut bare = start_bare(cores, &directory, &upstream)?;
         bare.wait_for(&chat, PATIENCE).context("the bare proxy did not start")?;
-        let mut stage = Stage { cores, directory, gateway_program: gateway, upstream, bare, gateway: None };
+        let mut stage = Stage {
+            cores,
+            directory,
+            gateway_program: gateway,
+            baseline: None,
+            upstream,
+            bare,
+            gateway: None,
+        };
         std::fs::write(stage.config(), call::config(stage.upstream.address))?;
         stage.renew_gateway()?;
         Ok(stage)

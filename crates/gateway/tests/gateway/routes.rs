@@ -12,6 +12,7 @@ fn body(action: Action) -> Value {
     use tollway_model::{Dialect, Operation};
     let messages = json!([{ "role": "user", "content": "hi" }]);
     match action {
+        Action::Call(Dialect::OpenaiResponses, _) => json!({ "model": "gpt", "input": "hi" }),
         Action::Call(_, Operation::CountTokens) => json!({ "model": "claude", "messages": messages }),
         Action::Call(Dialect::Anthropic, _) => {
             json!({ "model": "claude", "max_tokens": 50, "messages": messages })
@@ -55,6 +56,7 @@ async fn every_route_answers_and_only_those_who_may() {
         let is_served = match route.action {
             Action::Spend(Spend::Receipt | Spend::Receipts) => answer.status == 200,
             Action::Manage(_) | Action::Spend(_) => !matches!(answer.status, 401 | 403 | 405 | 500..),
+            Action::Response(_) => answer.status == 404,
             _ => answer.status == 200,
         };
         assert!(is_served, "{what}: {} {}", answer.status, answer.text());
@@ -105,6 +107,8 @@ async fn what_is_not_there_is_said_in_the_callers_dialect() {
     assert_eq!(lost.expect(404).json()["error"]["status"], "NOT_FOUND");
     let wrong = gateway.get("/v1/chat/completions").await;
     assert_eq!(wrong.expect(405).header("allow"), "POST");
+    let wrong = gateway.get("/v1/responses").await;
+    assert!(wrong.expect(405).json()["error"]["message"].as_str().unwrap().contains("does not take GET"));
     assert!(wrong.json()["error"]["message"].as_str().unwrap().contains("does not take GET"));
     let wrong = gateway.send("DELETE", "/v1/models/gpt", &[], "").await;
     assert_eq!((wrong.status, wrong.headers["allow"].to_str().unwrap()), (405, "GET, HEAD, POST"));

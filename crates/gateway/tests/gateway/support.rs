@@ -146,6 +146,13 @@ pub(crate) fn surfaces(model: &str, prompt: &str, stream: bool) -> [(&'static st
     ]
 }
 
+/// The same, and in OpenAI's newer dialect.
+pub(crate) fn all_surfaces(model: &str, prompt: &str, stream: bool) -> [(&'static str, Surface); 4] {
+    let [chat, messages, gemini] = surfaces(model, prompt, stream);
+    let body = json!({ "model": model, "input": prompt, "stream": stream });
+    [chat, messages, gemini, ("responses", Surface { path: "/v1/responses".into(), body })]
+}
+
 impl Gateway {
     /// Starts with a configuration file.
     pub(crate) async fn start(config: &str) -> Gateway {

@@ -9,6 +9,9 @@
 -- <space>:leases              sorted set of holds by the time their lease ends
 -- <space>:processes           sorted set of processes by the time they were last heard of
 -- <space>:done:<process>      number of the last batch of a process that was applied
+-- <space>:born                a name this store got when it was empty
+-- <space>:doubts              sorted set of purses that may have missed something, by when they are compared with the ledger
+-- <space>:doubted             hash: since when these are in doubt
 local space = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -146,13 +149,29 @@ local function held(id)
   return packed and cmsgpack.unpack(packed)
 end
 
--- Ends the holds whose process has not been heard of for the length of a lease.
+-- Something that was spent may be missing in a purse: for a day it is compared with the ledger now and then.
+local function doubt(scope, window)
+  local member = window .. ' ' .. scope
+  redis.call('ZADD', space .. ':doubts', 'NX', int(now + 1000), member)
+  redis.call('HSET', space .. ':doubted', member, int(now))
+  redis.call('PEXPIRE', space .. ':doubts', WEEK)
+  redis.call('PEXPIRE', space .. ':doubted', WEEK)
+end
+
+-- Ends the holds whose process has not been heard of for the length of a lease. It may have spent what it did not tell.
 local function reap()
   for _ = 1, 20 do
     local over = redis.call('ZRANGEBYSCORE', leases, '-inf', int(now), 'LIMIT', 0, 50)
     for _, id in ipairs(over) do
       local record = held(id)
-      if record then release(id, record) else redis.call('ZREM', leases, id) end
+      if record then
+        release(id, record)
+        for _, claim in ipairs(record.claims) do
+          for _, purse in ipairs(claim.purses) do doubt(claim.scope, purse[1]) end
+        end
+      else
+        redis.call('ZREM', leases, id)
+      end
     end
     if #over < 50 then return end
   end

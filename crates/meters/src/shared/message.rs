@@ -98,6 +98,11 @@ impl Part {
         Part { pots, ..self.clone() }
     }
 
+    /// Names its purses by scope and window.
+    pub(crate) fn name_pots(&self, names: &mut Vec<(String, String)>) {
+        names.extend(self.pots.iter().map(|pot| (self.key.clone(), pot.name.clone())));
+    }
+
     pub(crate) fn is_rated(&self) -> bool {
         self.rate
     }
@@ -131,8 +136,6 @@ pub(crate) struct Settlement {
     tokens: u64,
     money: i64,
     refused: bool,
-    /// When it happened, milliseconds since 1970.
-    at: i64,
     /// What counts for the rates if the store does not know the hold.
     unknown_requests: u64,
     unknown_tokens: u64,
@@ -147,7 +150,6 @@ impl Settlement {
         parts: Vec<Part>,
         demand: Demand,
         (spent, apart): (Spent, Apart),
-        at: i64,
     ) -> Settlement {
         let (tokens, money) = (spent.tokens, spent.money.nanos());
         let unknown_tokens = tokens.saturating_sub(demand.tokens);
@@ -156,7 +158,6 @@ impl Settlement {
             tokens,
             money,
             refused: spent.refused,
-            at,
             unknown_requests: 0,
             unknown_tokens,
             apart,
@@ -166,13 +167,12 @@ impl Settlement {
 
     /// Of a hold that the store may have made although nobody heard of it.
     pub(crate) fn never_mind(id: String) -> Settlement {
-        let (tokens, money, at, unknown_requests, unknown_tokens) = (0, 0, 0, 0, 0);
+        let (tokens, money, unknown_requests, unknown_tokens) = (0, 0, 0, 0);
         Settlement {
             id,
             tokens,
             money,
             refused: true,
-            at,
             unknown_requests,
             unknown_tokens,
             apart: Apart::default(),
@@ -181,27 +181,27 @@ impl Settlement {
     }
 
     /// Of all that happened in one scope while the store was away.
-    pub(crate) fn of_scope(
-        id: String,
-        part: Part,
-        money: i64,
-        at: i64,
-        (requests, tokens): (u64, u64),
-    ) -> Settlement {
+    pub(crate) fn of_scope(id: String, part: Part, money: i64, (requests, tokens): (u64, u64)) -> Settlement {
         let parts = vec![part];
         let (unknown_requests, unknown_tokens) = (requests, tokens);
         let (tokens, refused, apart) = (0, false, Apart::default());
-        Settlement { id, tokens, money, refused, at, unknown_requests, unknown_tokens, apart, parts }
+        Settlement { id, tokens, money, refused, unknown_requests, unknown_tokens, apart, parts }
     }
 
-    pub(crate) fn money_and_time(&self) -> (Money, i64) {
-        (Money::from_nanos(self.money), self.at)
+    /// Takes its money out, and names the purses that it would have gone to.
+    pub(crate) fn forget_money(&mut self, pots: &mut Vec<(String, String)>) {
+        if std::mem::take(&mut self.money) != 0 {
+            self.parts.iter().for_each(|part| part.name_pots(pots));
+        }
     }
 
-    /// `through`: what happened before is known to the ledger.
-    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>, through: i64) {
+    pub(crate) fn money(&self) -> Money {
+        Money::from_nanos(self.money)
+    }
+
+    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>) {
         script.arg(&self.id).arg(exact(self.tokens)).arg(self.money);
-        script.arg(u8::from(self.refused)).arg(u8::from(self.at < through));
+        script.arg(u8::from(self.refused));
         script.arg(exact(self.unknown_requests)).arg(exact(self.unknown_tokens));
         script.arg(u8::from(self.apart.refused)).arg(self.apart.scopes.len());
         for scope in &self.apart.scopes {

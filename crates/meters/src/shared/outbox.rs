@@ -25,7 +25,6 @@ struct Sum {
     part: Part,
     /// Per pot of the part.
     money: Vec<i64>,
-    at: i64,
 }
 
 /// Settlements on their way.
@@ -41,8 +40,8 @@ impl Outbox {
         if self.settlements.len() < MOST {
             self.settlements.push_back(settlement);
         } else if !settlement.parts.is_empty() {
-            let (money, at) = settlement.money_and_time();
-            self.spent_alone(settlement.parts, money, at);
+            let money = settlement.money();
+            self.spent_alone(settlement.parts, money);
         }
     }
 
@@ -54,14 +53,13 @@ impl Outbox {
     }
 
     /// A call of which the store knows nothing has spent this.
-    pub(crate) fn spent_alone(&mut self, parts: Vec<Part>, money: Money, at: i64) {
+    pub(crate) fn spent_alone(&mut self, parts: Vec<Part>, money: Money) {
         for part in parts {
             if part.pots.is_empty() {
                 continue;
             }
-            let fresh = || Sum { part: part.with(Vec::new()), money: Vec::new(), at };
+            let fresh = || Sum { part: part.with(Vec::new()), money: Vec::new() };
             let sum = self.sums.entry(part.scope.clone()).or_insert_with(fresh);
-            sum.at = sum.at.max(at);
             for pot in part.pots {
                 let same = |other: &super::Pot| other.name == pot.name && other.start == pot.start;
                 let index = sum.part.pots.iter().position(same).unwrap_or_else(|| {
@@ -74,6 +72,16 @@ impl Outbox {
                 }
             }
         }
+    }
+
+    /// Takes the money out of everything that waits; the purses it would have gone to, by scope and window.
+    pub(crate) fn forget_money(&mut self) -> Vec<(String, String)> {
+        let mut pots = Vec::new();
+        for (_, sum) in self.sums.drain() {
+            sum.part.name_pots(&mut pots);
+        }
+        self.settlements.iter_mut().for_each(|settlement| settlement.forget_money(&mut pots));
+        pots
     }
 
     /// Moves what waits into an empty batch.
@@ -90,7 +98,7 @@ impl Outbox {
         for sum in scopes.iter().filter_map(|scope| self.sums.remove(scope)) {
             for (pot, money) in sum.part.pots.iter().zip(&sum.money) {
                 let part = sum.part.with(vec![pot.clone()]);
-                batch.settlements.push(Settlement::of_scope(id(), part, *money, sum.at, (0, 0)));
+                batch.settlements.push(Settlement::of_scope(id(), part, *money, (0, 0)));
             }
         }
         let scopes: Vec<Scope> = self.alone.keys().take(most).cloned().collect();
@@ -98,7 +106,7 @@ impl Outbox {
             let Some(entry) = &part.entry else { continue };
             let counted = entry.state().rate.since(since);
             let part = part.with(Vec::new());
-            batch.settlements.push(Settlement::of_scope(id(), part, 0, 0, counted));
+            batch.settlements.push(Settlement::of_scope(id(), part, 0, counted));
         }
         let room = self.settlements.len().min(most.saturating_sub(batch.settlements.len()));
         batch.settlements.extend(self.settlements.drain(..room));

@@ -26,7 +26,7 @@ local function correct(record, tokens, refused, apart)
 end
 
 for settlement = 0, number() - 1 do
-  local id, tokens, money, refused, shipped = take(), number(), take(), take() == '1', take() == '1'
+  local id, tokens, money, refused = take(), number(), take(), take() == '1'
   -- What counts if nobody knows the hold: its lease was over, or it was made while this store was away.
   local requests, unknown_tokens = take(), take()
   -- Scopes the call went on without.
@@ -53,10 +53,11 @@ for settlement = 0, number() - 1 do
       local window, start, soft = take(), take(), number()
       start = starts[window .. ' ' .. scope] or start
       local key, reached, seeded = open(scope, window, start)
-      -- Who seeds this purse finds in the ledger what is shipped.
-      if reached == start and (seeded or not shipped) and money ~= '0' then
+      -- Who seeds this purse finds it in the ledger, or does not find it yet.
+      if reached == start and not seeded and money ~= '0' then doubt(scope, window) end
+      if reached == start and seeded and money ~= '0' then
         local spent = redis.call('HINCRBY', key, 'u', money)
-        if soft and seeded and spent >= soft and tonumber(redis.call('HGET', key, 'a') or -1) < soft then
+        if soft and spent >= soft and tonumber(redis.call('HGET', key, 'a') or -1) < soft then
           redis.call('HSET', key, 'a', int(soft))
           for _, item in ipairs({ settlement, index, purse, spent }) do alerts[#alerts + 1] = item end
         end

@@ -16,6 +16,7 @@ use super::{Access, Dice, GroupFailure};
 use crate::answer::Showing;
 use crate::call::Call;
 use crate::clock::board_now;
+use crate::responses;
 use crate::serve::{Gateway, showing};
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
@@ -77,6 +78,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) ask: &'a Ask,
     /// Tags that choose deployments.
     pub(crate) tags: &'a [Arc<str>],
+    /// The deployment that encrypted reasoning came from.
+    pub(crate) origin: Option<&'a str>,
 }
 
 /// A group in order for a call.
@@ -231,7 +234,7 @@ impl<'a> Walk<'a> {
         let call = self.call;
         let ask = changed.as_deref().unwrap_or(&call.ask);
         let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
-        let asked = Asked { name: &target.group, ask, tags };
+        let asked = Asked { name: &target.group, ask, tags, origin: call.origin.as_deref() };
         let Drawn { plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
         let shown = Showing { model: target.group.to_string(), ..showing(call) };
         Ok(Leg {
@@ -299,14 +302,18 @@ pub(crate) fn draw(
     asked: &Asked<'_>,
     dice: &mut Dice,
 ) -> Drawn {
-    let Asked { name, ask, tags } = *asked;
+    let Asked { name, ask, tags, origin } = *asked;
     let policy = &snapshot.settings.policy;
     let chat = matches!(ask.operation, Operation::Chat | Operation::Completion | Operation::CountTokens);
     let counted = chat && policy.wants_input(group);
     // A request that cannot be read is refused when it is sent.
     let input = if counted { ask.request().map_or(0, tollway_prices::tokens::estimate_request) } else { 0 };
     let wanted = tollway_route::Ask { streamed: ask.stream, tags, input };
-    let plan = tollway_route::plan(group, &wanted, policy, gateway.board(), board_now(), &mut || dice.roll());
+    let mut plan =
+        tollway_route::plan(group, &wanted, policy, gateway.board(), board_now(), &mut || dice.roll());
+    if let Some(origin) = origin.filter(|_| group.len() > 1) {
+        plan.prefer(|deployment| responses::origin(&deployment.id) == origin);
+    }
     // The usual call names its group, whose name is at hand.
     let known = group.first().map(|one| &one.group).filter(|group| group.as_ref() == name);
     Drawn { group: known.cloned().unwrap_or_else(|| name.into()), plan, input }

@@ -13,6 +13,7 @@ use crate::aws::{Access, ModelName, Scope, Signing, runtime_base};
 use crate::error::{EndpointError, alternatives};
 use crate::headers;
 use crate::provider::{Auth, KeyNeed, ModelRules, Native, Provider};
+use crate::secrets::Secrets;
 
 type Result<T> = std::result::Result<T, EndpointError>;
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -59,6 +60,7 @@ pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         .chain(own.iter().flat_map(|rules| rules.quirk_names.iter().map(String::as_str)));
     let quirks = crate::provider::quirks(quirk_names)
         .map_err(|error| invalid(provider, "provider", &format!("its quirks cannot be read: {error}")))?;
+    let secrets = secrets(&spec, [&headers, &anthropic_headers], &routes);
     Ok(Endpoint {
         dialect: if answers_only(&spec, dialect) { Dialect::OpenaiResponses } else { dialect },
         model_json: json(&model),
@@ -70,11 +72,26 @@ pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         headers,
         anthropic_headers,
         signing,
+        secrets,
         quirks,
         provider: spec.provider,
         dropped_fields: spec.dropped_fields,
         capabilities: spec.capabilities,
     })
+}
+
+/// What goes to the provider as a secret. Keys that sign do not go there; their names do.
+fn secrets(spec: &EndpointSpec, headers: [&HeaderMap; 2], routes: &[Route]) -> Secrets {
+    let aws = &spec.aws;
+    let held = [
+        &aws.access_key_id,
+        &aws.secret_access_key,
+        &aws.session_token,
+        &aws.web_identity_token,
+        &spec.api_key,
+    ];
+    let held = held.into_iter().flatten().map(Secret::expose);
+    Secrets::of(headers.into_iter(), routes.iter().map(|route| &route.uri), held)
 }
 
 /// The base in use, and whether it is the provider's own.

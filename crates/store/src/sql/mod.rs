@@ -109,6 +109,20 @@ impl Sql {
         Ok(Sql { shared: Arc::new(Shared { location, backend }) })
     }
 
+    /// The same database for work that runs beside everything else, in a runtime of its own: it writes through
+    /// connections of its own, which belong to the runtime that first uses them. SQLite's have a thread each, with the
+    /// priority of the thread that opens them.
+    #[must_use]
+    pub fn aside(&self) -> Sql {
+        let backend = match &self.shared.backend {
+            Backend::Sqlite(pools) => Backend::Sqlite(pools.aside()),
+            Backend::Postgres { server, .. } => {
+                Backend::Postgres { pool: postgres::Pool::new(server), server: server.clone() }
+            }
+        };
+        Sql { shared: Arc::new(Shared { location: self.shared.location.clone(), backend }) }
+    }
+
     /// Which database this is.
     pub fn dialect(&self) -> Dialect {
         match &self.shared.backend {

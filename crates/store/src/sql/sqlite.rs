@@ -27,13 +27,15 @@ const READERS: u32 = 4;
 pub(super) struct Pools {
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
+    /// How further writers connect; `None` in memory.
+    beside: Option<SqliteConnectOptions>,
 }
 
 /// A private database in memory.
 pub(super) fn memory() -> Pools {
     let options = common(SqliteConnectOptions::new().filename(":memory:"));
     let pool = pool(1).min_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
-    Pools { writer: pool.clone(), readers: pool }
+    Pools { writer: pool.clone(), readers: pool, beside: None }
 }
 
 /// The database in the file `path`.
@@ -47,9 +49,18 @@ pub(super) fn file(path: &Path) -> StoreResult<Pools> {
         .pragma("mmap_size", "268435456");
     let readers = options.clone().pragma("query_only", "on");
     Ok(Pools {
-        writer: pool(1).connect_lazy_with(options),
+        writer: pool(1).connect_lazy_with(options.clone()),
         readers: pool(READERS).connect_lazy_with(readers),
+        beside: Some(options),
     })
+}
+
+impl Pools {
+    /// The same with a writing connection of its own. A database in memory has one only.
+    pub(super) fn aside(&self) -> Pools {
+        let Some(options) = &self.beside else { return self.clone() };
+        Pools { writer: pool(1).connect_lazy_with(options.clone()), ..self.clone() }
+    }
 }
 
 fn common(options: SqliteConnectOptions) -> SqliteConnectOptions {

@@ -83,10 +83,11 @@ fn by_ending(media: &Media) -> Option<&str> {
 fn source(media: &Media) -> std::result::Result<Source<'_>, String> {
     match &media.source {
         MediaSource::Base64(data) => Ok(Source::Bytes(Cow::Borrowed(data))),
-        MediaSource::Url(url) if url.starts_with("s3://") => Ok(Source::S3Location { uri: url }),
-        MediaSource::Url(_) => {
-            Err("this provider fetches nothing from the web: send the bytes, or an s3:// location".to_owned())
+        // The provider would read it with the operator's rights, which are not the caller's.
+        MediaSource::Url(url) if url.starts_with("s3://") => {
+            Err("locations in S3 are not read on a caller's behalf: send the bytes".to_owned())
         }
+        MediaSource::Url(_) => Err("this provider fetches nothing from the web: send the bytes".to_owned()),
         MediaSource::FileId(_) => Err("this provider keeps no uploaded files: send the bytes".to_owned()),
         MediaSource::Text(text) => Ok(Source::Bytes(Cow::Owned(STANDARD.encode(text)))),
     }
@@ -184,10 +185,7 @@ mod tests {
         );
         assert!(written(image(&base("image/tiff"))).contains("`image/tiff` are not taken"));
         assert!(written(video(&base("video/3gpp"))).contains("three_gp"));
-        assert!(
-            written(video(&Media::url("s3://bucket/a.mp4")))
-                .contains(r#"{"s3Location":{"uri":"s3://bucket/a.mp4"}}"#)
-        );
+        assert!(written(video(&Media::url("s3://bucket/a.mp4"))).contains("not read on a caller"));
         assert!(written(image(&Media::url("https://x/a.png"))).contains("fetches nothing"));
         assert!(written(audio(&base("audio/mpeg"))).contains("mp3"));
         let mut names = Names::default();

@@ -145,7 +145,6 @@ pub(super) struct Document<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Source<'a> {
     Bytes(Cow<'a, str>),
-    S3Location { uri: &'a str },
 }
 
 #[derive(Debug, Clone, Serialize)]

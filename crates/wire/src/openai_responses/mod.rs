@@ -85,4 +85,12 @@ impl Codec for OpenaiResponses {
     fn encode_error(&self, error: &Error) -> Vec<u8> {
         error::encode(error)
     }
+
+    fn decode_count_request(&self, body: &[u8]) -> Result<Request> {
+        request_in::decode(body)
+    }
+
+    fn encode_count(&self, tokens: u64) -> Vec<u8> {
+        format!(r#"{{"object":"response.input_tokens","input_tokens":{tokens}}}"#).into_bytes()
+    }
 }

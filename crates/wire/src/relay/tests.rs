@@ -384,3 +384,19 @@ proptest! {
         prop_assert_eq!(relay(dialect, options, pieces), relay(dialect, options, [stream]));
     }
 }
+
+#[test]
+fn how_much_text_came_is_told_without_reading_it() {
+    let text = "the quick brown fox jumps over the lazy dog | and goes on for some more words | ";
+    let mut relay = Relay::new(Dialect::OpenaiChat, RelayOptions { model: None, hide_usage: true });
+    let chunk = |text: &str| {
+        format!(r#"data: {{"id":"c","model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#)
+            + "\n\n"
+    };
+    for word in text.repeat(10).split(' ').filter(|word| !word.is_empty()) {
+        relay.push(chunk(word).into());
+    }
+    let (told, real) = (relay.seen().content.text(), text.replace(' ', "").len() as u64 * 10);
+    assert!(told.abs_diff(real) * 10 < real * 2, "{told} of {real}");
+    assert!(told > 0);
+}

@@ -232,22 +232,6 @@ pub(super) fn day(row: &Row) -> StoreResult<(DayKey<'static>, Day)> {
     Ok((key, day))
 }
 
-/// Every kind of scope.
-pub(super) const KINDS: [ScopeKind; 12] = [
-    ScopeKind::Global,
-    ScopeKind::Key,
-    ScopeKind::User,
-    ScopeKind::Team,
-    ScopeKind::TeamMember,
-    ScopeKind::Organization,
-    ScopeKind::Customer,
-    ScopeKind::Tag,
-    ScopeKind::ModelPerKey,
-    ScopeKind::ModelPerTeam,
-    ScopeKind::Deployment,
-    ScopeKind::Provider,
-];
-
 pub(super) fn kind_of(name: &str) -> Option<ScopeKind> {
-    KINDS.into_iter().find(|kind| kind.name() == name)
+    ScopeKind::ALL.into_iter().find(|kind| kind.name() == name)
 }

@@ -96,7 +96,7 @@ pub(super) async fn thin(sql: &Sql, before: Millis) -> StoreResult<u64> {
         );
         transaction.execute(Statement::assembled(text), values![hour]).await?;
         let mut gone = transaction.execute(Statement::assembled(format!("DELETE {hours}")), values![hour]).await?;
-        for kind in columns::KINDS {
+        for kind in tollway_meters::ScopeKind::ALL {
             let Some(text) = verify::days_by(kind, "day < $1") else { continue };
             let rows = transaction.query(Statement::assembled(text), values![day]).await?;
             let sums: Vec<(String, Sum)> =

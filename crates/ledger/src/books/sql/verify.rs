@@ -7,7 +7,7 @@ use tollway_meters::{Scope, ScopeKind};
 use tollway_store::sql::{Dialect, Sql, Statement, Transaction};
 use tollway_store::{StoreResult, values};
 
-use super::columns::{self, DAY_COUNTS, DAY_KEY, KINDS};
+use super::columns::{self, DAY_COUNTS, DAY_KEY};
 use super::insert::{add, add_sums};
 use super::walk::{self, DayOf, Days, Sums};
 use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, LIFETIME};
@@ -268,7 +268,7 @@ async fn compare_days(
     found: &mut Verification,
 ) -> StoreResult<()> {
     let mut days = carried(transaction, FORGOTTEN_DAYS).await?;
-    for kind in KINDS {
+    for kind in tollway_meters::ScopeKind::ALL {
         let Some(text) = days_by(kind, "day >= $1") else { continue };
         for row in transaction.query(Statement::assembled(text), values![i64::MIN]).await? {
             let key = (kind.name().to_owned(), row.text(0)?.to_owned());

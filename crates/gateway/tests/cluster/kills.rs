@@ -1,0 +1,71 @@
+//! A process that is killed at any moment loses and doubles nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tollway_testkit::services::{self, Redis};
+
+use crate::world::{
+    CENT, Client, Cluster, Dice, Shared, call, cent, cost, drained, receipts, scaled, spent, verify,
+};
+
+/// Calls one process until told to stop; the receipts of answers that were seen to their end.
+fn load(client: &Client, key: &str, stop: &Arc<AtomicBool>) -> JoinSet<Vec<String>> {
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let (client, key, stop) = (client.clone(), key.to_owned(), stop.clone());
+        tasks.spawn(async move {
+            let mut seen = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let stream = number % 2 == 0;
+                let Some(answer) = client.chat(&key, &call(stream)).await else { continue };
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                if !stream || answer.text().contains("data: [DONE]") {
+                    seen.push(answer.header("x-tollway-receipt").to_owned());
+                }
+            }
+            seen
+        });
+    }
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_has_seen_is_in_the_ledger_once_however_often_the_process_is_killed() {
+    let Some(database) = services::new_database() else { return };
+    let redis = Redis::start().unwrap();
+    let shared = Shared { database, redis: redis.url() };
+    let models = |fake: &_| vec![cent(fake, "openai/fake-tokens-10+interval-1")];
+    let mut cluster = Cluster::on(shared, 1, models, "tollway: {redis: {lease: 2s}}").await;
+    let key = cluster.key(json!({ "max_budget": 1_000_000, "rpm_limit": 10_000_000 })).await;
+    let mut dice = Dice::new();
+    println!("dice: {}", dice.0);
+    let mut seen: Vec<String> = Vec::new();
+    for round in 0..scaled(10, 100) {
+        let stop = Arc::<AtomicBool>::default();
+        let load = load(&cluster.clients()[0], &key, &stop);
+        tokio::time::sleep(Duration::from_millis(50 + dice.roll(450))).await;
+        let directory = cluster.kill(0);
+        stop.store(true, Ordering::Relaxed);
+        let new = load.join_all().await.concat();
+        assert!(!new.is_empty(), "round {round}: no call was answered");
+        seen.extend(new);
+        cluster.start_again(directory).await;
+    }
+    drained(&cluster.gateways, Duration::from_secs(20)).await;
+    let all = receipts(&cluster.shared.database).await;
+    let known: HashMap<&str, Option<i64>> =
+        all.iter().map(|receipt| (receipt.id.as_str(), cost(receipt))).collect();
+    assert_eq!(known.len(), all.len(), "a receipt is there twice");
+    for id in &seen {
+        assert_eq!(known.get(id.as_str()), Some(&Some(CENT)), "{id}, of {} that were seen", seen.len());
+    }
+    // Whoever was cut off made at most one call more than was seen.
+    assert!(spent(&all) >= CENT * i64::try_from(seen.len()).unwrap());
+    verify(cluster.gateways[0].directory.path(), &cluster.shared.database);
+    println!("{} answers seen, {} receipts", seen.len(), all.len());
+}
