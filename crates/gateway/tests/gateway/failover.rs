@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tollway_testkit::{FakeProvider, Script};
 
 use crate::support::{
-    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Start, Surface, all_surfaces, at, chat, config, fake, streamed_chat,
+    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Start, Surface, all_surfaces, at, chat, config, fake,
+    streamed_chat,
 };
 
 fn script(name: &str) -> Script {
