@@ -7,7 +7,7 @@ use tollway_testkit::{FakeProvider, Script};
 
 use crate::support::{
     Answer, Gateway, KEY, PROVIDER_KEY, SOON, Start, Surface, all_surfaces, at, chat, config, fake,
-    streamed_chat,
+    streamed_chat, surfaces,
 };
 
 fn script(name: &str) -> Script {
