@@ -206,7 +206,17 @@ impl Identity {
 
     /// Whose limits a call for `model` counts against: key, user, team, member, then the model of each.
     pub fn claims(&self, model: &str) -> impl Iterator<Item = &Claim> {
-        self.claims.iter().chain(self.by_model.get(model).into_iter().flatten())
+        self.claims.iter().chain(self.model_claims(model))
+    }
+
+    /// Those of them that are about this model alone.
+    pub fn model_claims(&self, model: &str) -> &[Claim] {
+        self.by_model.get(model).map_or(&[], Vec::as_slice)
+    }
+
+    /// Does any limit depend on the model?
+    pub fn is_limited_by_model(&self) -> bool {
+        !self.by_model.is_empty()
     }
 
     /// Is any limit set?

@@ -25,7 +25,8 @@ settings! {
         pub expose_fallback_errors_to_caller: bool = false;
         /// Checks a caller's access to the model groups that its call falls back to. Default: `true`.
         pub enforce_fallback_model_access: bool = true;
-        /// Lets callers make their own calls fail: `mock_testing_fallbacks` and the like. Default: `false`.
+        /// Lets callers make their own calls fail (`mock_testing_fallbacks` and the like) and choose their answers
+        /// (`mock_response`). Default: `false`.
         pub dangerously_allow_mock_testing_request_params: bool = false;
         /// PostgreSQL, for keys, users and spend. Default: the variable `DATABASE_URL`, else a SQLite file in the data
         /// directory. Example: `database_url: os.environ/DATABASE_URL`.

@@ -304,12 +304,6 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
-        "mocked answers are",
-        "such a deployment asks its provider, which may cost money",
-        &["mock_*"],
-    ),
-    Group::new(
-        Warning,
         "calls from web pages of other origins are",
         "no CORS headers are sent, so browsers refuse them",
         &["tollway.cors"],
@@ -582,7 +576,6 @@ mod tests {
         check("model_info", "allowed_fails", "cooldowns and retries in these places are");
         check("router_settings", "tag_routing_prefix", "these ways to choose a deployment are");
         check("routing_strategy_args", "ttft_percentile", "these ways to choose a deployment are");
-        check("litellm_params", "mock_response", "mocked answers are");
         check("litellm_params", "use_in_pass_through", "pass-through and provider file routes are");
         check("tollway.limits", "max_event", "bounds of what providers send are");
         check("tollway", "cors", "calls from web pages of other origins are");

@@ -140,6 +140,10 @@ settings! {
         /// Tags that calls may ask for, where `router_settings.enable_tag_filtering` is on. `default` serves calls without
         /// tags. Example: `[free, eu]`.
         pub tags: Vec<String> = Vec::new();
+        /// The answer to every chat, instead of asking the provider: a text, or a whole answer in OpenAI's shape. Its calls
+        /// cost nothing unless prices are written here. `litellm.RateLimitError`, `litellm.InternalServerError` and
+        /// `litellm.ContextWindowExceededError` fail in that way. Example: `"It works."`.
+        pub mock_response: Option<Json> = None;
         /// Leaves out parameters the provider lacks instead of refusing the call. Default: `litellm_settings.drop_params`.
         pub drop_params: Option<bool> = None;
         /// Parameters always left out. Example: `[seed]`.

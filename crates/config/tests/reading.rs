@@ -240,7 +240,6 @@ fn what_is_known_and_has_no_effect_says_what_that_means() {
             Severity::Warning,
             "no effect",
         ),
-        (deployment("mock_response: hi"), Severity::Warning, "may cost money"),
         (deployment("use_in_pass_through: true"), Severity::Warning, "answer 404"),
         ("tollway: {cors: {allowed_origins: ['*']}}".to_owned(), Severity::Warning, "no CORS headers"),
         ("tollway: {limits: {max_event: 1MiB}}".to_owned(), Severity::Warning, "32 MiB for an event"),

@@ -171,6 +171,9 @@ fn attempt_lines(number: usize, attempt: &Value, out: &mut String) {
         }
         None => out.push_str("answered"),
     }
+    if let Some(cost) = attempt.get("cost").and_then(Value::as_i64) {
+        out.push_str(&format!("; it cost {} USD", tollway_model::Money::from_nanos(cost)));
+    }
     if let Some(rests) = attempt.get("rests_ms").and_then(Value::as_u64) {
         out.push_str(&format!("; it rests for {}", millis(rests * 1000)));
     }

@@ -44,7 +44,7 @@ pub struct Receipt {
     /// What reading the request changed, and what translation changed or dropped in the attempt that answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
-    /// What the call used; `None` when nobody said.
+    /// What the call used, answers that were thrown away included; `None` when nobody said.
     pub usage: Option<Usage>,
     /// Why the answer ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +62,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The model group that the call counts for: the one of the last attempt, which answered where any did; before any
+    /// attempt the one it was routed to.
+    pub fn model_group(&self) -> &str {
+        let fallback = self.attempts.last().and_then(|attempt| attempt.group.as_deref());
+        fallback.unwrap_or_else(|| self.asked_group())
+    }
+
+    /// The model group it was routed to first.
+    pub fn asked_group(&self) -> &str {
+        self.group.as_deref().unwrap_or(&self.model)
+    }
+
     /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
     /// refused, costs nothing.
     pub fn cost_is_unknown(&self) -> bool {
@@ -183,6 +195,12 @@ pub struct AttemptRecord {
     /// How long the deployment rests because of the failure, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_ms: Option<u64>,
+    /// What an answer used that was thrown away because its model declined: it is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What that cost, as far as it is known; part of the call's cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Money>,
     /// What was done about the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,

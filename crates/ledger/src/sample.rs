@@ -131,7 +131,7 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
 fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) -> u64) -> AttemptRecord {
     let failed = !last || outcome == Outcome::Failed;
     AttemptRecord {
-        group: None,
+        group: (last && random(32).is_multiple_of(8)).then(|| "fallback".into()),
         deployment: format!("deployment-{}", random(30) % 6).into(),
         provider: if model.is_multiple_of(2) { "openai".into() } else { "anthropic".into() },
         model: Arc::from(format!("model-{model}")),
@@ -140,6 +140,8 @@ fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) ->
         took_us: random(31) % 2_000_000,
         error: failed.then(|| failure(Outcome::Failed)),
         rests_ms: None,
+        usage: None,
+        cost: None,
         then: (!last).then(|| "tried the next deployment".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use tollway_model::Money;
 use crate::meters::Inner;
 use crate::rate::MINUTE;
 use crate::registry::Entry;
-use crate::shared::{Lease, Part};
+use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
 use crate::{AllowanceState, Demand, Limits, Scope, Spent};
 
@@ -50,16 +50,24 @@ impl Hold {
 
     /// The call has ended, and this is what it used. Never waits and never fails.
     pub fn settle(mut self, spent: Spent) {
-        self.close(spent);
+        self.close(spent, &|_| false, false);
     }
 
-    fn close(&mut self, spent: Spent) {
+    /// As [`Hold::settle`], but the call went on without some scopes: those that `apart` picks have spent nothing, and
+    /// with `apart_refused` their request does not count either.
+    pub fn settle_apart(mut self, spent: Spent, apart: &dyn Fn(&Scope) -> bool, apart_refused: bool) {
+        self.close(spent, apart, apart_refused);
+    }
+
+    fn close(&mut self, spent: Spent, apart: &dyn Fn(&Scope) -> bool, apart_refused: bool) {
         if !std::mem::take(&mut self.open) {
             return;
         }
         let now = self.meters.now();
-        let mut parts = Vec::new();
+        let (mut parts, mut without) = (Vec::new(), Vec::new());
         for taken in &self.taken {
+            let is_apart = apart(&taken.scope);
+            let spent = if is_apart { Spent { refused: apart_refused, ..Spent::default() } } else { spent };
             // A scope that had no limit may have got a budget while the call was on its way.
             let found = if taken.entry.is_none() { self.meters.registry.find(&taken.scope) } else { None };
             let Some(entry) = taken.entry.as_ref().or(found.as_ref()) else { continue };
@@ -69,7 +77,9 @@ impl Hold {
             } else {
                 state.settle(&taken.took, spent, now);
             }
-            if self.meters.shared.is_some() {
+            if self.meters.shared.is_some() && is_apart {
+                without.push(Part::key_of(&taken.scope));
+            } else if self.meters.shared.is_some() {
                 parts.push(Part::new(taken, state.pots(&taken.took, found.is_some(), &taken.limits)));
             } else {
                 for alert in state.alerts(&taken.scope, &taken.limits) {
@@ -80,14 +90,15 @@ impl Hold {
             state.tidy(&taken.limits, || self.meters.spending.settled_through());
         }
         if let Some(shared) = &self.meters.shared {
-            shared.settled(self.lease.take(), parts, self.demand, spent);
+            let apart = Apart { scopes: without, refused: apart_refused };
+            shared.settled(self.lease.take(), parts, self.demand, (spent, apart));
         }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.close(Spent { refused: true, ..Spent::default() });
+        self.close(Spent { refused: true, ..Spent::default() }, &|_| false, false);
     }
 }
 

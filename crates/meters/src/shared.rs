@@ -30,7 +30,7 @@ use crate::registry::Entry;
 use crate::state::{Left, Moment};
 use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Spent};
 
-pub(crate) use message::{Part, Pot};
+pub(crate) use message::{Apart, Part, Pot};
 use message::{Settlement, exact};
 use outbox::{Batch, Outbox};
 
@@ -329,13 +329,19 @@ impl Shared {
     }
 
     /// A call has ended. The store is told in the background.
-    pub(crate) fn settled(&self, lease: Option<Lease>, parts: Vec<Part>, demand: Demand, spent: Spent) {
+    pub(crate) fn settled(
+        &self,
+        lease: Option<Lease>,
+        parts: Vec<Part>,
+        demand: Demand,
+        (spent, apart): (Spent, Apart),
+    ) {
         let registration = lease.and_then(|lease| self.live().remove(&lease.number));
         let known = registration.as_ref().filter(|registration| registration.known.load(Ordering::SeqCst));
         match known {
             Some(registration) => {
                 let id = self.id(registration.number);
-                self.outbox().settled(Settlement::of_hold(id, parts, demand, spent));
+                self.outbox().settled(Settlement::of_hold(id, parts, demand, (spent, apart)));
             }
             None if spent.money != Money::ZERO => self.outbox().spent_alone(parts, spent.money),
             None => return,

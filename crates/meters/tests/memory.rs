@@ -151,6 +151,24 @@ async fn a_call_no_provider_was_asked_for_gives_its_request_back() {
 }
 
 #[tokio::test]
+async fn scopes_a_call_goes_on_without_spend_nothing() {
+    let clock = clock();
+    let meters = meters(&clock);
+    let limits = || Limits { rpm: Some(3), tpm: Some(100), budgets: vec![budget(100)], ..Limits::default() };
+    let claims = [claim(ScopeKind::Key, "k", limits()), claim(ScopeKind::ModelPerKey, "k:m", limits())];
+    let demand = Demand { tokens: 40, money: Money::from_nanos(40), free: false };
+    let used = Spent { tokens: 30, money: Money::from_nanos(30), refused: false };
+    let apart = |scope: &Scope| scope.kind == ScopeKind::ModelPerKey;
+    meters.reserve(&claims, demand).await.unwrap().settle_apart(used, &apart, false);
+    meters.reserve(&claims, demand).await.unwrap().settle_apart(used, &apart, true);
+    let hold = meters.reserve(&claims, Demand { free: true, ..Demand::default() }).await.unwrap();
+    let (key, model) = (hold.states().remove(0), hold.states().remove(1));
+    let budget = |nanos| Some((Money::from_nanos(100), Money::from_nanos(nanos)));
+    assert_eq!((key.requests, key.tokens, key.budget), (Some((3, 0)), Some((100, 40)), budget(60)));
+    assert_eq!((model.requests, model.tokens, model.budget), (Some((3, 1)), Some((100, 100)), budget(0)));
+}
+
+#[tokio::test]
 async fn free_calls_pass_an_exhausted_budget_and_others_do_not() {
     let clock = clock();
     let meters = meters(&clock);

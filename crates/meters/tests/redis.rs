@@ -99,6 +99,28 @@ async fn rates_places_and_refunds_are_shared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scopes_a_call_goes_on_without_spend_nothing() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::default();
+    let one = connected(settings(&server.url()), LEASE, &ledger).await;
+    let limits = || Limits { rpm: Some(3), tpm: Some(100), ..capped(100)[0].limits.as_ref().clone() };
+    let claims = [claim(ScopeKind::Key, "k", limits()), claim(ScopeKind::ModelPerKey, "k:m", limits())];
+    let demand = Demand { tokens: 40, money: Money::from_nanos(40), free: false };
+    let used = Spent { tokens: 30, money: Money::from_nanos(30), refused: false };
+    let apart = |scope: &Scope| scope.kind == ScopeKind::ModelPerKey;
+    for refused in [false, true] {
+        one.meters.reserve(&claims, demand).await.unwrap().settle_apart(used, &apart, refused);
+        one.meters.flush().await.unwrap();
+    }
+    let two = connected(settings(&server.url()), LEASE, &ledger).await;
+    let hold = two.meters.reserve(&claims, Demand { free: true, ..Demand::default() }).await.unwrap();
+    let (key, model) = (hold.states().remove(0), hold.states().remove(1));
+    let budget = |nanos| Some((Money::from_nanos(100), Money::from_nanos(nanos)));
+    assert_eq!((key.requests, key.tokens, key.budget), (Some((3, 0)), Some((100, 40)), budget(60)));
+    assert_eq!((model.requests, model.tokens, model.budget), (Some((3, 1)), Some((100, 100)), budget(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holds_of_a_killed_process_come_back_within_the_lease_and_others_are_renewed() {
     let server = services::Redis::start().unwrap();
     let ledger = Arc::default();

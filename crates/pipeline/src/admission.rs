@@ -105,7 +105,7 @@ pub(crate) async fn authorise<'c>(
 }
 
 /// May this call go to another group than the one it asks for?
-fn may_fall_back(snapshot: &Snapshot, call: &Call) -> bool {
+pub(crate) fn may_fall_back(snapshot: &Snapshot, call: &Call) -> bool {
     !snapshot.settings.recovery.fallbacks.is_empty() || call.control.fallbacks.is_some()
 }
 
@@ -144,7 +144,7 @@ fn is_free(snapshot: &Snapshot, model: &str) -> bool {
 /// Who asks for what, and who would serve it.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    pub(crate) caller: &'a Caller,
+    pub(crate) identity: &'a Identity,
     pub(crate) customer: Option<&'a KnownCustomer>,
     /// The group the call is routed to.
     pub(crate) model: &'a str,
@@ -168,9 +168,8 @@ pub(crate) async fn reserve(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Granted, Refusal> {
-    let Asked { caller, customer, model, call, plan, size } = *asked;
+    let Asked { identity, customer, model, call, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(Granted::default()) };
-    let identity = &caller.identity;
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
     if !identity.is_limited() && of_customer.is_none() && snapshot.settings.global_limits.is_none() {
         return Ok(Granted::default());
@@ -185,6 +184,31 @@ pub(crate) async fn reserve(
     if snapshot.settings.refuse_unknown_prices {
         refuse_unpriced(&claims, asked)?;
     }
+    let demand = demand_of(services, snapshot, asked);
+    // A free call that may end at a group that is not asks every budget first.
+    let counting = call.ask.operation == Operation::CountTokens;
+    let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
+    let mut reserved = meters.reserve(&claims, Demand { free: demand.free && !may_cost, ..demand }).await;
+    let only_free = may_cost && is_out_of_money(&reserved);
+    if only_free {
+        reserved = meters.reserve(&claims, demand).await;
+    }
+    match reserved {
+        Ok(hold) => Ok(Granted { hold: Some(hold), only_free }),
+        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, snapshot)),
+        Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
+            let message = "what is spent of this budget cannot be read now; try again in some seconds";
+            let error = Error::new(Kind::Unavailable, message)
+                .with_retry(Retry::Later(Some(Duration::from_secs(5))))
+                .with_context("cause", why);
+            Err(error.into())
+        }
+    }
+}
+
+/// What the call will probably use at the group that is asked for.
+fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>) -> tollway_meters::Demand {
+    let Asked { identity, model, call, plan, size, .. } = *asked;
     let mut demand = if call.ask.operation == Operation::CountTokens {
         Demand { tokens: 0, money: Money::ZERO, free: true }
     } else {
@@ -199,23 +223,32 @@ pub(crate) async fn reserve(
     if !snapshot.settings.free_models_pass_budgets {
         demand.free = false;
     }
-    // A free call that may end at a group that is not asks every budget first.
-    let counting = call.ask.operation == Operation::CountTokens;
-    let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
-    let mut reserved = meters.reserve(&claims, Demand { free: demand.free && !may_cost, ..demand }).await;
-    let only_free = may_cost && is_out_of_money(&reserved);
-    if only_free {
-        reserved = meters.reserve(&claims, demand).await;
-    }
-    match reserved {
-        Ok(hold) => Ok(Granted { hold: Some(hold), only_free }),
-        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, caller, snapshot)),
-        Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
-            let message = "what is spent of this budget cannot be read now; try again in some seconds";
-            let error = Error::new(Kind::Unavailable, message)
-                .with_retry(Retry::Later(Some(Duration::from_secs(5))))
-                .with_context("cause", why);
-            Err(error.into())
+    demand
+}
+
+/// Takes what the caller may use of the model of a group that a call falls back to, beside what the call holds already.
+/// An error says why the group is passed over.
+pub(crate) async fn reserve_model(
+    services: &Services,
+    snapshot: &Snapshot,
+    asked: &Asked<'_>,
+) -> std::result::Result<Option<Hold>, String> {
+    let claims = asked.identity.model_claims(asked.model);
+    let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
+    match meters.reserve(claims, demand_of(services, snapshot, asked)).await {
+        Ok(hold) => Ok(Some(hold)),
+        Err(tollway_meters::Refusal::Denied(denied)) => {
+            let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
+            let what = match denied.limit {
+                LimitKind::Requests => "requests a minute",
+                LimitKind::Tokens => "tokens a minute",
+                LimitKind::Parallel => "calls at once",
+                LimitKind::Budget => "budget",
+            };
+            Err(format!("the {whose} has used up its {what} for this model"))
+        }
+        Err(tollway_meters::Refusal::Unavailable { .. }) => {
+            Err("what is spent of its budget cannot be read now".to_owned())
         }
     }
 }
@@ -240,9 +273,14 @@ fn refuse_unpriced(claims: &[Claim], asked: &Asked<'_>) -> Result<()> {
     Err(Error::new(Kind::Permission, message).with_param("model").with_retry(Retry::Never))
 }
 
+/// Is this limit about one model of its owner?
+pub(crate) const fn is_of_model(kind: ScopeKind) -> bool {
+    matches!(kind, ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam)
+}
+
 /// Whose limit it is, for people: a name instead of a hash.
-fn shown(denied: &Denied, caller: &Caller) -> String {
-    let principal = &caller.identity.principal;
+fn shown(denied: &Denied, identity: &Identity) -> String {
+    let principal = &identity.principal;
     match denied.scope.kind {
         ScopeKind::Key => {
             let key = principal.key.as_ref();
@@ -255,8 +293,8 @@ fn shown(denied: &Denied, caller: &Caller) -> String {
     }
 }
 
-fn refusal(denied: &Denied, caller: &Caller, snapshot: &Snapshot) -> Refusal {
-    let (scope, name) = (denied.scope.kind.name(), shown(denied, caller));
+fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal {
+    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity));
     let reset = denied.resets_at.map_or_else(
         || "It does not reset by itself.".to_owned(),
         |at| format!("Limit resets at: {} UTC", iso(at)),

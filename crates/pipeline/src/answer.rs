@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
-use tollway_model::{Delta, Dialect, Error, Event, Kind, Notices, Operation, Result};
+use tollway_model::{Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result};
 use tollway_providers::Endpoint;
 use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
@@ -103,7 +103,7 @@ async fn read(
         (Lane::Verbatim, _) => verbatim_answer(body, showing)?,
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
-            let finish = answer.choices.first().and_then(|choice| choice.finish);
+            let finish = answer.choices.first().and_then(finish_of);
             let settlement = Settlement {
                 usage: answer.usage,
                 finish,
@@ -123,6 +123,11 @@ async fn read(
         _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+/// Why an answer ended; one that is a refusal in its words alone ended as one.
+pub(crate) fn finish_of(choice: &Choice) -> Option<FinishReason> {
+    if choice.refusal().is_some() { Some(FinishReason::Refusal) } else { choice.finish }
 }
 
 fn is_json(content_type: &http::HeaderValue) -> bool {
@@ -182,11 +187,13 @@ const MOST_HELD: usize = 512 << 10;
 
 /// A stream on its way from a provider to the caller.
 pub(crate) struct Source {
-    body: AnswerBody,
+    /// `None` where all has been said.
+    body: Option<AnswerBody>,
     way: Way,
     /// What the bytes pass before the caller gets them.
     thread: Option<Thread>,
-    endpoint: Arc<Endpoint>,
+    /// Who answers; `None`: nobody was asked.
+    endpoint: Option<Arc<Endpoint>>,
     /// The stream failed after the bytes that were just handed out.
     failed: Option<Error>,
     ended: bool,
@@ -195,6 +202,8 @@ pub(crate) struct Source {
 enum Way {
     Relay(Box<Relay>),
     Translate(Box<Translation>),
+    /// No provider: all is said, and this is what it used.
+    Told(Settlement),
 }
 
 struct Translation {
@@ -231,7 +240,14 @@ impl Source {
                 Way::Translate(Box::new(Translation::new(target, restore, showing)))
             }
         };
-        Source { body, way, thread, endpoint: Arc::clone(endpoint), failed: None, ended: false }
+        let endpoint = Some(Arc::clone(endpoint));
+        Source { body: Some(body), way, thread, endpoint, failed: None, ended: false }
+    }
+
+    /// Of an answer whose stream is known as a whole.
+    pub(crate) fn told(settlement: Settlement) -> Source {
+        let (way, failed, ended) = (Way::Told(settlement), None, true);
+        Source { body: None, way, thread: None, endpoint: None, failed, ended }
     }
 
     /// Waits for the first content for the caller, and returns all that came until then. A failure until here has not
@@ -270,7 +286,11 @@ impl Source {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let bytes = match std::task::ready!(self.body.poll_next(context)) {
+            let next = match &mut self.body {
+                Some(body) => std::task::ready!(body.poll_next(context)),
+                None => None,
+            };
+            let bytes = match next {
                 Some(Ok(piece)) => self.way.push(piece),
                 Some(Err(error)) => {
                     self.ended = true;
@@ -281,7 +301,10 @@ impl Source {
                     self.way.finish()
                 }
             };
-            self.failed = self.way.take_error().map(|error| self.endpoint.redact_error(&error));
+            self.failed = self.way.take_error().map(|error| match &self.endpoint {
+                Some(endpoint) => endpoint.redact_error(&error),
+                None => error,
+            });
             self.ended |= self.failed.is_some();
             if !bytes.is_empty() {
                 return Poll::Ready(Some(Ok(self.pass(bytes))));
@@ -301,6 +324,7 @@ impl Source {
         match &self.way {
             Way::Relay(relay) => relay.seen().ended && relay.seen().usage.is_some(),
             Way::Translate(translation) => translation.complete,
+            Way::Told(_) => true,
         }
     }
 
@@ -309,7 +333,9 @@ impl Source {
         let event = Event::Error(error.clone());
         let mut bytes = Vec::new();
         match &mut self.way {
-            Way::Relay(_) => codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes),
+            Way::Relay(_) | Way::Told(_) => {
+                codec(showing.surface).encoder(&showing.view()).push(&event, &mut bytes);
+            }
             Way::Translate(translation) => translation.encoder.push(&event, &mut bytes),
         }
         self.pass(Bytes::from(bytes))
@@ -329,6 +355,7 @@ impl Source {
                 }
             }
             Way::Translate(translation) => translation.settlement.clone(),
+            Way::Told(settlement) => settlement.clone(),
         }
     }
 }
@@ -337,6 +364,7 @@ impl Way {
     fn push(&mut self, piece: Bytes) -> Bytes {
         match self {
             Way::Relay(relay) => relay.push(piece),
+            Way::Told(_) => piece,
             Way::Translate(translation) => {
                 translation.decoder.push(&piece, &mut translation.events);
                 translation.encode()
@@ -349,12 +377,14 @@ impl Way {
         match self {
             Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
             Way::Translate(translation) => translation.content,
+            Way::Told(_) => true,
         }
     }
 
     fn finish(&mut self) -> Bytes {
         match self {
             Way::Relay(relay) => relay.finish(),
+            Way::Told(_) => Bytes::new(),
             Way::Translate(translation) => {
                 translation.decoder.finish(&mut translation.events);
                 translation.encode()
@@ -366,6 +396,7 @@ impl Way {
         match self {
             Way::Relay(relay) => relay.take_error(),
             Way::Translate(translation) => translation.error.take(),
+            Way::Told(_) => None,
         }
     }
 }

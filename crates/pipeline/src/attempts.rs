@@ -5,6 +5,7 @@
 //! ([`walk`]). In a group the deployments of the lowest `order` are tried first, each order with its own retries
 //! ([`retry`] says what a failure leads to). What an attempt taught is on the board before the next one is chosen.
 
+mod mock;
 mod retry;
 mod waits;
 mod walk;
@@ -13,28 +14,40 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollway::exchange::{Lane, Prepared, Refused, prepare, send};
-use tollway_model::{Dialect, Error, Kind, Notices, Retry};
+use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
+use tollway_accounts::Identity;
+use tollway_model::{Dialect, Error, FinishReason, Kind, Notices, Operation, Origin, RawJson, Retry};
 use tollway_providers::Endpoint;
 use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
+use tollway_wire::{Restore, codec};
 
 use self::retry::{Next, Try, decide};
 use self::waits::Waits;
 use self::walk::{Leg, Walk};
-use crate::answer::{Opened, Showing, open};
+use crate::admission;
+use crate::answer::{Opened, Showing, finish_of, open};
 use crate::call::Call;
 use crate::clock::board_now;
 use crate::responses;
 use crate::serve::Gateway;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
-use crate::ticket::{Ticket, attempt_record};
+use crate::snapshot::{FREE, Snapshot};
+use crate::ticket::{Settlement, Ticket, attempt_record};
 
 pub(crate) use self::retry::Dice;
 pub(crate) use self::walk::{Asked, Drawn, draw};
 
 /// May the caller use the group with this name? Asked for every group that a call falls back to.
 pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What bounds the groups that a call may fall back to.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    /// `None`: any group.
+    pub(crate) access: Option<Access>,
+    /// The caller, where its limits depend on the model.
+    pub(crate) limited: Option<Arc<Identity>>,
+}
 
 /// The winning attempt.
 pub(crate) struct Won {
@@ -78,13 +91,13 @@ pub(crate) async fn run(
     drawn: Drawn,
     ticket: &mut Ticket,
     showing: &Showing,
-    access: Option<&Access>,
+    bounds: &Bounds,
 ) -> Result<Won, Error> {
     let settings = &snapshot.settings;
     let whole = call.control.deadline.map_or(settings.call_time, |asked| asked.min(settings.call_time));
-    let mut run =
-        Run { gateway, settings, call, deadline: call.started + whole, dice: Dice::seeded(&call.id), ticket };
-    let mut walk = Walk::new(gateway, snapshot, call, access);
+    let (deadline, dice) = (call.started + whole, Dice::seeded(&call.id));
+    let mut run = Run { gateway, snapshot, settings, call, deadline, dice, ticket, bounds };
+    let mut walk = Walk::new(gateway, snapshot, call, bounds.access.as_ref());
     let mut leg = Leg::first(call, drawn, showing);
     // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
     let mut resort = None;
@@ -92,7 +105,8 @@ pub(crate) async fn run(
         if leg.plan.last_resort
             && resort.is_none()
             && !leg.passed_by
-            && let Some(next) = walk.around(&leg, run.ticket)
+            && let next = walk.around(&leg, run.ticket)
+            && let Some(next) = run.enter(next, &mut walk).await
         {
             run.pass_by(&leg, &next.group);
             leg.passed_by = true;
@@ -111,7 +125,10 @@ pub(crate) async fn run(
         };
         let over = lost.over;
         let next = walk.after(&leg, lost.error, over, run.ticket);
-        let next = next.or_else(|| resort.take().filter(|_| !over));
+        let next = match run.enter(next, &mut walk).await {
+            None if !over => resort.take().inspect(|first| run.ticket.enters(&first.group, None)),
+            next => next,
+        };
         match next {
             Some(next) => {
                 run.ticket.then(&leg.group, format!("{}; fell back to {}", lost.why, next.group));
@@ -128,16 +145,47 @@ pub(crate) async fn run(
 /// What the attempts of one call share.
 struct Run<'a> {
     gateway: &'a Gateway,
+    snapshot: &'a Snapshot,
     settings: &'a Settings,
     call: &'a Call,
     deadline: Instant,
     dice: Dice,
     ticket: &'a mut Ticket,
+    bounds: &'a Bounds,
 }
 
 type Winner = (Arc<Deployment>, Opened, u32);
 
 impl Run<'_> {
+    /// Takes the place and the money of a fallback from the caller's limits for its model; where there is none left, of
+    /// the fallback after it.
+    async fn enter<'w>(&mut self, next: Option<Leg<'w>>, walk: &mut Walk<'w>) -> Option<Leg<'w>> {
+        let mut leg = next?;
+        loop {
+            let hold = match &self.bounds.limited {
+                Some(identity) => {
+                    let asked = admission::Asked {
+                        identity,
+                        customer: None,
+                        model: &leg.group,
+                        call: self.call,
+                        plan: &leg.plan,
+                        size: self.ticket.size(),
+                    };
+                    admission::reserve_model(self.gateway.services(), self.snapshot, &asked).await
+                }
+                None => Ok(None),
+            };
+            match hold {
+                Ok(hold) => {
+                    self.ticket.enters(&leg.group, hold);
+                    return Some(leg);
+                }
+                Err(why) => leg = walk.instead_of(&leg, why, self.ticket)?,
+            }
+        }
+    }
+
     /// Says in the receipt who is left out of a group.
     fn tell_skipped(&mut self, leg: &Leg<'_>) {
         for skipped in &leg.plan.skipped {
@@ -221,7 +269,7 @@ impl Run<'_> {
             };
             let waits = Waits::of(self.settings, deployment, self.call, self.deadline);
             let retries = self.retries(deployment);
-            let error = match self.attempt(deployment, flight, &waits, leg).await {
+            let error = match self.attempt(deployment, flight, &waits, leg, walk).await {
                 Ok(opened) => return Ok((deployment.clone(), opened, retries)),
                 Err(error) => error,
             };
@@ -356,9 +404,13 @@ impl Run<'_> {
         mut flight: Flight,
         waits: &Waits,
         leg: &Leg<'_>,
+        walk: &Walk<'_>,
     ) -> Result<Opened, Error> {
         let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
+        if let Some(mock) = self.call.control.mock_response.as_ref().or(deployment.mock.as_ref()) {
+            return self.mocked(mock, deployment, flight, leg);
+        }
         let drop_params =
             self.call.control.drop_params.or(deployment.drop_params).unwrap_or(self.settings.drop_params);
         let endpoint = deployment.endpoint();
@@ -390,6 +442,17 @@ impl Run<'_> {
         });
         let mut record = attempt_record(deployment, target, since, begun.elapsed(), result.as_ref().err());
         match result {
+            Ok(Opened::Complete { body, settlement, .. })
+                if walk.may_be_declined(leg) && declines(&body, &settlement, leg.ask()) =>
+            {
+                let error = declined();
+                record.error = Some((&error).into());
+                let usage = settlement.usage.unwrap_or_default();
+                let (tokens, output) = (usage.total(), usage.total_output());
+                flight.answered(&tollway_route::Answer { tokens, output, streamed: false }, board_now());
+                self.ticket.discard(&leg.group, record, waited, settlement);
+                Err(error)
+            }
             Ok(opened) => {
                 flight.answers(board_now());
                 self.ticket.attempt(&leg.group, record, waited);
@@ -407,6 +470,39 @@ impl Run<'_> {
                 self.ticket.attempt(&leg.group, record, waited);
                 Err(error)
             }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// An attempt that is answered here: no provider is asked.
+    fn mocked(
+        &mut self,
+        mock: &RawJson,
+        deployment: &Arc<Deployment>,
+        mut flight: Flight,
+        leg: &Leg<'_>,
+    ) -> Result<Opened, Error> {
+        let begun = Instant::now();
+        let since = begun.saturating_duration_since(self.ticket.started());
+        let result = mock::answer(mock, leg.ask(), &leg.showing, self.ticket.size().input);
+        let mut record = attempt_record(deployment, None, since, begun.elapsed(), result.as_ref().err());
+        record.lane = "mocked".into();
+        self.ticket.attempt(&leg.group, record, Duration::ZERO);
+        match result {
+            Ok(opened) => {
+                flight.answers(board_now());
+                self.ticket.flying(flight);
+                let own = deployment.prices.clone().filter(|_| deployment.mock.is_some());
+                let mut notices = Notices::new();
+                if let Opened::Complete { notices: told, .. } = &opened {
+                    notices.extend(told.clone());
+                }
+                self.ticket.answering(own.or_else(|| Some(FREE.clone())), notices);
+                Ok(opened)
+            }
+            // A failure that was asked for is nobody's fault.
+            Err(error) => Err(error),
         }
     }
 }
@@ -440,6 +536,26 @@ async fn receive(
         Ok(opened) => Ok(opened?),
         Err(_) => Err(waits.no_content().into()),
     }
+}
+
+/// Does the model decline, or its provider's filter, in this whole answer for the caller?
+fn declines(body: &[u8], settlement: &Settlement, ask: &Ask) -> bool {
+    if ask.operation != Operation::Chat {
+        return false;
+    }
+    // The verbatim lane has not looked.
+    let finish = settlement.finish.or_else(|| {
+        let answer = codec(ask.surface).decode_response(body, &Restore::default()).ok()?;
+        answer.choices.first().and_then(finish_of)
+    });
+    matches!(finish, Some(FinishReason::ContentFilter | FinishReason::Refusal))
+}
+
+/// The failure that an answer is thrown away for.
+fn declined() -> Error {
+    Error::new(Kind::ContentPolicy, "the model declined to answer")
+        .with_origin(Origin::Upstream)
+        .with_retry(Retry::Never)
 }
 
 /// The parts of an error that the caller must not see are for the operator's log.
@@ -477,6 +593,6 @@ fn refusal(leg: &Leg<'_>) -> Error {
 fn used_up(leg: &Leg<'_>, millis: u64) -> Error {
     let message = format!("the requests or tokens a minute of every deployment of {} are used up", leg.group);
     Error::new(Kind::RateLimit, message)
-        .with_origin(tollway_model::Origin::Gateway)
+        .with_origin(Origin::Gateway)
         .with_retry(Retry::Later(Some(Duration::from_millis(millis))))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use tollway::exchange::Ask;
-use tollway_model::{Dialect, Error, Kind, Notices, Operation, Result};
+use tollway_model::{Dialect, Error, Kind, Notices, Operation, RawJson, Result};
 use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
@@ -66,6 +66,8 @@ pub struct Control {
     pub include_fallback_errors: bool,
     /// The call is to fail, to see what happens.
     pub mock: Option<Mock>,
+    /// The answer, instead of a provider's: as a deployment's `mock_response`.
+    pub mock_response: Option<RawJson>,
 }
 
 /// A failure that a caller asks for, to see what happens.

@@ -34,13 +34,14 @@ const FORBIDDEN: [&str; 13] = [
 ];
 
 /// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 13] = [
+const HONOURED: [&str; 14] = [
     "content_policy_fallbacks",
     "context_window_fallbacks",
     "disable_fallbacks",
     "drop_params",
     "fallbacks",
     "include_fallback_errors",
+    "mock_response",
     "mock_testing_content_policy_fallbacks",
     "mock_testing_context_fallbacks",
     "mock_testing_fallbacks",
@@ -51,7 +52,7 @@ const HONOURED: [&str; 13] = [
 ];
 
 /// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 16] = [
     "allowed_openai_params",
     "additional_drop_params",
     "cache",
@@ -63,7 +64,6 @@ const IGNORED: [&str; 17] = [
     "litellm_session_id",
     "litellm_trace_id",
     "max_retries",
-    "mock_response",
     "mock_timeout",
     "no-log",
     "output_cost_per_token",
@@ -150,6 +150,10 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "num_retries" => control.retries = retries(raw).or(control.retries),
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
+        }
+        "mock_response" if raw != "null" => {
+            let given: Value = serde_json::from_str(raw).unwrap_or_default();
+            control.mock_response = Some(RawJson::from(given));
         }
         // For whom the call is made: read with the rest of that.
         "tags" => {}

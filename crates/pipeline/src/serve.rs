@@ -15,7 +15,7 @@ use tollway_wire::{Framing, codec};
 
 use crate::admission::{self, Asked, Granted, Refusal, Services};
 use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Access, Dice, Drawn, Won};
+use crate::attempts::{self, Bounds, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
@@ -41,8 +41,7 @@ pub struct Gateway {
 /// A call that may go on: in which order it is tried, and what it may fall back to.
 struct Admitted {
     drawn: Drawn,
-    /// `None`: any group.
-    access: Option<Access>,
+    bounds: Bounds,
 }
 
 /// A call's place among those in flight; given back when dropped.
@@ -133,7 +132,7 @@ impl Gateway {
             ticket.resize(&call);
         }
         let showing = showing(&call);
-        let Admitted { drawn, access } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
+        let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, &caller, ticket),
         };
@@ -141,11 +140,10 @@ impl Gateway {
             return self.counted(local.await, &call, &caller, ticket);
         }
         if !call.ask.stream {
-            let won =
-                attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref()).await;
+            let won = attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        self.stream(snapshot, caller, call, drawn, ticket, showing, access).await
+        self.stream(snapshot, caller, call, drawn, ticket, showing, bounds).await
     }
 
     /// May they, now, and who serves it? The hold is the ticket's from here on.
@@ -164,7 +162,7 @@ impl Gateway {
         ticket.routed(&model);
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
         let asked = Asked {
-            caller,
+            identity: &caller.identity,
             customer: customer.as_deref(),
             model: &model,
             call,
@@ -174,7 +172,9 @@ impl Gateway {
         let Granted { hold, only_free } = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
         let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
-        Ok(Admitted { drawn, access })
+        let limited = (admission::may_fall_back(snapshot, call) && caller.identity.is_limited_by_model())
+            .then(|| caller.identity.clone());
+        Ok(Admitted { drawn, bounds: Bounds { access, limited } })
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -187,10 +187,11 @@ impl Gateway {
     /// Which deployments, in which order? Pure but for the clock.
     fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
-        if let Some(mock) = call.control.mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
-            let message =
-                format!("`{}` is not allowed here: the operator has not switched it on", mock.field);
-            return Err(Error::invalid_at(mock.field, message));
+        let mock = call.control.mock.map(|mock| mock.field);
+        let mock = mock.or(call.control.mock_response.as_ref().map(|_| "mock_response"));
+        if let Some(field) = mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
+            let message = format!("`{field}` is not allowed here: the operator has not switched it on");
+            return Err(Error::invalid_at(field, message));
         }
         let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
@@ -209,7 +210,7 @@ impl Gateway {
         drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
-        access: Option<Access>,
+        bounds: Bounds,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
@@ -218,8 +219,7 @@ impl Gateway {
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
                 let won =
-                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, access.as_ref())
-                        .await;
+                    attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
                 (ticket, won)
             }
         });
@@ -261,7 +261,9 @@ fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result
         return None;
     }
     let deployment = &plan.candidates.first()?.deployment;
-    if deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some() {
+    if deployment.mock.is_none()
+        && deployment.endpoint()?.lane(Operation::CountTokens, call.ask.surface).is_some()
+    {
         return None;
     }
     let request = call.ask.request().cloned();

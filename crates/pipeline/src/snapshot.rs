@@ -3,7 +3,7 @@
 //! A call holds one `Arc` of it from beginning to end; a reload builds a new one and swaps it in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
@@ -212,7 +212,12 @@ impl Maker {
                 .iter()
                 .map(|(key, value)| (key.clone(), RawJson::from(value.clone())))
                 .collect(),
-            prices: facts.prices,
+            prices: match params.mock_response.is_some() && params.prices.is_empty() && info.prices.is_empty()
+            {
+                true => Some(FREE.clone()),
+                false => facts.prices,
+            },
+            mock: params.mock_response.clone().map(RawJson::from),
             info: Arc::new(facts.info),
             seat: OnceLock::new(),
         }
@@ -260,6 +265,10 @@ impl Maker {
             spec.api_base.clone_from(&params.aws_bedrock_runtime_endpoint);
         }
         spec.api_key.clone_from(&params.api_key);
+        if params.mock_response.is_some() && spec.api_key.is_none() {
+            // Nobody is called.
+            spec.api_key = Some("mock".into());
+        }
         spec.aws = aws(params);
         spec.organization.clone_from(&params.organization);
         spec.api_version.clone_from(&params.api_version);
@@ -339,6 +348,13 @@ impl Maker {
         }
     }
 }
+
+/// What answers cost that no provider gave.
+pub(crate) static FREE: LazyLock<Arc<tollway_prices::PriceSheet>> = LazyLock::new(|| {
+    let zero = [("input_cost_per_token", "0"), ("output_cost_per_token", "0")];
+    let overrides = Overrides::parse(zero).unwrap_or_default();
+    Arc::new(overrides.apply(&tollway_prices::Entry::default()).prices)
+});
 
 /// `openai/responses/NAME` means the model NAME, spoken to in the Responses dialect whatever the client speaks.
 fn without_api<'m>(provider: Option<&Provider>, model: &'m str) -> (&'m str, bool) {

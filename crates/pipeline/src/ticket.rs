@@ -12,7 +12,7 @@ use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Op
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
 
-use crate::admission::Services;
+use crate::admission::{Services, is_of_model};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::board_now;
@@ -30,6 +30,8 @@ pub(crate) struct Ticket {
     services: Arc<Services>,
     /// The call's places and money; `None` where nothing is limited.
     hold: Option<Hold>,
+    /// What the caller's limits for the model of the group gave that the call fell back to.
+    leg: Option<LegHold>,
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
@@ -42,6 +44,8 @@ pub(crate) struct Ticket {
     /// Time spent waiting: for providers, and between attempts.
     waited: Duration,
     prices: Option<Arc<PriceSheet>>,
+    /// Answers that were thrown away, and are paid for all the same.
+    discarded: Option<Box<Discarded>>,
     /// What the provider that refused last said beside its error: its rate limits.
     refusal: Option<HeaderMap>,
     /// `None` once settled.
@@ -59,6 +63,21 @@ struct OpenAttempt {
     group: Arc<str>,
     target: Option<Dialect>,
     since: Duration,
+}
+
+/// What was taken for the model of a group that a call fell back to.
+#[derive(Debug)]
+struct LegHold {
+    group: Arc<str>,
+    hold: Hold,
+}
+
+/// Answers that were thrown away because their models declined.
+#[derive(Debug)]
+struct Discarded {
+    usage: Usage,
+    cost: Cost,
+    lines: Vec<CostLine>,
 }
 
 /// What an answer told.
@@ -105,6 +124,7 @@ impl Ticket {
             receipts,
             services,
             hold: None,
+            leg: None,
             size: Size::of(call),
             sent: false,
             open: None,
@@ -113,6 +133,7 @@ impl Ticket {
             first_byte: None,
             waited: Duration::ZERO,
             prices: None,
+            discarded: None,
             refusal: None,
             receipt: Some(receipt),
             flight: None,
@@ -148,6 +169,15 @@ impl Ticket {
         self.hold = hold;
     }
 
+    /// The call goes on at `group`, for whose model this was taken. The one before has spent nothing.
+    pub(crate) fn enters(&mut self, group: &Arc<str>, hold: Option<Hold>) {
+        let leg = hold.map(|hold| LegHold { group: group.clone(), hold });
+        if let Some(LegHold { group, hold }) = std::mem::replace(&mut self.leg, leg) {
+            let tried = self.attempts().iter().any(|attempt| attempt.group.as_ref() == Some(&group));
+            hold.settle(Spent { refused: !tried, ..Spent::default() });
+        }
+    }
+
     /// What is held for the call.
     pub(crate) fn held(&self) -> Money {
         self.hold.as_ref().map_or(Money::ZERO, Hold::held)
@@ -155,7 +185,8 @@ impl Ticket {
 
     /// What is left of the caller's limits.
     pub(crate) fn allowances(&self) -> Vec<AllowanceState> {
-        self.hold.as_ref().map(Hold::states).unwrap_or_default()
+        let holds = self.hold.iter().chain(self.leg.iter().map(|leg| &leg.hold));
+        holds.flat_map(Hold::states).collect()
     }
 
     /// An attempt goes to `deployment`.
@@ -220,7 +251,7 @@ impl Ticket {
     pub(crate) fn attempt(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration) {
         self.waited += waited;
         self.open = None;
-        // A provider that answered an error does not bill it.
+        // A provider that answered an error does not bill it; what a thrown away answer costs is added apart.
         self.sent = record.error.is_none();
         if let Some(receipt) = &mut self.receipt {
             record.group = fallback(receipt, group);
@@ -229,6 +260,44 @@ impl Ticket {
                 receipt.attempts.reserve_exact(1);
             }
             receipt.attempts.push(record);
+        }
+    }
+
+    /// Adds an attempt whose answer is thrown away. Its provider bills it.
+    pub(crate) fn discard(
+        &mut self,
+        group: &Arc<str>,
+        mut record: AttemptRecord,
+        waited: Duration,
+        settlement: Settlement,
+    ) {
+        let usage = settlement.usage.unwrap_or_else(|| self.estimate(settlement.emitted));
+        let at = self.receipt.as_ref().map_or(0, |receipt| receipt.at);
+        let (cost, mut lines) =
+            priced(self.prices.as_deref(), &usage, settlement.service_tier.as_deref(), at);
+        (record.usage, record.cost) = (Some(usage), cost.known());
+        self.attempt(group, record, waited);
+        let before = self.discarded.take();
+        self.discarded = Some(Box::new(match before {
+            None => Discarded { usage, cost, lines },
+            Some(mut before) => {
+                before.lines.append(&mut lines);
+                Discarded {
+                    usage: together(before.usage, usage),
+                    cost: sum(before.cost, cost),
+                    lines: before.lines,
+                }
+            }
+        }));
+    }
+
+    /// What is likely to have been used for so many bytes of text.
+    fn estimate(&self, emitted: u64) -> Usage {
+        Usage {
+            input: self.size.input,
+            output: emitted.div_ceil(BYTES_PER_TOKEN),
+            estimated: true,
+            ..Usage::default()
         }
     }
 
@@ -365,15 +434,30 @@ impl Ticket {
         if let Some(ledger) = &services.ledger {
             ledger.settled(receipt);
         }
-        let tokens = receipt.usage.map_or(0, |usage| usage.total());
-        if let Some(hold) = self.hold.take() {
-            let refused = receipt.attempts.is_empty() && !self.sent;
-            let money = cost.known().unwrap_or(Money::ZERO);
-            hold.settle(Spent { tokens, money, refused });
-            if let Some(usage) = &receipt.usage {
-                let model = receipt.group.as_deref().unwrap_or(&receipt.model);
-                services.usual.saw(&receipt.who.token, model, usage.total_output());
+        let spent = Spent {
+            tokens: receipt.usage.map_or(0, |usage| usage.total()),
+            money: cost.known().unwrap_or(Money::ZERO),
+            refused: receipt.attempts.is_empty() && !self.sent,
+        };
+        let group = receipt.model_group();
+        let tried =
+            |group: Option<&str>| receipt.attempts.iter().any(|attempt| attempt.group.as_deref() == group);
+        if let Some(usage) = receipt.usage.filter(|_| self.hold.is_some() || self.leg.is_some()) {
+            services.usual.saw(&receipt.who.token, group, usage.total_output());
+        }
+        // What was spent counts for the model of the group that answered, here and in the books.
+        match self.hold.take() {
+            Some(hold) if group == receipt.asked_group() => hold.settle(spent),
+            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !tried(None)),
+            None => {}
+        }
+        match self.leg.take() {
+            Some(leg) if leg.group.as_ref() == group => leg.hold.settle(spent),
+            Some(leg) => {
+                let refused = !tried(Some(&leg.group));
+                leg.hold.settle(Spent { refused, ..Spent::default() });
             }
+            None => {}
         }
     }
 
@@ -385,14 +469,10 @@ impl Ticket {
     /// - Where its last word is from before the stream broke off (Anthropic tells the prompt first, and the output at the
     ///   end), more output than it told is counted in the same way.
     /// - A call that no provider took, or that every provider answered with an error, costs nothing.
+    /// - An answer that was thrown away costs what it costs, beside the one that the caller got.
     fn price(&self, receipt: &mut Receipt) -> Cost {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
-            receipt.usage = Some(Usage {
-                input: self.size.input,
-                output: self.emitted.div_ceil(BYTES_PER_TOKEN),
-                estimated: true,
-                ..Usage::default()
-            });
+            receipt.usage = Some(self.estimate(self.emitted));
         }
         if let Some(usage) = &mut receipt.usage
             && self.sent
@@ -401,27 +481,61 @@ impl Ticket {
         {
             at_least(usage, self.emitted.div_ceil(BYTES_PER_TOKEN));
         }
-        let Some(usage) = &receipt.usage else {
-            receipt.cost.nanos = Some(Money::ZERO);
-            receipt.cost.usd = Some(Money::ZERO.to_string());
-            return Cost::Known(Money::ZERO);
+        let (mut cost, mut lines) = match &receipt.usage {
+            Some(usage) => priced(self.prices.as_deref(), usage, receipt.service_tier.as_deref(), receipt.at),
+            None => (Cost::Known(Money::ZERO), Vec::new()),
         };
-        receipt.cost.estimated = usage.estimated;
-        let Some(sheet) = &self.prices else { return Cost::Unknown };
-        let facts = Facts {
-            service_tier: receipt.service_tier.as_deref(),
-            at: Some(receipt.at / 1000),
-            ..Facts::default()
-        };
-        let breakdown = tollway_prices::cost(sheet, usage, &facts);
-        receipt.cost.nanos = breakdown.total.known();
-        receipt.cost.usd = breakdown.total.known().map(|money| money.to_string());
-        receipt.cost.lines = breakdown
-            .lines
-            .iter()
-            .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
-            .collect();
-        breakdown.total
+        if let Some(discarded) = &self.discarded {
+            cost = sum(discarded.cost, cost);
+            lines.extend(discarded.lines.iter().cloned());
+            receipt.usage =
+                Some(receipt.usage.map_or(discarded.usage, |usage| together(usage, discarded.usage)));
+        }
+        receipt.cost.estimated = receipt.usage.is_some_and(|usage| usage.estimated);
+        receipt.cost.nanos = cost.known();
+        receipt.cost.usd = cost.known().map(|money| money.to_string());
+        receipt.cost.lines = lines;
+        cost
+    }
+}
+
+/// What usage costs, and of what that is made.
+fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Cost, Vec<CostLine>) {
+    let Some(sheet) = sheet else { return (Cost::Unknown, Vec::new()) };
+    let facts = Facts { service_tier: tier, at: Some(at / 1000), ..Facts::default() };
+    let breakdown = tollway_prices::cost(sheet, usage, &facts);
+    let lines = breakdown.lines.iter();
+    let lines = lines
+        .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
+        .collect();
+    (breakdown.total, lines)
+}
+
+fn sum(one: Cost, other: Cost) -> Cost {
+    match (one, other) {
+        (Cost::Known(one), Cost::Known(other)) => Cost::Known(one + other),
+        _ => Cost::Unknown,
+    }
+}
+
+/// What two answers used.
+fn together(one: Usage, other: Usage) -> Usage {
+    Usage {
+        input: one.input + other.input,
+        cache_read: one.cache_read + other.cache_read,
+        cache_write: one.cache_write + other.cache_write,
+        cache_write_1h: one.cache_write_1h + other.cache_write_1h,
+        audio_input: one.audio_input + other.audio_input,
+        image_input: one.image_input + other.image_input,
+        video_input: one.video_input + other.video_input,
+        output: one.output + other.output,
+        reasoning: one.reasoning + other.reasoning,
+        audio_output: one.audio_output + other.audio_output,
+        image_output: one.image_output + other.image_output,
+        accepted_prediction: one.accepted_prediction + other.accepted_prediction,
+        rejected_prediction: one.rejected_prediction + other.rejected_prediction,
+        web_searches: one.web_searches + other.web_searches,
+        estimated: one.estimated || other.estimated,
     }
 }
 
@@ -435,7 +549,7 @@ fn at_least(usage: &mut Usage, output: u64) {
 }
 
 /// Bytes of an answer's text that make a token.
-const BYTES_PER_TOKEN: u64 = 4;
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// The caller and for whom it calls, as receipts keep it.
 fn who(call: &Call, caller: &Caller) -> Who {
@@ -547,6 +661,8 @@ pub(crate) fn attempt_record(
         took_us: micros(took),
         error: error.map(ErrorRecord::from),
         rests_ms: None,
+        usage: None,
+        cost: None,
         then: None,
     }
 }

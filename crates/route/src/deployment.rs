@@ -40,6 +40,8 @@ pub struct Deployment {
     pub drop_params: Option<bool>,
     /// Request fields the operator set for this deployment, used where the caller sent none.
     pub defaults: Vec<(String, RawJson)>,
+    /// The answer to every chat, instead of asking the provider: a JSON text, or a whole answer in OpenAI's shape.
+    pub mock: Option<RawJson>,
     /// What its calls cost. `None`: unknown.
     pub prices: Option<Arc<PriceSheet>>,
     /// `model_info` and what the models table knows, as `/model/info` shows it.

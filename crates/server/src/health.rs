@@ -5,7 +5,7 @@ use serde_json::json;
 use tollway_accounts::iso;
 use tollway_meters::Meters;
 use tollway_pipeline::{Reply, ReplyBody, Services, Snapshot, json_reply};
-use tollway_route::Availability;
+use tollway_route::{Availability, Standing};
 
 /// The process runs.
 pub(crate) fn liveness() -> Reply {
@@ -67,7 +67,8 @@ pub(crate) fn readiness(snapshot: &Snapshot, services: &Services) -> Reply {
 }
 
 /// Which deployments can be called, and why the others cannot. No provider is called for it: a probe costs money.
-pub(crate) fn health(snapshot: &Snapshot) -> Reply {
+/// `standings`: how those are doing that have been called, by id.
+pub(crate) fn health(snapshot: &Snapshot, standings: &[Standing]) -> Reply {
     let (mut healthy, mut unhealthy) = (Vec::new(), Vec::new());
     for deployment in snapshot.routes.deployments() {
         let mut entry = json!({
@@ -75,6 +76,15 @@ pub(crate) fn health(snapshot: &Snapshot) -> Reply {
             "model_name": deployment.group.as_ref(),
             "model_id": deployment.id.as_ref(),
         });
+        let standing = standings.binary_search_by(|one| one.deployment.cmp(&deployment.id));
+        if let (Some(entry), Some(standing)) =
+            (entry.as_object_mut(), standing.ok().and_then(|index| standings.get(index)))
+        {
+            entry.insert("in_flight".to_owned(), json!(standing.in_flight));
+            entry.insert("rests_for_ms".to_owned(), json!(standing.rests_for_ms));
+            entry.insert("on_trial".to_owned(), json!(standing.half_open));
+            entry.insert("last_minute".to_owned(), json!(standing.minute));
+        }
         match &deployment.availability {
             Availability::Ready(_) => healthy.push(entry),
             Availability::Unavailable(reason) => {

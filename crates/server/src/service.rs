@@ -236,7 +236,14 @@ impl Inner {
                 let body = body::read(request.into_body(), &self.limits).await?;
                 Box::pin(tokens::count(&snapshot, body)).await
             }
-            Action::Health => Ok(health::health(&snapshot)),
+            Action::Health => {
+                // How deployments are doing is the operator's business.
+                let standings = match caller.is_admin() {
+                    true => self.gateway.board().standings(tollway_pipeline::board_now()),
+                    false => Vec::new(),
+                };
+                Ok(health::health(&snapshot, &standings))
+            }
             Action::Spend(what) => {
                 Box::pin(self.spend(request, route, what, captured, &snapshot, &caller)).await
             }

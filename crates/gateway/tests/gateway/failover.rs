@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tollway_testkit::{FakeProvider, Script};
 
 use crate::support::{
-    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Surface, all_surfaces, at, chat, config, fake, streamed_chat,
+    Answer, Gateway, KEY, PROVIDER_KEY, SOON, Start, Surface, all_surfaces, at, chat, config, fake,
+    streamed_chat, surfaces,
 };
 
 fn script(name: &str) -> Script {
@@ -72,10 +73,19 @@ const EARLY: [&str; 8] = [
 const LATE: [&str; 4] =
     ["cut-after-6-chunks", "stall-after-6-chunks", "malformed-after-6", "error-mid-stream-6"];
 
-/// Every early fault × off, retry, fallback × surfaces × dialects of the provider, streamed: the number of attempts is
-/// exact, the time is bounded, and what can be hidden is.
 #[tokio::test]
 async fn a_fault_before_the_first_content_is_never_seen_where_something_can_help() {
+    early_faults(true).await;
+}
+
+#[tokio::test]
+async fn a_fault_of_a_whole_answer_is_never_seen_where_something_can_help() {
+    early_faults(false).await;
+}
+
+/// Every early fault × off, retry, fallback × surfaces × dialects of the provider: the number of attempts is exact, the
+/// time is bounded, and what can be hidden is. A whole answer breaks in its body, is cut there, or is no JSON.
+async fn early_faults(stream: bool) {
     let fake = fake().await;
     let closed = nobody().await;
     let mut models = vec![at(&fake, "well", "openai/fake-ok", "")];
@@ -106,7 +116,7 @@ async fn a_fault_before_the_first_content_is_never_seen_where_something_can_help
     for provider in ["openai", "anthropic"] {
         for fault in EARLY {
             for way in ["off", "retry", "fallback"] {
-                for (dialect, surface) in all_surfaces(&format!("{provider}-{fault}-{way}"), "hi", true) {
+                for (dialect, surface) in all_surfaces(&format!("{provider}-{fault}-{way}"), "hi", stream) {
                     checks.push(async move {
                         let what = format!("{provider} {fault} {way} {dialect}");
                         let begun = Instant::now();
@@ -145,19 +155,19 @@ async fn a_fault_that_passes_is_hidden_by_a_retry() {
     let fake = fake().await;
     let models = [at(&fake, "gpt", "openai/fake-ok", ""), at(&fake, "claude", "anthropic/fake-ok", "")];
     let rest = "router_settings: {num_retries: 1, disable_cooldowns: true}\n\
-                tollway: {timeouts: {idle: 300ms, first_byte: 300ms}}";
+                tollway: {retry_budget: {floor: 1000}, timeouts: {idle: 300ms, first_byte: 300ms}}";
     let gateway = Gateway::start(&config(&models, rest)).await;
     for model in ["gpt", "claude"] {
-        for fault in EARLY.into_iter().filter(|fault| *fault != "refused") {
+        for (fault, stream) in EARLY.into_iter().skip(1).flat_map(|fault| [(fault, true), (fault, false)]) {
             for (dialect, surface) in
-                all_surfaces(model, "say: all is well", true).into_iter().filter(not_gemini)
+                all_surfaces(model, "say: all is well", stream).into_iter().filter(not_gemini)
             {
                 fake.reset();
                 fake.script_next(script(&format!("fake-{fault}")));
                 let answer = gateway.post(&surface.path, &surface.body).await;
                 let text = answer.expect(200).text();
                 assert!(text.contains("well") && !fails(&text), "{model} {fault} {dialect}: {text}");
-                assert_eq!(fake.received().len(), 2, "{model} {fault} {dialect}");
+                assert_eq!(fake.received().len(), 2, "{model} {fault} {dialect} {stream}");
                 assert_eq!(answer.header("x-litellm-attempted-retries"), "1");
                 assert_eq!(answer.header("x-litellm-max-retries"), "1");
             }
@@ -647,4 +657,174 @@ async fn a_caller_makes_its_call_fail_only_where_the_operator_allows_it() {
     let answer = gateway.chat(&body).await;
     assert_eq!(answer.expect(200).header("x-litellm-model-group"), "other");
     assert_eq!(asked(&fake), ["ok+id-other"]);
+}
+
+/// Calls `broken`, whose fallbacks are `paid` and `spare`, with a key of its own.
+async fn ask_broken(gateway: &Gateway, key: &str) -> Answer {
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let mut body = chat("broken", "hi");
+    body["max_tokens"] = json!(16);
+    let body = body.to_string();
+    gateway.send("POST", "/v1/chat/completions", &headers, body).await.read().await
+}
+
+#[tokio::test]
+async fn limits_for_a_fallbacks_model_hold_and_are_spent_there() {
+    let fake = fake().await;
+    let price = ", input_cost_per_token: 0.001, output_cost_per_token: 0.001";
+    let models = [
+        at(&fake, "broken", "openai/fake-error-500", price),
+        at(&fake, "paid", "openai/fake-ok+id-paid", price),
+        at(&fake, "spare", "openai/fake-ok+id-spare", price),
+    ];
+    let rest =
+        "router_settings: {num_retries: 0, disable_cooldowns: true, fallbacks: [{broken: [paid, spare]}]}";
+    let configuration = config(&models, rest);
+    let gateway = Gateway::start(&configuration).await;
+    let limit = json!({ "budget_limit": 0.1, "time_period": "30d" });
+    let wanted = json!({
+        "model_max_budget": { "broken": limit, "paid": limit },
+        "model_rpm_limit": { "spare": 2 },
+    });
+    let made = gateway.post("/key/generate", &wanted).await;
+    let key = made.expect(200).json()["key"].as_str().unwrap().to_owned();
+    let mut nanos = 0;
+    for number in 0.. {
+        let answer = ask_broken(&gateway, &key).await;
+        let receipt = gateway.receipt(&answer.expect(200).headers).await;
+        if answer.header("x-litellm-model-group") == "spare" {
+            assert!(
+                number > 0 && reasons(&receipt).contains("the key has used up its budget for this model")
+            );
+            break;
+        }
+        assert_eq!(answer.header("x-litellm-model-group"), "paid");
+        nanos += receipt["cost"]["nanos"].as_i64().unwrap();
+        assert!(nanos <= 100_000_000, "{receipt}");
+    }
+    // More than what `broken` has was spent by calls that asked for it, but not there.
+    let last = ask_broken(&gateway, &key).await;
+    assert_eq!(last.expect(200).header("x-litellm-model-group"), "spare");
+    let refused = ask_broken(&gateway, &key).await;
+    let receipt = gateway.receipt(&refused.expect(500).headers).await;
+    assert!(reasons(&receipt).contains("used up its requests a minute for this model"), "{receipt}");
+    assert_eq!(receipt["attempts"].as_array().unwrap().len(), 1, "{receipt}");
+    // The books say the same: after a new start the budget is still used up.
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&configuration), directory, ..Start::default() }).await;
+    let answer = ask_broken(&gateway, &key).await;
+    assert_eq!(answer.expect(200).header("x-litellm-model-group"), "spare");
+    let receipt = gateway.receipt(&answer.headers).await;
+    assert!(reasons(&receipt).contains("the key has used up its budget for this model"), "{receipt}");
+}
+
+#[tokio::test]
+async fn an_answer_that_declines_is_thrown_away_where_another_model_is_named_and_paid_for() {
+    let fake = fake().await;
+    let price = ", input_cost_per_token: 0.001, output_cost_per_token: 0.002";
+    let models = [
+        at(&fake, "gpt", "openai/fake-refusal", price),
+        at(&fake, "claude", "anthropic/fake-refusal", price),
+        at(&fake, "alone", "openai/fake-refusal+id-alone", price),
+        at(&fake, "lenient", "openai/fake-ok", price),
+        at(&fake, "hopeless", "openai/fake-refusal+id-hopeless", price),
+        at(&fake, "down", "openai/fake-error-500", price),
+    ];
+    let rest = "router_settings:\n  num_retries: 1\n  default_fallbacks: [lenient]\n  content_policy_fallbacks:\n    \
+                - {gpt: [lenient]}\n    - {claude: [lenient]}\n    - {hopeless: [down]}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    let nanos = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("{value}"));
+    for model in ["gpt", "claude"] {
+        for (dialect, surface) in surfaces(model, "say: of course", false) {
+            let answer = gateway.post(&surface.path, &surface.body).await;
+            assert_eq!(answer.expect(200).header("x-litellm-model-group"), "lenient", "{model} {dialect}");
+            assert!(answer.text().contains("of course"), "{}", answer.text());
+            let receipt = gateway.receipt(&answer.headers).await;
+            let attempts = receipt["attempts"].as_array().unwrap();
+            assert_eq!(attempts.len(), 2, "{receipt}");
+            let thrown_away = &attempts[0];
+            assert_eq!(thrown_away["error"]["kind"], "content_policy", "{receipt}");
+            let paid = nanos(&thrown_away["cost"]);
+            assert!(paid > 0 && attempts[1]["cost"].is_null(), "{receipt}");
+            let lines = receipt["cost"]["lines"].as_array().unwrap();
+            let line = |line: &Value| nanos(&line["count"]) * nanos(&line["unit_picos"]) / 1000;
+            let whole: i64 = lines.iter().map(line).sum();
+            assert_eq!(nanos(&receipt["cost"]["nanos"]), whole, "{receipt}");
+            let last: i64 = lines[..lines.len() / 2].iter().map(line).sum();
+            assert_eq!(whole - last, paid, "{receipt}");
+            assert_eq!(answer.header("x-litellm-response-cost"), receipt["cost"]["usd"].as_str().unwrap());
+        }
+    }
+    // Where no group is named for it, what the model says is the answer.
+    let alone = gateway.chat(&chat("alone", "hi")).await;
+    assert_eq!(alone.expect(200).header("x-litellm-model-group"), "alone");
+    let mut body = chat("gpt", "hi");
+    body["disable_fallbacks"] = json!(true);
+    assert_eq!(gateway.chat(&body).await.expect(200).header("x-litellm-model-group"), "gpt");
+    let mut body = chat("hopeless", "hi");
+    body["fallbacks"] = json!(["down"]);
+    let hopeless = gateway.chat(&body).await;
+    assert!(hopeless.expect(400).text().contains("declined"), "{}", hopeless.text());
+    let receipt = gateway.receipt(&hopeless.headers).await;
+    assert_eq!(receipt["cost"]["nanos"], receipt["attempts"][0]["cost"], "{receipt}");
+}
+
+#[tokio::test]
+async fn the_health_page_shows_how_deployments_are_doing() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "g", "openai/fake-error-401+id-a", ", order: 1"),
+        at(&fake, "g", "openai/fake-ok+id-b", ", order: 2"),
+    ];
+    let gateway = Gateway::start(&config(&models, "router_settings: {cooldown_time: 60}")).await;
+    gateway.chat(&chat("g", "hi")).await.expect(200);
+    let health = gateway.get("/health").await.expect(200).json();
+    let [failed, well] = [0, 1].map(|index| &health["healthy_endpoints"][index]);
+    assert!(failed["rests_for_ms"].as_u64().unwrap() > 50_000, "{health}");
+    assert_eq!((&failed["last_minute"]["failed"], &failed["in_flight"]), (&json!(1), &json!(0)), "{health}");
+    assert_eq!(well["rests_for_ms"], 0, "{health}");
+}
+
+#[tokio::test]
+async fn a_mocked_answer_asks_no_provider_in_every_dialect() {
+    let fake = fake().await;
+    let tools = r#"{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"look_up","arguments":"{}"}}]}}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
+    let models = [
+        at(&fake, "mock", "openai/fake-ok+id-mock", ", mock_response: all is mocked"),
+        "{model_name: keyless, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: all is mocked}}".into(),
+        at(&fake, "priced", "openai/fake-ok", ", mock_response: all is mocked, output_cost_per_token: 0.5, input_cost_per_token: 0"),
+        at(&fake, "tools", "openai/fake-ok", &format!(", mock_response: {tools}")),
+        at(&fake, "limited", "openai/fake-ok", ", mock_response: litellm.RateLimitError, num_retries: 0"),
+        at(&fake, "real", "openai/gpt-4o", ""),
+    ];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    for model in ["mock", "keyless", "priced", "tools"] {
+        for stream in [false, true] {
+            for (dialect, surface) in surfaces(model, "hi", stream) {
+                let answer = gateway.post(&surface.path, &surface.body).await;
+                let text = answer.expect(200).text();
+                let expected = if model == "tools" { "look_up" } else { "all is mocked" };
+                assert!(text.contains(expected), "{model} {dialect} {stream}: {text}");
+                let receipt = gateway.receipt(&answer.headers).await;
+                assert_eq!(receipt["attempts"][0]["lane"], "mocked", "{receipt}");
+                let cost = receipt["cost"]["nanos"].as_i64().unwrap();
+                assert_eq!(cost > 0, model == "priced", "{receipt}");
+                assert!(receipt["usage"]["output"].as_u64().unwrap() > 0, "{receipt}");
+            }
+        }
+    }
+    gateway.chat(&chat("limited", "hi")).await.expect(429);
+    let mut body = chat("real", "hi");
+    body["mock_response"] = json!("as I want it");
+    let refused = gateway.chat(&body).await;
+    assert_eq!(refused.expect(400).json()["error"]["param"], "mock_response");
+    let allowed = format!(
+        "general_settings: {{master_key: {KEY}, dangerously_allow_mock_testing_request_params: true}}"
+    );
+    let gateway = Gateway::start(&config(&models, &allowed)).await;
+    let answer = gateway.chat(&body).await;
+    assert!(answer.expect(200).text().contains("as I want it"), "{}", answer.text());
+    assert_eq!(answer.header("x-litellm-response-cost"), "0.00");
+    assert!(fake.received().is_empty());
 }

@@ -31,7 +31,7 @@ pub(crate) struct Line<'a> {
     pub(crate) customer: Option<Cow<'a, str>>,
     /// As the provider of the last attempt names it.
     pub(crate) model: Option<Cow<'a, str>>,
-    /// As the caller named it.
+    /// The group of the last attempt.
     pub(crate) model_group: Cow<'a, str>,
     pub(crate) provider: Option<Cow<'a, str>>,
     pub(crate) deployment: Option<Cow<'a, str>>,
@@ -72,7 +72,7 @@ impl<'a> Line<'a> {
             organization: some(&who.organization),
             customer: some(&who.customer),
             model: last.map(|attempt| attempt.model.as_ref().into()),
-            model_group: receipt.group.as_deref().unwrap_or(&receipt.model).into(),
+            model_group: receipt.model_group().into(),
             provider: last.map(|attempt| attempt.provider.as_ref().into()),
             deployment: last.map(|attempt| attempt.deployment.as_ref().into()),
             surface: receipt.surface.name().into(),
@@ -136,6 +136,9 @@ pub(crate) struct Detail<'a> {
     /// The caller's name for the model, where it was another than the group's.
     #[serde(skip_serializing_if = "Option::is_none", rename = "mo")]
     asked: Option<Cow<'a, str>>,
+    /// The group it was routed to, where that was neither the caller's name nor the group of the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "gr")]
+    group: Option<Cow<'a, str>>,
     /// The cost record said so itself.
     #[serde(skip_serializing_if = "std::ops::Not::not", rename = "es")]
     estimated: bool,
@@ -245,7 +248,9 @@ impl<'a> Detail<'a> {
             lines: Cow::Borrowed(&receipt.cost.lines),
             error: receipt.error.as_ref().map(Cow::Borrowed),
             overhead_us: receipt.timing.overhead_us,
-            asked: receipt.group.as_ref().map(|_| Cow::Borrowed(receipt.model.as_str())),
+            asked: (receipt.group.is_some() || fell_back(&receipt.attempts))
+                .then_some(Cow::Borrowed(receipt.model.as_str())),
+            group: receipt.group.as_deref().filter(|_| fell_back(&receipt.attempts)).map(Cow::Borrowed),
             estimated: receipt.cost.estimated,
         }
     }
@@ -268,7 +273,10 @@ pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
         at: line.at,
         surface: Dialect::from_name(&line.surface).unwrap_or(Dialect::OpenaiChat),
         operation: operation(&line.operation),
-        group: detail.asked.as_ref().map(|_| line.model_group.as_ref().to_owned()),
+        group: match fell_back(&detail.attempts) {
+            true => detail.group.map(Cow::into_owned),
+            false => detail.asked.as_ref().map(|_| line.model_group.as_ref().to_owned()),
+        },
         model: detail.asked.unwrap_or(line.model_group).into_owned(),
         stream: line.stream,
         who: Who {
@@ -300,6 +308,11 @@ pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
             overhead_us: detail.overhead_us,
         },
     }
+}
+
+/// Was the last attempt one of another group than the one asked for?
+fn fell_back(attempts: &[AttemptRecord]) -> bool {
+    attempts.last().is_some_and(|attempt| attempt.group.is_some())
 }
 
 /// By its name; what a newer version wrote reads as chat.

@@ -34,7 +34,7 @@ pub fn log_row(receipt: &Receipt) -> Value {
         "request_duration_ms": millis(receipt.timing.total_us),
         "model": last.map_or(receipt.model.as_str(), |attempt| attempt.model.as_ref()),
         "model_id": last.map_or("", |attempt| attempt.deployment.as_ref()),
-        "model_group": receipt.group.as_deref().unwrap_or(&receipt.model),
+        "model_group": receipt.model_group(),
         "custom_llm_provider": last.map_or("", |attempt| attempt.provider.as_ref()),
         "api_base": "",
         "user": who.user.as_deref().unwrap_or(""),

@@ -26,6 +26,15 @@ pub(crate) struct Part {
     pub(crate) pots: Vec<Pot>,
 }
 
+/// Scopes that a hold took from and that its call went on without.
+#[derive(Debug, Default)]
+pub(crate) struct Apart {
+    /// As in key names.
+    pub(crate) scopes: Vec<String>,
+    /// Their request does not count.
+    pub(crate) refused: bool,
+}
+
 /// A purse as the shared store sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Pot {
@@ -70,13 +79,18 @@ impl Part {
     pub(crate) fn new(taken: &Taken, pots: Vec<Pot>) -> Part {
         Part {
             scope: taken.scope.clone(),
-            key: format!("{}:{}", taken.scope.kind.name(), taken.scope.id),
+            key: Part::key_of(&taken.scope),
             entry: taken.entry.clone(),
             limits: Arc::clone(&taken.limits),
             rate: taken.took.rate,
             parallel: taken.took.parallel,
             pots,
         }
+    }
+
+    /// The scope in key names.
+    pub(crate) fn key_of(scope: &Scope) -> String {
+        format!("{}:{}", scope.kind.name(), scope.id)
     }
 
     /// The same part with other purses.
@@ -125,28 +139,53 @@ pub(crate) struct Settlement {
     /// What counts for the rates if the store does not know the hold.
     unknown_requests: u64,
     unknown_tokens: u64,
+    apart: Apart,
     pub(crate) parts: Vec<Part>,
 }
 
 impl Settlement {
     /// Of a hold that the store knows, as far as we know.
-    pub(crate) fn of_hold(id: String, parts: Vec<Part>, demand: Demand, spent: Spent) -> Settlement {
+    pub(crate) fn of_hold(
+        id: String,
+        parts: Vec<Part>,
+        demand: Demand,
+        (spent, apart): (Spent, Apart),
+    ) -> Settlement {
         let (tokens, money) = (spent.tokens, spent.money.nanos());
         let unknown_tokens = tokens.saturating_sub(demand.tokens);
-        Settlement { id, tokens, money, refused: spent.refused, unknown_requests: 0, unknown_tokens, parts }
+        Settlement {
+            id,
+            tokens,
+            money,
+            refused: spent.refused,
+            unknown_requests: 0,
+            unknown_tokens,
+            apart,
+            parts,
+        }
     }
 
     /// Of a hold that the store may have made although nobody heard of it.
     pub(crate) fn never_mind(id: String) -> Settlement {
         let (tokens, money, unknown_requests, unknown_tokens) = (0, 0, 0, 0);
-        Settlement { id, tokens, money, refused: true, unknown_requests, unknown_tokens, parts: Vec::new() }
+        Settlement {
+            id,
+            tokens,
+            money,
+            refused: true,
+            unknown_requests,
+            unknown_tokens,
+            apart: Apart::default(),
+            parts: Vec::new(),
+        }
     }
 
     /// Of all that happened in one scope while the store was away.
     pub(crate) fn of_scope(id: String, part: Part, money: i64, (requests, tokens): (u64, u64)) -> Settlement {
         let parts = vec![part];
         let (unknown_requests, unknown_tokens) = (requests, tokens);
-        Settlement { id, tokens: 0, money, refused: false, unknown_requests, unknown_tokens, parts }
+        let (tokens, refused, apart) = (0, false, Apart::default());
+        Settlement { id, tokens, money, refused, unknown_requests, unknown_tokens, apart, parts }
     }
 
     /// Takes its money out, and names the purses that it would have gone to.
@@ -163,7 +202,12 @@ impl Settlement {
     pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>) {
         script.arg(&self.id).arg(exact(self.tokens)).arg(self.money);
         script.arg(u8::from(self.refused));
-        script.arg(exact(self.unknown_requests)).arg(exact(self.unknown_tokens)).arg(self.parts.len());
+        script.arg(exact(self.unknown_requests)).arg(exact(self.unknown_tokens));
+        script.arg(u8::from(self.apart.refused)).arg(self.apart.scopes.len());
+        for scope in &self.apart.scopes {
+            script.arg(scope);
+        }
+        script.arg(self.parts.len());
         for part in &self.parts {
             script.arg(&part.key).arg(u8::from(part.rate)).arg(part.width()).arg(part.pots.len());
             for pot in &part.pots {

@@ -6,12 +6,13 @@ if tonumber(redis.call('GET', done) or 0) >= tonumber(batch) then return {} end
 redis.call('SET', done, batch, 'PX', WEEK)
 local alerts = {}
 
--- Corrects what was counted when the call was admitted.
-local function correct(record, tokens, refused)
+-- Corrects what was counted when the call was admitted. In the scopes apart no token was used.
+local function correct(record, tokens, refused, apart)
   for _, claim in ipairs(record.claims) do
     if claim.slot then
-      local more = tokens - record.tokens
-      if refused then
+      local more, nothing = tokens - record.tokens, refused
+      if apart[claim.scope] then more, nothing = -record.tokens, apart.refused end
+      if nothing then
         uncount(claim.scope, claim.slot, 1, tonumber(record.tokens))
       elseif more < 0 then
         uncount(claim.scope, claim.slot, 0, -more)
@@ -28,6 +29,9 @@ for settlement = 0, number() - 1 do
   local id, tokens, money, refused = take(), number(), take(), take() == '1'
   -- What counts if nobody knows the hold: its lease was over, or it was made while this store was away.
   local requests, unknown_tokens = take(), take()
+  -- Scopes the call went on without.
+  local apart = { refused = take() == '1' }
+  for _ = 1, number() do apart[take()] = true end
   local record = held(id)
   local starts = {}
   if record then
@@ -36,7 +40,7 @@ for settlement = 0, number() - 1 do
       for _, purse in ipairs(claim.purses) do starts[purse[1] .. ' ' .. claim.scope] = purse[2] end
     end
     release(id, record)
-    correct(record, tokens, refused)
+    correct(record, tokens, refused, apart)
   end
   for index = 0, number() - 1 do
     local scope, rate, width = take(), take() == '1', number()

@@ -159,6 +159,27 @@ impl<'a> Walk<'a> {
         self.next(ticket)
     }
 
+    /// The leg after one that is passed over before it was tried.
+    pub(super) fn instead_of(&mut self, leg: &Leg<'a>, why: String, ticket: &mut Ticket) -> Option<Leg<'a>> {
+        self.left += 1;
+        ticket.skip(&leg.group, leg.group.clone(), None, why);
+        self.next(ticket)
+    }
+
+    /// Is there a group that can be asked when the model of this one declines?
+    pub(super) fn may_be_declined(&self, leg: &Leg<'a>) -> bool {
+        if self.left == 0 || self.call.control.disable_fallbacks {
+            return false;
+        }
+        let own = self.snapshot.routes.group_name(&leg.group);
+        self.special(&leg.group, Kind::ContentPolicy).iter().any(|target| {
+            let name = self.snapshot.routes.group_name(&target.group);
+            let is_new = name != own && !self.has_seen(name);
+            let may = self.access.is_none_or(|access| access(&target.group));
+            is_new && may && self.snapshot.resolve(&target.group).is_some()
+        })
+    }
+
     /// Puts what a group falls back to before all else.
     fn queue(&mut self, leg: &Leg<'a>, failure: Kind) {
         let name = self.snapshot.routes.group_name(&leg.group);

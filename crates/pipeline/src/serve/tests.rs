@@ -64,7 +64,7 @@ async fn check(dollars: i64, model: &str, expected: Option<&str>) {
     let fallbacks = ["gratis", "paid", "unpriced"];
     let admitted = admit(&gateway(), limits, model, r#"["gratis","paid","unpriced"]"#).await;
     let allowed = admitted.ok().map(|admitted| {
-        let allows = |name: &&str| admitted.access.as_ref().is_none_or(|access| access(name));
+        let allows = |name: &&str| admitted.bounds.access.as_ref().is_none_or(|access| access(name));
         fallbacks.into_iter().filter(allows).collect::<Vec<_>>().join(" ")
     });
     assert_eq!(allowed.as_deref(), expected, "{dollars} {model}");

@@ -35,6 +35,7 @@ pub(crate) fn deployment(id: &str, limits: Limits) -> Arc<Deployment> {
         defaults: Vec::new(),
         prices: None,
         info: Arc::default(),
+        mock: None,
         seat: OnceLock::new(),
     })
 }

@@ -322,7 +322,8 @@ impl Run {
                     self.ask("POST", &surface.path, by, &surface.body.to_string()).await;
                 }
             }
-            let input = json!({ "model": model, "input": PROMPT, "prompt": PROMPT });
+            // What callers of Responses ask to be kept is kept, so that it can be gone on from: not here.
+            let input = json!({ "model": model, "input": PROMPT, "prompt": PROMPT, "store": false });
             for path in ["/v1/embeddings", "/v1/completions", "/v1/responses"] {
                 self.ask("POST", path, &key, &input.to_string()).await;
             }

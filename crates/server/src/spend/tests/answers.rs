@@ -129,7 +129,7 @@ async fn filters_of_pages_hold_together() {
         !answered(one) && one.who.user.as_deref() == Some("alice")
     })
     .await;
-    check("model_group=group-2", &|one| one.group.as_deref().unwrap_or(&one.model) == "group-2").await;
+    check("model_group=group-2", &|one| one.model_group() == "group-2").await;
     check("model=model-3", &|one| one.attempts.last().is_some_and(|last| &*last.model == "model-3")).await;
     check("custom_llm_provider=openai", &|one| {
         one.attempts.last().is_some_and(|last| &*last.provider == "openai")
