@@ -2,7 +2,7 @@
 //!
 //! Every method takes a [`Grant`], which only [`crate::rights`] makes, and the request's bytes or parameters; it answers
 //! the JSON that LiteLLM's clients expect, or an error in their terms. Requests are read strictly ([`fields`]), records
-//! are changed through desks that write the audit log ([`desk`]), and an update changes what it names and nothing else.
+//! are changed through desks that write the audit log (`desk`), and an update changes what it names and nothing else.
 
 mod audit;
 mod budgets;
