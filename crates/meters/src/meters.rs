@@ -9,7 +9,7 @@ use tollway_model::Money;
 
 use crate::hold::{Hold, Taken};
 use crate::registry::{Entry, Registry};
-use crate::shared::Shared;
+use crate::shared::{Shared, Undecided};
 use crate::state::{Left, Moment, State, Took, Verdict};
 use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent};
 
@@ -100,10 +100,22 @@ impl Meters {
         if let Some(shared) = &self.inner.shared
             && claims.iter().any(|claim| !claim.limits.is_empty())
         {
-            match Box::pin(shared.reserve(&self.inner, claims, demand)).await {
+            // Claims that were put together here are others every time.
+            let drawn = if merged.is_none() {
+                shared.draw(&self.inner, claims, demand)
+            } else {
+                Err(Undecided::Alone)
+            };
+            let undecided = match drawn {
+                Ok(hold) => return Ok(hold),
+                Err(undecided) => undecided,
+            };
+            match Box::pin(shared.reserve(&self.inner, claims, demand, undecided)).await {
                 Ok(decided) => return decided,
                 Err(Away) => share = shared.processes(),
             }
+            // What blocks hold and nobody has drawn is part of what is left now.
+            shared.close_all(&self.inner, None);
         }
         loop {
             let now = self.inner.now();

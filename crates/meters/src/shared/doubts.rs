@@ -19,7 +19,10 @@ impl Shared {
         if is_new {
             let mut batch = self.sending.lock().await;
             let mut pots = self.outbox().forget_money();
-            batch.settlements.iter_mut().for_each(|settlement| settlement.forget_money(&mut pots));
+            batch.forget_money(&mut pots);
+            for block in self.blocks_alive().iter().filter(|block| block.forget_money()) {
+                block.parts.iter().for_each(|part| part.name_pots(&mut pots));
+            }
             drop(batch);
             pots.sort_unstable();
             pots.dedup();
