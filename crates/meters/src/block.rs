@@ -405,3 +405,6 @@ impl std::fmt::Debug for Block {
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -483,7 +483,7 @@ async fn keep(inner: Weak<Inner>, wake: Arc<Notify>, soon: Arc<Notify>) {
         }
         let Some(inner) = inner.upgrade() else { return };
         let Some(shared) = &inner.shared else { return };
-        pause = BEAT;
+        pause = BEAT.min(Duration::from_millis(shared.lease / 4));
         if !shared.redis.is_up() {
             continue;
         }
