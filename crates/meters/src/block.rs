@@ -4,13 +4,13 @@
 //! is counted in ends; then, or when it is used up, it is closed: what nobody drew goes back, and calls that are still on
 //! their way keep theirs. What calls have used is added up and told once for all of them.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tollway_model::Money;
 
 use crate::hold::Taken;
 use crate::meters::Inner;
+use crate::pool::Pool;
 use crate::shared::Part;
 use crate::state::{Left, Moment};
 use crate::{AllowanceState, Demand, Scope, Spent};
@@ -36,8 +36,8 @@ pub(crate) struct Block {
     limits: Dimensions,
     /// Calls are admitted before this moment of the steady clock.
     until: u64,
-    /// There is little left of its claims: what comes back is told without delay.
-    pub(crate) scarce: Arc<AtomicBool>,
+    /// Whose calls draw from it.
+    pub(crate) pool: Weak<Pool>,
     /// The stretch of time that all its budgets' windows have in common, milliseconds since 1970.
     windows: (i64, i64),
     ledger: Mutex<Ledger>,
@@ -116,7 +116,7 @@ impl Block {
         (claims, parts): (Vec<Taken>, Vec<Part>),
         size: Size,
         (asked_at, valid): (Moment, u64),
-        scarce: Arc<AtomicBool>,
+        pool: Weak<Pool>,
     ) -> Block {
         let pots = || parts.iter().flat_map(|part| &part.pots);
         let windows = pots().fold((i64::MIN, i64::MAX), |(start, end), pot| {
@@ -132,7 +132,7 @@ impl Block {
         let report = Report::default();
         let ledger = Ledger { open: true, rest: size, calls: 0, report, queued: false, told };
         let until = asked_at.steady.saturating_add(valid);
-        Block { number, claims, parts, size, limits, until, scarce, windows, ledger: Mutex::new(ledger) }
+        Block { number, claims, parts, size, limits, until, pool, windows, ledger: Mutex::new(ledger) }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -144,20 +144,13 @@ impl Block {
         now.steady < self.until && self.windows.0 <= now.wall && now.wall < self.windows.1
     }
 
-    /// Is it used up, or nearly, or will it soon be over? `early`: milliseconds before its end.
-    pub(crate) fn is_low(&self, now: Moment, early: u64) -> bool {
-        let few = |rest: u64, size: u64| rest < size / 4;
-        let ledger = self.ledger();
-        let money = |size: Size| size.money.unsigned_abs();
-        !ledger.open
-            || now.steady.saturating_add(early) >= self.until
-            || few(ledger.rest.requests, self.size.requests)
-            || self.limits.tokens && few(ledger.rest.tokens, self.size.tokens)
-            || self.limits.money && few(money(ledger.rest), money(self.size))
-    }
-
-    /// Admits a call.
-    pub(crate) fn draw(self: &Arc<Block>, demand: Demand, now: Moment) -> Result<Draw, Dry> {
+    /// Admits a call. True: the block is nearly used up or over, `early` milliseconds before its end.
+    pub(crate) fn draw(
+        self: &Arc<Block>,
+        demand: Demand,
+        now: Moment,
+        early: u64,
+    ) -> Result<(Draw, bool), Dry> {
         let Size { requests: _, tokens, money, places: _ } = self.size;
         let wanted = demand.money.nanos();
         let large =
@@ -175,7 +168,17 @@ impl Block {
             return Err(if large { Dry::Unfit } else { Dry::Over });
         }
         ledger.take(demand);
-        Ok(Draw { block: Arc::clone(self), rest: ledger.rest })
+        let rest = ledger.rest;
+        drop(ledger);
+        Ok((Draw { block: Arc::clone(self), rest }, self.is_low(rest, now, early)))
+    }
+
+    fn is_low(&self, rest: Size, now: Moment, early: u64) -> bool {
+        let few = |rest: u64, size: u64| rest < size / 4;
+        now.steady.saturating_add(early) >= self.until
+            || few(rest.requests, self.size.requests)
+            || self.limits.tokens && few(rest.tokens, self.size.tokens)
+            || self.limits.money && few(rest.money.unsigned_abs(), self.size.money.unsigned_abs())
     }
 
     /// Admits the call it was asked for together with: there is room for it whatever the time is.
@@ -193,7 +196,6 @@ impl Block {
         demand: Demand,
         (spent, apart): (Spent, &dyn Fn(&Scope) -> bool),
         apart_refused: bool,
-        now: Moment,
     ) -> bool {
         let change = ended(demand, spent);
         let without = Spent { refused: apart_refused, ..Spent::default() };
@@ -215,7 +217,7 @@ impl Block {
         }
         let told = std::mem::replace(&mut ledger.queued, true);
         drop(ledger);
-        self.count(inner, &report, now);
+        self.count(inner, &report, inner.now());
         !told
     }
 

@@ -79,18 +79,18 @@ impl Hold {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        let now = self.meters.now();
         let taken = match &mut self.from {
             From::Claims(taken, _) => taken,
             From::Block(Draw { block, .. }) => {
                 if let Some(shared) = &self.meters.shared
-                    && block.settle(&self.meters, self.demand, (spent, apart), apart_refused, now)
+                    && block.settle(&self.meters, self.demand, (spent, apart), apart_refused)
                 {
                     shared.has_news(block);
                 }
                 return;
             }
         };
+        let now = self.meters.now();
         let (mut parts, mut without) = (Vec::new(), Vec::new());
         for taken in taken.iter() {
             let is_apart = apart(&taken.scope);

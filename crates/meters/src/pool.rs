@@ -35,7 +35,7 @@ pub(crate) struct Pool {
     /// Kept, so that no other claims can have their addresses.
     pub(crate) claims: Box<[Claim]>,
     /// The last answer of the store gave no block.
-    pub(crate) scarce: Arc<AtomicBool>,
+    pub(crate) scarce: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -114,7 +114,7 @@ impl Pools {
             return Some(Arc::clone(pool));
         }
         let fresh = || {
-            let (scarce, state) = (Arc::new(AtomicBool::new(true)), Mutex::default());
+            let (scarce, state) = (AtomicBool::new(true), Mutex::default());
             Arc::new(Pool { hash, free, claims: claims.into(), scarce, state })
         };
         if shard.len() < WAYS {
@@ -174,9 +174,9 @@ impl Pool {
             state.arrivals.count(demand, now.steady);
         }
         while let Some(block) = &state.block {
-            match block.draw(demand, now) {
-                Ok(draw) => {
-                    let is_last = state.next.is_none() && state.asking.is_none() && block.is_low(now, EARLY);
+            match block.draw(demand, now, EARLY) {
+                Ok((draw, is_low)) => {
+                    let is_last = is_low && state.next.is_none() && state.asking.is_none();
                     let question = if is_last { self.question(&mut state) } else { None };
                     return Step::Drawn(draw, question);
                 }
@@ -193,6 +193,20 @@ impl Pool {
             return if alone { Step::Alone } else { Step::Wait(Arc::clone(asking)) };
         }
         self.question(&mut state).map_or(Step::Alone, Step::Ask)
+    }
+
+    /// Nobody draws from this block any more.
+    pub(crate) fn closed(&self, block: &Arc<Block>) {
+        let mut state = self.state();
+        let State { block: first, next, .. } = &mut *state;
+        for place in [next, first] {
+            if place.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, block)) {
+                *place = None;
+            }
+        }
+        if state.block.is_none() {
+            state.block = state.next.take();
+        }
     }
 
     /// A question for a block, if enough calls come.
@@ -296,3 +310,6 @@ impl Asking {
         self.outcome.load(Ordering::Acquire) != AWAY
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,12 +31,12 @@ use crate::meters::{Inner, Options};
 use crate::pool::{Pool, Pools, Wish};
 use crate::registry::Entry;
 use crate::state::{Left, Moment};
-use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Spent};
+use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Scope, Spent};
 
 pub(crate) use blocks::Undecided;
 use blocks::{Blocks, Grant};
+use message::{Adjustment, Settlement, exact};
 pub(crate) use message::{Apart, Part, Pot};
-use message::{Settlement, exact};
 use outbox::{Batch, Outbox};
 
 /// Most time a script may take that no call waits for.
@@ -214,7 +214,7 @@ impl Shared {
         inner: &Arc<Inner>,
         claims: &[crate::Claim],
         demand: Demand,
-        wish: Option<(&Pool, Wish)>,
+        wish: Option<(&Arc<Pool>, Wish)>,
     ) -> Result<Result<Grant, Refusal>, Away> {
         for _ in 0..ROUNDS {
             if !self.redis.is_up() {
@@ -251,8 +251,8 @@ impl Shared {
                         taken.took.demand = Demand { tokens, money, free: demand.free };
                     }
                     learn(&mut taken, &parts, (size.requests, size.places), &mut numbers);
-                    let (number, scarce) = (pending.disarm(), Arc::clone(&pool.scarce));
-                    let block = Arc::new(Block::new(number, (taken, parts), size, (now, valid), scarce));
+                    let (number, pool) = (pending.disarm(), Arc::downgrade(pool));
+                    let block = Arc::new(Block::new(number, (taken, parts), size, (now, valid), pool));
                     self.opened(&block);
                     return Ok(Ok(Grant::Block(block)));
                 }
@@ -362,6 +362,17 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// What a scope has spent changes though no call spent it: `part` is what this process counts of it.
+    pub(crate) fn adjusted(&self, scope: &Scope, money: Money, part: Option<Part>) {
+        let known = part.iter().flat_map(|part| &part.pots).map(|pot| pot.name.clone()).collect();
+        let adjustment = Adjustment { key: Part::key_of(scope), money: money.nanos(), known };
+        let mut outbox = self.outbox();
+        outbox.spent_alone(part.into_iter().collect(), money);
+        outbox.adjusted(adjustment);
+        drop(outbox);
+        self.wake.notify_one();
+    }
+
     /// Prolongs the leases of all holds, or only registers those that the store does not know.
     async fn renew(&self, way: Way<'_>, all: bool) -> Result<(), Away> {
         let chosen = |other: &&Arc<Registration>| all || !other.known.load(Ordering::Relaxed);
@@ -437,6 +448,10 @@ impl Shared {
             for account in &batch.accounts {
                 account.write(&mut script);
             }
+            script.arg(batch.adjustments.len());
+            for adjustment in &batch.adjustments {
+                adjustment.write(&mut script);
+            }
             let reached: Vec<i64> = self.invoke(way, Some(BACKGROUND), &script).await?;
             for reached in reached.chunks_exact(4) {
                 if let Some(alert) = alert(&batch, reached) {
@@ -444,6 +459,7 @@ impl Shared {
                 }
             }
             batch.settlements.clear();
+            batch.adjustments.clear();
             for account in batch.accounts.drain(..) {
                 account.block.confirmed(&account.all);
             }

@@ -355,6 +355,11 @@ async fn a_store_that_stands_still_under_load_counts_every_call_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_loses_everything_under_load_knows_what_the_ledger_knows() {
+    check_fault(async |server| server.stop().unwrap(), async |server| server.start_again().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_stalls_of_the_store_lose_and_double_nothing() {
     let stalls = async |server: &mut services::Redis| {
         for pause in [5, 20, 60, 90, 130] {

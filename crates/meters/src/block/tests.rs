@@ -1,5 +1,4 @@
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use proptest::prelude::*;
 use tollway_model::Money;
@@ -49,8 +48,7 @@ impl World {
             drop(state);
             parts.push(Part::new(taken, pots));
         }
-        let scarce = Arc::new(AtomicBool::new(false));
-        Arc::new(Block::new(1, (taken, parts), size, (now, VALID), scarce))
+        Arc::new(Block::new(1, (taken, parts), size, (now, VALID), Weak::new()))
     }
 
     /// Requests, tokens and places that this process counts for the first claim.
@@ -107,7 +105,7 @@ proptest! {
             }
             match step {
                 Step::Draw(demand) => {
-                    if let Ok(draw) = block.draw(demand, world.inner().now()) {
+                    if let Ok((draw, _)) = block.draw(demand, world.inner().now(), 0) {
                         (held, places) = (held + demand.money.nanos(), places + 1);
                         calls.push((draw, demand));
                     }
@@ -116,7 +114,7 @@ proptest! {
                     let (draw, demand) = calls.swap_remove(index % calls.len());
                     (held, places) = (held - demand.money.nanos(), places - 1);
                     let apart: &dyn Fn(&Scope) -> bool = if apart { &is_team } else { &nobody };
-                    draw.block.settle(world.inner(), demand, (spent, apart), true, world.inner().now());
+                    draw.block.settle(world.inner(), demand, (spent, apart), true);
                     let of = |kind| apart(&Scope { kind, id: "s".into() });
                     for (used, kind) in used.iter_mut().zip([ScopeKind::Key, ScopeKind::Team]) {
                         if !of(kind) {
@@ -142,7 +140,7 @@ proptest! {
         block.close(world.inner());
         for (draw, demand) in calls {
             let refused = Spent { refused: true, ..Spent::default() };
-            draw.block.settle(world.inner(), demand, (refused, &nobody), true, world.inner().now());
+            draw.block.settle(world.inner(), demand, (refused, &nobody), true);
         }
         let (report, over) = block.report();
         prop_assert!(over);
@@ -166,9 +164,9 @@ fn calls_are_admitted_only_until_the_slot_ends() {
     let world = World::new();
     let block = world.block(Size { requests: 5, tokens: 50, money: 50, places: 5 }, Window::Lifetime);
     world.clock.advance(VALID - 1);
-    assert!(block.draw(demand(1, 1), world.inner().now()).is_ok());
+    assert!(block.draw(demand(1, 1), world.inner().now(), 0).is_ok());
     world.clock.advance(1);
-    assert_eq!(block.draw(demand(1, 1), world.inner().now()).unwrap_err(), Dry::Over);
+    assert_eq!(block.draw(demand(1, 1), world.inner().now(), 0).unwrap_err(), Dry::Over);
 }
 
 #[test]
@@ -177,9 +175,9 @@ fn calls_are_admitted_only_in_the_window_whose_money_is_held() {
     let window = Window::Every { length: 1000, anchor: BEGIN + 40 };
     let block = world.block(Size { requests: 5, tokens: 50, money: 50, places: 5 }, window);
     world.clock.advance(39);
-    assert!(block.draw(demand(1, 1), world.inner().now()).is_ok());
+    assert!(block.draw(demand(1, 1), world.inner().now(), 0).is_ok());
     world.clock.advance(1);
-    assert_eq!(block.draw(demand(1, 1), world.inner().now()).unwrap_err(), Dry::Over);
+    assert_eq!(block.draw(demand(1, 1), world.inner().now(), 0).unwrap_err(), Dry::Over);
 }
 
 #[test]
@@ -187,7 +185,7 @@ fn large_calls_are_decided_by_themselves_and_do_not_end_the_block() {
     let world = World::new();
     let block = world.block(Size { requests: 5, tokens: 50, money: 50, places: 2 }, Window::Lifetime);
     let check = |demand, expected: Result<(), Dry>| {
-        let found = block.draw(demand, world.inner().now()).map(|_| ());
+        let found = block.draw(demand, world.inner().now(), 0).map(|_| ());
         assert_eq!(found, expected, "{demand:?}");
     };
     check(demand(51, 1), Err(Dry::Unfit));
@@ -207,7 +205,7 @@ fn what_is_left_is_told_without_what_nobody_has_drawn() {
         (Vec::new(), Vec::new()),
         Size { requests: 5, tokens: 50, money: 50, places: 5 },
         (world.inner().now(), VALID),
-        Arc::default(),
+        Weak::new(),
     );
     let left = Left {
         requests: 105,

@@ -67,8 +67,9 @@ impl Shared {
         claims: &[Claim],
         demand: Demand,
     ) -> Result<Hold, Undecided> {
-        let pool = self.pools.get(claims, demand.free, inner.now()).ok_or(Undecided::Alone)?;
-        self.draw_of(inner, pool, demand, true)
+        let now = inner.now();
+        let pool = self.pools.get(claims, demand.free, now).ok_or(Undecided::Alone)?;
+        self.draw_of(inner, pool, demand, (now, true))
     }
 
     fn draw_of(
@@ -76,10 +77,10 @@ impl Shared {
         inner: &Arc<Inner>,
         pool: Arc<Pool>,
         demand: Demand,
-        is_new: bool,
+        (now, is_new): (Moment, bool),
     ) -> Result<Hold, Undecided> {
         let mut over = Vec::new();
-        let step = pool.step(demand, inner.now(), is_new, &mut over);
+        let step = pool.step(demand, now, is_new, &mut over);
         over.iter().for_each(|block| self.close(inner, block));
         match step {
             Step::Drawn(draw, question) => {
@@ -110,7 +111,7 @@ impl Shared {
             if !asking.wait(&pool).await {
                 return Err(Away);
             }
-            turn = match self.draw_of(inner, pool, demand, false) {
+            turn = match self.draw_of(inner, pool, demand, (inner.now(), false)) {
                 Ok(hold) => return Ok(Ok(hold)),
                 Err(turn) => turn,
             };
@@ -134,7 +135,7 @@ impl Shared {
         demand: Demand,
         question: Option<Question>,
     ) -> Result<Result<Hold, Refusal>, Away> {
-        let wish = question.as_ref().map(|question| (&*question.pool, question.wish));
+        let wish = question.as_ref().map(|question| (&question.pool, question.wish));
         let mut answer = self.decide(inner, claims, demand, wish).await;
         for _ in 1..TRIES {
             if !matches!(answer, Err(Away)) || !self.redis.is_up() {
@@ -176,6 +177,9 @@ impl Shared {
     pub(super) fn close(&self, inner: &Inner, block: &Arc<Block>) {
         if block.close(inner) {
             self.blocks().open.remove(&block.number);
+            if let Some(pool) = block.pool.upgrade() {
+                pool.closed(block);
+            }
             self.has_news(block);
         }
     }
@@ -206,7 +210,7 @@ impl Shared {
     /// The store is to be told of this block: at once where little is left, or a little later of all of it together.
     pub(crate) fn has_news(&self, block: &Arc<Block>) {
         self.outbox().block_changed(Arc::clone(block));
-        if block.scarce.load(Ordering::Relaxed) {
+        if block.pool.upgrade().is_none_or(|pool| pool.scarce.load(Ordering::Relaxed)) {
             self.wake.notify_one();
         } else {
             self.soon.notify_one();
@@ -253,7 +257,7 @@ fn ask_ahead(inner: &Arc<Inner>, question: Question) {
         let Wish { tokens, money, .. } = question.wish;
         let (pool, money) = (Arc::clone(&question.pool), tollway_model::Money::from_nanos(money));
         let demand = Demand { tokens, money, free: pool.free };
-        match shared.decide(&inner, &pool.claims, demand, Some((&*pool, question.wish))).await {
+        match shared.decide(&inner, &pool.claims, demand, Some((&pool, question.wish))).await {
             Ok(Ok(Grant::Block(block))) => {
                 if let Some(block) = question.granted(block) {
                     shared.close(&inner, &block);

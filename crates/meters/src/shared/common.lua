@@ -6,6 +6,7 @@
 -- <space>:r:<scope>           list of the slots, oldest first; a slot is named by its last millisecond
 -- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, d set when it was
 --                             and must be compared with the ledger first, a soft budget told, e as above
+-- <space>:w:<scope>           set of the windows that the scope has purses for
 -- <space>:hold:<id>           what a call holds, or a block for several, packed
 -- <space>:leases              sorted set of holds by the time their lease ends
 -- <space>:processes           sorted set of processes by the time they were last heard of
@@ -23,6 +24,7 @@ local function int(number) return number == 0 and '0' or string.format('%.0f', n
 local function scope_key(scope) return space .. ':s:' .. scope end
 local function slots_key(scope) return space .. ':r:' .. scope end
 local function purse_key(scope, window) return space .. ':m:' .. window .. ':' .. scope end
+local function windows_key(scope) return space .. ':w:' .. scope end
 local function hold_key(id) return space .. ':hold:' .. id end
 local leases = space .. ':leases'
 
@@ -104,6 +106,8 @@ local function open(scope, window, start)
   if now - (found[5] or 0) > HOUR then
     redis.call('HSET', key, 'e', int(now))
     redis.call('PEXPIRE', key, WEEK)
+    redis.call('SADD', windows_key(scope), window)
+    redis.call('PEXPIRE', windows_key(scope), WEEK)
   end
   return key, reached, found[2], used, found[6]
 end

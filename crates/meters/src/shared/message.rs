@@ -228,6 +228,25 @@ impl Settlement {
     }
 }
 
+/// What a scope has spent changes though no call spent it.
+pub(crate) struct Adjustment {
+    /// The scope in key names.
+    pub(crate) key: String,
+    /// Nano-dollars.
+    pub(crate) money: i64,
+    /// Windows for which the store is told otherwise.
+    pub(crate) known: Vec<String>,
+}
+
+impl Adjustment {
+    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>) {
+        script.arg(&self.key).arg(self.money).arg(self.known.len());
+        for window in &self.known {
+            script.arg(window);
+        }
+    }
+}
+
 /// What calls of a block have used and given back since the store was told last.
 pub(crate) struct Account {
     pub(crate) id: String,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollway_model::Money;
 
-use super::message::{Account, Part, Settlement};
+use super::message::{Account, Adjustment, Part, Settlement};
 use crate::Scope;
 use crate::block::Block;
 
@@ -22,6 +22,7 @@ pub(crate) struct Outbox {
     alone: HashMap<Scope, (Part, u64)>,
     /// Blocks that have something to tell.
     blocks: VecDeque<Arc<Block>>,
+    adjustments: Vec<Adjustment>,
 }
 
 /// Money that was spent in one scope.
@@ -38,11 +39,12 @@ pub(crate) struct Batch {
     pub(crate) number: u64,
     pub(crate) settlements: Vec<Settlement>,
     pub(crate) accounts: Vec<Account>,
+    pub(crate) adjustments: Vec<Adjustment>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.settlements.is_empty() && self.accounts.is_empty()
+        self.settlements.is_empty() && self.accounts.is_empty() && self.adjustments.is_empty()
     }
 
     /// A claim of a settlement, as scripts count them: accounts follow the settlements.
@@ -57,6 +59,8 @@ impl Batch {
     pub(crate) fn forget_money(&mut self, pots: &mut Vec<(String, String)>) {
         self.settlements.iter_mut().for_each(|settlement| settlement.forget_money(pots));
         self.accounts.iter_mut().for_each(|account| account.forget_money(pots));
+        // The ledger knew of these before anybody.
+        self.adjustments.clear();
     }
 }
 
@@ -99,6 +103,10 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn adjusted(&mut self, adjustment: Adjustment) {
+        self.adjustments.push(adjustment);
+    }
+
     pub(crate) fn block_changed(&mut self, block: Arc<Block>) {
         self.blocks.push_back(block);
     }
@@ -115,6 +123,7 @@ impl Outbox {
 
     /// Takes the money out of everything that waits; the purses it would have gone to, by scope and window.
     pub(crate) fn forget_money(&mut self) -> Vec<(String, String)> {
+        self.adjustments.clear();
         let mut pots = Vec::new();
         for (_, sum) in self.sums.drain() {
             sum.part.name_pots(&mut pots);
@@ -147,6 +156,7 @@ impl Outbox {
             let part = part.with(Vec::new());
             batch.settlements.push(Settlement::of_scope(id(), part, 0, counted));
         }
+        batch.adjustments.append(&mut self.adjustments);
         let room = self.settlements.len().min(most.saturating_sub(batch.settlements.len()));
         batch.settlements.extend(self.settlements.drain(..room));
     }

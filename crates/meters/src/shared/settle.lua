@@ -108,4 +108,16 @@ for settlement = settlements, settlements + number() - 1 do
     spend(settlement, index, scope, starts, spent)
   end
 end
+
+-- What a scope has spent changes though no call spent it, in every purse that the ledger is not asked for anyway. The
+-- process that tells of it has done so for some windows already.
+for _ = 1, number() do
+  local scope, money, known = take(), take(), {}
+  for _ = 1, number() do known[take()] = true end
+  for _, window in ipairs(redis.call('SMEMBERS', windows_key(scope))) do
+    local key = purse_key(scope, window)
+    local found = redis.call('HMGET', key, 'k', 'd')
+    if not known[window] and (found[1] or found[2]) then redis.call('HINCRBY', key, 'u', money) end
+  end
+end
 return alerts
