@@ -121,8 +121,9 @@ impl Shared {
         if let Err(Refusal::Denied(denied)) = &answer
             && self.recall(inner, &denied.scope)
             && self.send(inner, Way::Link).await.is_ok()
+            && let Ok(again) = self.ask(inner, claims, demand, None).await
         {
-            return self.ask(inner, claims, demand, None).await;
+            return Ok(again);
         }
         Ok(answer)
     }
