@@ -67,6 +67,9 @@ impl Shared {
         claims: &[Claim],
         demand: Demand,
     ) -> Result<Hold, Undecided> {
+        if !self.redis.is_up() {
+            return Err(Undecided::Alone);
+        }
         let now = inner.now();
         let pool = self.pools.get(claims, demand.free, now).ok_or(Undecided::Alone)?;
         self.draw_of(inner, pool, demand, (now, true))
