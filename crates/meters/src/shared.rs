@@ -1,7 +1,8 @@
 //! Meters of several processes that count together in Redis or Valkey.
 //!
-//! Every decision is one script there. What a process settles is told in batches in the background. When the store is
-//! away, each process goes on with its share of what was left, and tells what happened when the store is back.
+//! Every decision is one script there, for one call or for a block of several. What a process settles is told in batches
+//! in the background. When the store is away, each process goes on with its share of what was left, and tells what
+//! happened when the store is back.
 //!
 //! What a process spent is in the ledger, whatever becomes of the process or of the store. A purse that may have missed
 //! some of it, because a process died or the store lost its memory, is in doubt: for a day it is compared with the ledger
