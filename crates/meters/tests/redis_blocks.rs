@@ -140,7 +140,6 @@ async fn calls_that_come_often_ask_the_store_rarely_and_everything_is_told() {
     }
     let asked = scripts(&server) - before;
     assert!(asked < 800, "{asked} scripts for 16000 calls");
-    println!("{asked} scripts for 16000 calls");
     let expected = (
         totals.requests.load(Ordering::SeqCst),
         totals.tokens.load(Ordering::SeqCst),
@@ -194,10 +193,7 @@ async fn check_limit(name: &str, limits: Limits) -> Arc<Totals> {
         claim(ScopeKind::Team, name, Limits { rpm: Some(10_000_000), ..Limits::default() }),
     ];
     let totals = Arc::<Totals>::default();
-    let before = scripts(&server);
     saturate(&instances, &claims, &totals, (24, 8), Instant::now() + Duration::from_secs(40)).await;
-    let calls = totals.requests.load(Ordering::SeqCst);
-    println!("{name}: {calls} calls, {} scripts", scripts(&server) - before);
     for instance in &instances {
         instance.meters.flush().await.unwrap();
     }
