@@ -50,6 +50,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const SILENT: u64 = 10_000;
 /// So long what blocks have to tell waits for more of it.
 const PACE: Duration = Duration::from_millis(20);
+/// So long after the store has lost its memory there are no blocks, milliseconds: what they have not told yet would be
+/// counted twice where another process asks the ledger for what is lost.
+const CALM: u64 = 2000;
 /// So often the store is asked for a decision that did not come in time.
 const TRIES: usize = 3;
 /// So often a decision may find purses that must be seeded; each time it is fewer, unless the store is emptied meanwhile.
@@ -68,6 +71,8 @@ pub(crate) struct Shared {
     processes: AtomicU64,
     live: Mutex<HashMap<u64, Arc<Registration>>>,
     pools: Pools,
+    /// Nobody draws from blocks before this moment of the steady clock.
+    calm_until: AtomicU64,
     blocks: Mutex<Blocks>,
     outbox: Mutex<Outbox>,
     /// The name the store had when it was last heard: another one has lost its memory.
@@ -129,6 +134,7 @@ impl Shared {
             processes: AtomicU64::new(options.processes.max(1)),
             live: Mutex::default(),
             pools: Pools::new(),
+            calm_until: AtomicU64::new(0),
             blocks: Mutex::default(),
             outbox: Mutex::default(),
             born: Mutex::default(),
@@ -298,6 +304,9 @@ impl Shared {
             if state == 1 {
                 continue;
             }
+            // What the ledger knows of and the store was not told yet would be counted twice.
+            self.close_all(inner, None);
+            self.send(inner, Way::Link).await?;
             let from = (pot.start != i64::MIN).then_some(pot.start);
             let answer = if inner.has_just_failed(*failed_at) {
                 Err("the question has just failed".to_owned())
@@ -474,7 +483,7 @@ impl Shared {
         let answer: Vec<String> = self.invoke(way, Some(BACKGROUND), &script).await?;
         let [processes, born, due @ ..] = answer.as_slice() else { return Err(Away) };
         self.processes.store(processes.parse().unwrap_or(1).max(1), Ordering::Relaxed);
-        self.recognise(born, way).await?;
+        self.recognise(inner, born, way).await?;
         doubts::raise(inner, due);
         Ok(())
     }

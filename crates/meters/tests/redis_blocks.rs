@@ -300,13 +300,13 @@ fn load(
     (0..12).map(caller).collect()
 }
 
-/// The store counts what the ledger knows, and holds nothing.
-async fn check_used(instance: &Instance, ledger: &Ledger) {
+/// The store counts what the ledger knows, and holds nothing. `twice`: so much may count twice.
+async fn check_used(instance: &Instance, ledger: &Ledger, twice: i64) {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let flushed = instance.meters.flush().await;
         let (counted, total) = (used(instance).await, ledger.0.load(Ordering::SeqCst));
-        if counted == total {
+        if (total..=total + twice).contains(&counted) {
             return;
         }
         assert!(Instant::now() < end, "the store counts {counted} of {total}; {flushed:?}");
@@ -341,18 +341,21 @@ async fn check_fault(
     }
     assert!(calls > 1000, "only {calls} calls");
     for instance in &instances {
-        check_used(instance, &ledger).await;
+        check_used(instance, &ledger, twice).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stands_still_under_load_counts_every_call_once() {
-    check_fault(async |server| server.pause().unwrap(), async |server| server.resume().unwrap()).await;
+    check_fault(async |server| server.pause().unwrap(), async |server| server.resume().unwrap(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_loses_everything_under_load_knows_what_the_ledger_knows() {
-    check_fault(async |server| server.stop().unwrap(), async |server| server.start_again().unwrap()).await;
+    // What is on its way to the store in the moment in which another process asks the ledger: some calls of 3 each.
+    let twice = 24 * 3;
+    check_fault(async |server| server.stop().unwrap(), async |server| server.start_again().unwrap(), twice)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -365,7 +368,7 @@ async fn short_stalls_of_the_store_lose_and_double_nothing() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    check_fault(stalls, async |_| {}).await;
+    check_fault(stalls, async |_| {}, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

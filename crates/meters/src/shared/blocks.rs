@@ -71,6 +71,9 @@ impl Shared {
             return Err(Undecided::Alone);
         }
         let now = inner.now();
+        if now.steady < self.calm_until.load(Ordering::Relaxed) {
+            return Err(Undecided::Alone);
+        }
         let pool = self.pools.get(claims, demand.free, now).ok_or(Undecided::Alone)?;
         self.draw_of(inner, pool, demand, (now, true))
     }
