@@ -318,6 +318,7 @@ async fn check_used(instance: &Instance, ledger: &Ledger, twice: i64) {
 async fn check_fault(
     begin: impl AsyncFnOnce(&mut services::Redis),
     end: impl AsyncFnOnce(&mut services::Redis),
+    twice: i64,
 ) {
     let mut server = services::Redis::start().unwrap();
     let ledger = Arc::<Ledger>::default();
