@@ -12,7 +12,7 @@ use tollway_wire::json::Envelope;
 use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
-use crate::content;
+use crate::content::{self, Opening};
 use crate::responses::{Thread, Turn};
 use crate::ticket::Settlement;
 
@@ -118,7 +118,7 @@ async fn read(
     };
     let body = match &showing.turn {
         Some(turn) if ask.operation == Operation::Chat => {
-            turn.whole(body, verbatim, &showing.model, origin)?
+            turn.whole(body, verbatim, origin)?
         }
         _ => body,
     };
@@ -212,8 +212,7 @@ struct Translation {
     events: Vec<Event>,
     settlement: Settlement,
     error: Option<Error>,
-    /// Content has come.
-    content: bool,
+    opening: Opening,
     laws: tollway_model::Laws,
     complete: bool,
 }
@@ -312,6 +311,27 @@ impl Source {
         }
     }
 
+    /// Is the first content that the model, or its provider's filter, declines? `first`: all that has come until then.
+    pub(crate) fn declines(&self, first: &[u8]) -> bool {
+        match &self.way {
+            Way::Translate(translation) => translation.opening.declines,
+            Way::Told(_) => false,
+            Way::Relay(relay) => Opening::of(relay.dialect(), first).declines,
+        }
+    }
+
+    /// Reads on to the end, and throws it away.
+    pub(crate) async fn drain(&mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|context| self.poll_next(context)).await {}
+    }
+
+    /// The caller gets this answer, and no other.
+    pub(crate) fn won(&mut self) {
+        if let Some(thread) = &mut self.thread {
+            thread.won();
+        }
+    }
+
     fn pass(&mut self, bytes: Bytes) -> Bytes {
         match &mut self.thread {
             Some(thread) => thread.pass(bytes),
@@ -376,7 +396,7 @@ impl Way {
     fn shows_content(&self, piece: &[u8]) -> bool {
         match self {
             Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
-            Way::Translate(translation) => translation.content,
+            Way::Translate(translation) => translation.opening.content,
             Way::Told(_) => true,
         }
     }
@@ -409,7 +429,7 @@ impl Translation {
             events: Vec::new(),
             settlement: Settlement::default(),
             error: None,
-            content: false,
+            opening: Opening::default(),
             laws: tollway_model::Laws::new(),
             complete: false,
         }
@@ -424,7 +444,7 @@ impl Translation {
                 tracing::error!(target: "tollway::laws", broken, "a decoder broke the order of events");
                 debug_assert!(false, "a decoder broke the order of events: {broken}");
             }
-            self.content |= content::is(&event);
+            self.opening.note(&event);
             match event {
                 Event::Usage(usage) => {
                     self.settlement.usage = Some(usage);

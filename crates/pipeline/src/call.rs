@@ -68,6 +68,10 @@ pub struct Control {
     pub mock: Option<Mock>,
     /// The answer, instead of a provider's: as a deployment's `mock_response`.
     pub mock_response: Option<RawJson>,
+    /// How long a mocked answer takes.
+    pub mock_delay: Option<Duration>,
+    /// The attempts at the first group are to run out of time.
+    pub mock_timeout: bool,
 }
 
 /// A failure that a caller asks for, to see what happens.

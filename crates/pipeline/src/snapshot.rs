@@ -152,12 +152,16 @@ fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) ->
     let maker = maker.clone();
     let name: Arc<str> = entry.model_name.as_str().into();
     let group = name.clone();
+    // Whatever it is called by, it is one model, with one set of limits.
+    let is_one = Pattern::parse(&entry.litellm_params.model).is_none();
     let make = move |captured: &str, asked: &str| {
         let mut concrete = entry.clone();
-        concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
-        asked.clone_into(&mut concrete.model_name);
-        // One id for all models of a wildcard would make them one deployment.
-        concrete.model_info.id = None;
+        if !is_one {
+            concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
+            asked.clone_into(&mut concrete.model_name);
+            // One id for all models of a wildcard would make them one deployment.
+            concrete.model_info.id = None;
+        }
         let mut made = maker.deployment(&concrete, index);
         made.group = group.clone();
         made

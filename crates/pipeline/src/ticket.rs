@@ -357,6 +357,12 @@ impl Ticket {
         attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group == next.group).count()
     }
 
+    /// Groups that were tried after the first.
+    pub(crate) fn fallbacks(&self) -> usize {
+        let attempts = self.attempts();
+        attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group != next.group).count()
+    }
+
     pub(crate) fn notices(&self) -> &[tollway_model::Notice] {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.notices)
     }

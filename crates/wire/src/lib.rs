@@ -28,5 +28,6 @@ pub mod openai_responses;
 pub mod openai_text;
 pub mod relay;
 pub mod sse;
+mod web_search;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};
