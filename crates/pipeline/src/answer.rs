@@ -117,9 +117,7 @@ async fn read(
         }
     };
     let body = match &showing.turn {
-        Some(turn) if ask.operation == Operation::Chat => {
-            turn.whole(body, verbatim, origin)?
-        }
+        Some(turn) if ask.operation == Operation::Chat => turn.whole(body, verbatim, origin)?,
         _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })

@@ -242,7 +242,9 @@ impl Run<'_> {
         self.not_needed(leg);
         Err(match lost {
             // None of them can.
-            Some(lost) if is_unable(&lost.error) => Lost { error: lost.error.with_retry(Retry::Never), ..lost },
+            Some(lost) if is_unable(&lost.error) => {
+                Lost { error: lost.error.with_retry(Retry::Never), ..lost }
+            }
             Some(lost) => lost,
             None => Lost { error: refusal(leg), why: "nothing could be tried", over: false },
         })
@@ -603,7 +605,9 @@ async fn declining(opened: &mut Opened, ask: &Ask) -> Option<Settlement> {
         return None;
     }
     match opened {
-        Opened::Complete { body, settlement, .. } => declines(body, settlement, ask).then(|| settlement.clone()),
+        Opened::Complete { body, settlement, .. } => {
+            declines(body, settlement, ask).then(|| settlement.clone())
+        }
         Opened::Stream { first, source, .. } => {
             if !source.declines(first) {
                 return None;

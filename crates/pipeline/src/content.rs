@@ -214,7 +214,9 @@ mod tests {
             Opening::of(dialect, text.as_bytes()).declines
         };
         let chat = |delta: &str, finish: &str| {
-            format!(r#"{{"id":"c","model":"m","choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#)
+            format!(
+                r#"{{"id":"c","model":"m","choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#
+            )
         };
         let announced = chat(r#"{"role":"assistant","content":""}"#, "null");
         let filtered = chat("{}", r#""content_filter""#);
@@ -224,7 +226,10 @@ mod tests {
         assert!(!said(Dialect::OpenaiChat, &[&chat(r#"{"content":"Yes"}"#, "null"), &filtered]));
         let safety = r#"{"candidates":[{"index":0,"finishReason":"SAFETY"}],"modelVersion":"g"}"#;
         assert!(said(Dialect::Gemini, &[safety]));
-        assert!(said(Dialect::Gemini, &[r#"{"promptFeedback":{"blockReason":"SAFETY"},"modelVersion":"g"}"#]));
+        assert!(said(
+            Dialect::Gemini,
+            &[r#"{"promptFeedback":{"blockReason":"SAFETY"},"modelVersion":"g"}"#]
+        ));
         let refused = [
             r#"{"type":"message_start","message":{"id":"m","model":"m","content":[],"usage":{"input_tokens":1}}}"#,
             r#"{"type":"message_delta","delta":{"stop_reason":"refusal"},"usage":{"output_tokens":1}}"#,

@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use serde_json::Value;
 use tollway_model::{Notices, RawJson, Request, Tool, ToolChoice};
 
-const INSIDE: &str = "it may only look into an index of its own provider, which the target has not";
-
 /// Is a server tool of this type a web search, in any dialect?
 pub(crate) fn is_search(kind: &str) -> bool {
     kind.starts_with("web_search") || kind.starts_with("googleSearch") || kind.starts_with("google_search")
@@ -28,8 +26,13 @@ pub(crate) fn lost(request: &Request, why: impl Into<Cow<'static, str>>, notices
         return notices.dropped("web_search_options", why);
     };
     let field = format!("tools[{index}]");
-    let confined = matches!(request.tools.get(index), Some(Tool::Server { json, .. }) if stays_inside(json));
-    let why = if confined { INSIDE.into() } else { why.into() };
+    let why = match request.tools.get(index) {
+        Some(Tool::Server { kind, json, .. }) if stays_inside(json) => {
+            format!("`{kind}` may only look into an index of its own provider, which the target has not")
+                .into()
+        }
+        _ => why.into(),
+    };
     match is_one_of_many(request) {
         true => notices.changed(field, why),
         false => notices.dropped(field, why),

@@ -28,7 +28,9 @@ impl Fields<'_, '_> {
             return;
         }
         // There is no other way to demand a search than to offer it.
-        if let Some(choice) = self.request.tool_choice.as_ref().filter(|_| !web_search::is_demanded(self.request)) {
+        if let Some(choice) =
+            self.request.tool_choice.as_ref().filter(|_| !web_search::is_demanded(self.request))
+        {
             self.tool_choice(choice, map);
         }
         if let Some(parallel) = self.request.parallel_tool_calls {
@@ -100,7 +102,11 @@ impl Fields<'_, '_> {
                 self.notices.changed(format!("tools[{index}]"), "sent as `web_search_options`");
             }
             Tool::Server { kind, .. } if is_search(kind) => {
-                web_search::lost(self.request, format!("the target has no server tool `{kind}`"), self.notices);
+                web_search::lost(
+                    self.request,
+                    format!("the target has no server tool `{kind}`"),
+                    self.notices,
+                );
             }
             Tool::Server { kind, .. } => {
                 let why = format!("the target has no server tool `{kind}`");
