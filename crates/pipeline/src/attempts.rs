@@ -140,7 +140,11 @@ pub(crate) async fn run(
             }
             None => {
                 run.ticket.then(&leg.group, lost.why.to_owned());
-                return Err(walk.original());
+                if !settings.recovery.explain_failures {
+                    return Err(walk.original());
+                }
+                let story = walk.story(run.ticket.attempts().len());
+                return Err(walk.original().with_note(&story));
             }
         }
     }

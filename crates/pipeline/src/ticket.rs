@@ -241,7 +241,7 @@ impl Ticket {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.skipped)
     }
 
-    fn attempts(&self) -> &[AttemptRecord] {
+    pub(crate) fn attempts(&self) -> &[AttemptRecord] {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
     }
 

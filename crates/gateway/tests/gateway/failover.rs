@@ -716,6 +716,33 @@ async fn ask_broken(gateway: &Gateway, key: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn an_error_tells_what_was_tried_where_the_operator_wants_that() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "broken", "openai/fake-error-500", ""),
+        at(&fake, "other", "openai/fake-error-503", ""),
+        at(&fake, "alone", "openai/fake-error-400", ""),
+    ];
+    let quiet = "router_settings: {num_retries: 1, retry_after: 0, fallbacks: [{broken: [other]}]}";
+    let loud = format!("{quiet}\nlitellm_settings: {{expose_router_debug_in_errors: true}}");
+    let gateway = Gateway::start(&config(&models, quiet)).await;
+    let plain = gateway.chat(&chat("broken", "hi")).await;
+    assert!(!plain.expect(500).text().contains("other"), "{}", plain.text());
+    let gateway = Gateway::start(&config(&models, &loud)).await;
+    for (model, status, story) in [
+        (
+            "broken",
+            500,
+            "model groups that failed: broken (upstream_error), other (overloaded); attempts: 4]",
+        ),
+        ("alone", 400, "alone (invalid_request); attempts: 1; it has no fallback that could be tried]"),
+    ] {
+        let told = gateway.chat(&chat(model, "hi")).await;
+        assert!(told.expect(status).text().contains(story), "{}", told.text());
+    }
+}
+
+#[tokio::test]
 async fn what_one_deployment_cannot_do_another_of_its_group_does() {
     let fake = fake().await;
     let models = [

@@ -130,6 +130,21 @@ impl<'a> Walk<'a> {
         first.map_or_else(|| Error::internal("no group was tried"), |failure| failure.error)
     }
 
+    /// What was tried in vain, for the caller: group by group, after so many attempts in all.
+    pub(super) fn story(&self, attempts: usize) -> String {
+        let told: Vec<String> = self
+            .failures
+            .iter()
+            .map(|failure| format!("{} ({})", failure.group, failure.error.kind().code()))
+            .collect();
+        let rest = match self.failures.len() {
+            1 if self.call.control.disable_fallbacks => "; fallbacks are switched off for this call",
+            1 => "; it has no fallback that could be tried",
+            _ => "",
+        };
+        format!(" [model groups that failed: {}; attempts: {attempts}{rest}]", told.join(", "))
+    }
+
     /// Other groups than the one asked for that were called.
     pub(super) fn fallbacks(&self) -> usize {
         self.snapshot.settings.recovery.max_fallbacks - self.left

@@ -15,6 +15,8 @@ use super::quirks::Quirks;
 use super::write::{List, Map};
 use crate::{Restore, Target, free_text};
 
+const FOREIGN_BLOCK: &str = "a block of another dialect is left out";
+
 pub(super) struct Messages<'a, 'n> {
     request: &'a Request,
     target: &'a Target<'a>,
@@ -229,11 +231,20 @@ impl<'a, 'n> Messages<'a, 'n> {
 
     fn assistant(&mut self, index: usize, message: &'a Message, list: &mut List<'_>) -> Result<()> {
         let refused = self.quirks().no_output_fields;
+        let foreign = |part: &Part| matches!(&part.content, Content::Native { dialect, .. } if *dialect != Dialect::OpenaiChat);
+        if !message.parts.is_empty() && message.parts.iter().all(foreign) {
+            for number in 0..message.parts.len() {
+                self.notices.changed(format!("messages[{index}].content[{number}]"), FOREIGN_BLOCK);
+            }
+            return Ok(());
+        }
         let (mut said, mut calls, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (number, part) in message.parts.iter().enumerate() {
             match &part.content {
                 Content::Text { .. } | Content::File(_) | Content::Video(_) => said.push((number, part)),
-                Content::Native { json, .. } if json.to_value().get("type").is_some() => {
+                Content::Native { dialect: Dialect::OpenaiChat, json }
+                    if json.to_value().get("type").is_some() =>
+                {
                     said.push((number, part));
                 }
                 Content::ToolCall(call) => calls.push((number, call)),
@@ -345,7 +356,7 @@ impl<'a, 'n> Messages<'a, 'n> {
                     }
                 }
                 Content::Native { dialect, .. } if *dialect != Dialect::OpenaiChat => {
-                    self.notices.changed(path(), "a block of another dialect is left out");
+                    self.notices.changed(path(), FOREIGN_BLOCK);
                 }
                 _ => {}
             }
