@@ -461,7 +461,9 @@ impl Run<'_> {
             error
         });
         let declining = match &mut result {
-            Ok(opened) if walk.may_be_declined(leg) => declining(opened, leg.ask()).await,
+            Ok(opened) if walk.may_be_declined(leg) => {
+                declining(opened, leg.ask(), self.deadline.min(Instant::now() + LAST_WORDS)).await
+            }
             _ => None,
         };
         let waited = sent.elapsed();
@@ -603,8 +605,8 @@ fn keep(opened: &mut Opened, leg: &Leg<'_>) {
 }
 
 /// What is known of an answer in which the model declines, or its provider's filter; `None` for any other. A stream
-/// declines when nothing else was said before.
-async fn declining(opened: &mut Opened, ask: &Ask) -> Option<Settlement> {
+/// declines when nothing else was said before; what it used comes last, and is waited for until `patience`.
+async fn declining(opened: &mut Opened, ask: &Ask, patience: Instant) -> Option<Settlement> {
     if ask.operation != Operation::Chat {
         return None;
     }
@@ -616,8 +618,7 @@ async fn declining(opened: &mut Opened, ask: &Ask) -> Option<Settlement> {
             if !source.declines(first) {
                 return None;
             }
-            // What it used comes last; the next model is not kept waiting for it.
-            let _ = tokio::time::timeout(LAST_WORDS, source.drain()).await;
+            let _ = tokio::time::timeout_at(patience.into(), source.drain()).await;
             Some(source.settlement())
         }
     }

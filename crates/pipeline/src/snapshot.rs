@@ -529,6 +529,22 @@ pub(crate) mod tests {
         check("deepseek/deepseek-chat", "{}", [chat, chat]);
     }
 
+    #[test]
+    fn one_model_behind_a_wildcard_is_one_deployment_whatever_it_is_called() {
+        let ids = |model: &str, info: &str| {
+            let text = format!(
+                "model_list: [{{model_name: 'any/*', litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
+            );
+            let snapshot = snapshot_of(&text);
+            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].id.to_string())
+        };
+        let [one, other] = ids("openai/gpt-4o", "{}");
+        assert_eq!(one, other);
+        assert_eq!(ids("openai/gpt-4o", "{id: mine}"), ["mine", "mine"]);
+        let [one, other] = ids("'openai/*'", "{}");
+        assert_ne!(one, other, "several models are several deployments");
+    }
+
     /// The first deployment of a configuration.
     pub(crate) fn deployment_of(text: &str) -> Deployment {
         let snapshot = snapshot_of(text);

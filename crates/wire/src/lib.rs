@@ -26,6 +26,7 @@ pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod openai_text;
+mod pause;
 pub mod relay;
 pub mod sse;
 mod web_search;

@@ -1,7 +1,8 @@
 //! From the group asked for to those a call falls back to.
 //!
 //! Depth first: what a group falls back to is tried before what is left of the list it stands on, but for what every
-//! group falls back to: that comes last. No group is tried twice, at most `max_fallbacks` are tried in all, and none that the caller may not use.
+//! group falls back to: that comes last. No group is tried twice, at most `max_fallbacks` are tried in all, and none that
+//! the caller may not use.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
