@@ -26,9 +26,11 @@ pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod openai_text;
+mod parts;
 mod pause;
 pub mod relay;
 pub mod sse;
+mod unsupported;
 mod web_search;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};
