@@ -166,10 +166,10 @@ pub(crate) struct LitellmArgs {
     /// There is no telemetry; has no effect
     #[arg(long, value_name = "BOOLEAN")]
     pub(crate) telemetry: Option<String>,
-    /// There is no database yet; has no effect
+    /// The tables are made and migrated on start; has no effect
     #[arg(long = "use_prisma_db_push")]
     pub(crate) use_prisma_db_push: bool,
-    /// There is no database yet; has no effect
+    /// The tables are made and migrated on start; has no effect
     #[arg(long = "skip_db_migration_check")]
     pub(crate) skip_db_migration_check: bool,
     /// There is no database yet: exits without serving

@@ -37,6 +37,8 @@ pub struct Call {
     pub attribution: Attribution,
     /// Show usage in the stream.
     pub include_usage: bool,
+    /// Asked with OpenAI's legacy `functions`.
+    pub legacy_functions: bool,
     /// What reading the request already changed.
     pub notices: Notices,
     /// Its place in a conversation that the gateway keeps.
@@ -131,6 +133,8 @@ impl Call {
         ask.edits = edits;
         ask.headers = dialect_headers(surface.dialect, headers);
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
+        let envelope = &ask.envelope;
+        let legacy_functions = envelope.get("functions").is_some() && envelope.get("tools").is_none();
         Ok(Call {
             id: uuid::Uuid::now_v7().to_string(),
             client_id: client_id(headers),
@@ -140,6 +144,7 @@ impl Call {
             control,
             attribution,
             include_usage,
+            legacy_functions,
             notices,
             turn: None,
             origin: None,

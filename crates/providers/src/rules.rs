@@ -147,7 +147,7 @@ impl Rules {
         for field in &self.ignored {
             if envelope.get(field).is_some() {
                 edits.remove(field.clone());
-                notices.changed(field.clone(), "left out: the provider does not know it");
+                notices.changed(field.clone(), "left out: it means nothing there");
             }
         }
     }
