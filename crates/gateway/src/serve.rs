@@ -20,9 +20,7 @@ use crate::{data_dir, log, services, state, welcome};
 /// Serves until it is told to stop. Exit code 0 after an orderly stop.
 pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
     let flags = &arguments.litellm;
-    if flags.ssl_certfile_path.is_some() || flags.ssl_keyfile_path.is_some() {
-        return Err("TLS is not built in: run a reverse proxy with the certificate in front, and leave out --ssl_keyfile_path and --ssl_certfile_path".into());
-    }
+    let words = flags.foreign.words()?;
     let loaded = read_configuration(arguments);
     let Some(mut config) = loaded.config.clone() else {
         eprintln!("{}", loaded.report());
@@ -34,6 +32,7 @@ pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     start_log(arguments, &config);
+    words.iter().for_each(|word| tracing::warn!("{word}"));
     report(&loaded);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();

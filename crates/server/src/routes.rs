@@ -23,12 +23,14 @@ pub enum Action {
     Call(Dialect, Operation),
     /// A model call in Gemini's URL form, `{model}:{method}`.
     Gemini,
-    /// The models a caller may use, in OpenAI's or Anthropic's shape.
+    /// The models a caller may use, in the shape that its client reads.
     Models,
     /// One of them.
     Model,
     /// The models in Gemini's shape.
     GeminiModels,
+    /// One model in Gemini's shape.
+    GeminiModel,
     /// Deployments with prices and capabilities.
     ModelInfo,
     /// The same, in pages.
@@ -163,13 +165,14 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/openai/deployments/{model}/completions" Call COMPLETION, "Complete a text, Azure's form of the path"),
     route!(POST "/openai/deployments/{model}/embeddings" Call EMBEDDING, "Vectors, Azure's form of the path"),
     route!(GET "/v1beta/models" Models Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
-    route!(POST "/v1beta/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/v1/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(GET "/v1beta/models/{model...}" Models Action::GeminiModel, "One model (Gemini's shape)"),
+    route!(POST "/v1beta/models/{model...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/v1/models/{model...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/models/{model...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(GET "/v1/models" Models Action::Models, "The models a caller may use"),
     route!(GET "/models" Models Action::Models, "The models a caller may use"),
-    route!(GET "/v1/models/{id...}" Models Action::Model, "One model"),
-    route!(GET "/models/{id...}" Models Action::Model, "One model"),
+    route!(GET "/v1/models/{model...}" Models Action::Model, "One model"),
+    route!(GET "/models/{model...}" Models Action::Model, "One model"),
     route!(GET "/v1/model/info" ModelInfo Action::ModelInfo, "Deployments with limits, prices and capabilities"),
     route!(GET "/model/info" ModelInfo Action::ModelInfo, "Deployments with limits, prices and capabilities"),
     route!(POST "/utils/token_counter" CountTokens Action::TokenCounter, "Count the tokens of a prompt or of messages"),

@@ -485,8 +485,20 @@ pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
         Dialect::Gemini => {
             Some(crate::gemini::finish_reason(word, memmem::find(body, b"\"functionCall\"").is_some()))
         }
+        _ if refuses(body) => Some(FinishReason::Refusal),
         _ => crate::openai_chat::finish_reason(word),
     }
+}
+
+/// Does an answer of OpenAI's hold a refusal? It ends with `stop` all the same.
+fn refuses(body: &[u8]) -> bool {
+    let key: &[u8] = b"\"refusal\"";
+    memmem::find_iter(body, key).any(|at| {
+        let rest = body.get(at + key.len()..).unwrap_or_default();
+        let value = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
+        let value = value.and_then(|start| rest.get(start..)).unwrap_or_default();
+        value.starts_with(b"\"") && !value.starts_with(b"\"\"")
+    })
 }
 
 /// Shows `model` as the answer's model in a complete body; borrows when it already does.

@@ -85,6 +85,14 @@ fn models_that_think_refuse_stop_texts() {
 }
 
 #[test]
+fn only_models_made_for_it_search_the_web_in_a_chat() {
+    let body = r#"{"messages":[],"web_search_options":{}}"#;
+    assert_eq!(dropped("openai/gpt-5", body), ["web_search_options"]);
+    assert_eq!(dropped("openai/gpt-4o-search-preview", body), [""; 0]);
+    assert_eq!(dropped("openai/gpt-5-search-api", body), [""; 0]);
+}
+
+#[test]
 fn gemini_behind_openais_dialect_gets_its_signatures_back() {
     for (model, expected) in
         [("openai/gemini-2.5-flash", true), ("openai/google/gemini-3-pro", true), ("openai/gpt-4o", false)]

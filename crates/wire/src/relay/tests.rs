@@ -85,6 +85,10 @@ fn a_whole_answer_says_why_it_ended() {
     check(Dialect::OpenaiChat, quoted, Some(FinishReason::Length));
     check(Dialect::OpenaiChat, r#"{"choices":[{"finish_reason":null}]}"#, None);
     check(Dialect::OpenaiText, r#"{"choices":[{"finish_reason":"stop"}]}"#, Some(FinishReason::Stop));
+    let refused = r#"{"choices":[{"message":{"content":null,"refusal": "no"},"finish_reason":"stop"}]}"#;
+    check(Dialect::OpenaiChat, refused, Some(FinishReason::Refusal));
+    let polite = r#"{"choices":[{"message":{"content":"no","refusal":null},"finish_reason":"stop"}]}"#;
+    check(Dialect::OpenaiChat, polite, Some(FinishReason::Stop));
     let nested = r#"{"content":[{"input":{"stop_reason":"x"}}],"stop_reason":"tool_use","usage":{}}"#;
     check(Dialect::Anthropic, nested, Some(FinishReason::ToolCalls));
     let called = r#"{"candidates":[{"content":{"parts":[{"functionCall":{}}]},"finishReason":"STOP"}]}"#;
