@@ -318,7 +318,11 @@ pub(crate) static GROUPS: &[Group] = &[
         Warning,
         "cache marks that the gateway sets are",
         "a provider's prompt cache is used where callers mark their prompts, or where it needs no marks",
-        &["cache_control_injection_points", "enable_anthropic_prompt_caching", "anthropic_prompt_caching_ttl"],
+        &[
+            "cache_control_injection_points",
+            "enable_anthropic_prompt_caching",
+            "anthropic_prompt_caching_ttl",
+        ],
     ),
     Group::new(
         Warning,

@@ -44,7 +44,11 @@ const FLAGS: &[Flag] = &[
     setting("max_requests_before_restart", "COUNT", THREADS),
     setting("max_requests_before_restart_jitter", "COUNT", THREADS),
     setting("timeout_worker_healthcheck", "SECONDS", THREADS),
-    setting("keepalive_timeout", "SECONDS", "Idle connections stay open until the client closes them; has no effect"),
+    setting(
+        "keepalive_timeout",
+        "SECONDS",
+        "Idle connections stay open until the client closes them; has no effect",
+    ),
     setting("telemetry", "BOOLEAN", "There is no telemetry; has no effect"),
     switch("local", "Has no effect"),
     switch("use_queue", "There is no queue; has no effect"),
@@ -68,7 +72,11 @@ const FLAGS: &[Flag] = &[
     refused("num_requests", Some("COUNT"), ASK),
     refused("setup", None, "Not built: start without a file, or write one and try it with `tollway check`"),
     refused("prometheus_metrics_port", Some("PORT"), "Not built: there are no metrics yet"),
-    refused("check_migrations_against_existing_data", None, "`tollway db status` shows the state of the database"),
+    refused(
+        "check_migrations_against_existing_data",
+        None,
+        "`tollway db status` shows the state of the database",
+    ),
     refused("iam_token_db_auth", None, NO_CLOUD_LOGIN),
     refused("azure_postgresql_auth", None, NO_CLOUD_LOGIN),
 ];

@@ -139,7 +139,16 @@ impl StreamReply {
         ticket: Option<Ticket>,
         keep_alive: Option<Duration>,
     ) -> StreamReply {
-        StreamReply { state, ready, showing, ticket, keep_alive, last_sent: Instant::now(), sleep: None, lingers: false }
+        StreamReply {
+            state,
+            ready,
+            showing,
+            ticket,
+            keep_alive,
+            last_sent: Instant::now(),
+            sleep: None,
+            lingers: false,
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -201,7 +201,8 @@ mod tests {
         let paths = document["paths"].as_object().unwrap();
         // To a reader of the document `/models/{model}` and `/models/{id}` are the same path.
         let bare = |path: &str| {
-            let parts = path.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest).to_owned());
+            let parts =
+                path.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest).to_owned());
             parts.collect::<Vec<_>>()
         };
         let different: HashSet<_> = paths.keys().map(|path| bare(path)).collect();

@@ -28,11 +28,7 @@ fn body(action: Action) -> Value {
 fn path(route: &Route, receipt: &str) -> String {
     let call = if route.action == Action::Gemini { "gem:generateContent" } else { "gpt" };
     let (model, id) = ("gpt", if route.action == Action::Spend(Spend::Receipt) { receipt } else { "gpt" });
-    route
-        .path
-        .replace("{model}", model)
-        .replace("{model...}", call)
-        .replace("{id}", id)
+    route.path.replace("{model}", model).replace("{model...}", call).replace("{id}", id)
 }
 
 #[tokio::test]

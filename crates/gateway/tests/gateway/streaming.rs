@@ -137,9 +137,10 @@ async fn a_provider_that_keeps_its_connection_after_the_end_holds_nobody_up() {
             chunk.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             format!("data: {chunk}\n\n")
         };
-        let frames = chunk(json!({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}))
-            + &chunk(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
-            + "data: [DONE]\n\n";
+        let frames =
+            chunk(json!({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}))
+                + &chunk(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+                + "data: [DONE]\n\n";
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let said = format!("{head}{:x}\r\n{frames}\r\n", frames.len());
         connection.write_all(said.as_bytes()).await.unwrap();

@@ -54,15 +54,16 @@ fn a_body_that_is_right_already_needs_no_edits() {
 #[test]
 fn newest_claude_models_take_temperature_or_top_p() {
     let sent = |model: &str, body: &str| {
-        let (sent, notices) = edited(&endpoint(model, &[]), (Operation::Chat, Dialect::Anthropic), false, body);
-        (sent, notices.into_iter().map(|(severity, field)| format!("{severity:?} {field}")).collect::<Vec<_>>())
+        let (sent, notices) =
+            edited(&endpoint(model, &[]), (Operation::Chat, Dialect::Anthropic), false, body);
+        (
+            sent,
+            notices.into_iter().map(|(severity, field)| format!("{severity:?} {field}")).collect::<Vec<_>>(),
+        )
     };
     let both = r#"{"model":"claude-sonnet-4-5","temperature":0.2,"top_p":0.9}"#;
     let one = r#"{"model":"claude-sonnet-4-5","temperature":0.2}"#;
-    assert_eq!(
-        sent("anthropic/claude-sonnet-4-5", both),
-        (one.to_owned(), vec!["Dropped top_p".to_owned()])
-    );
+    assert_eq!(sent("anthropic/claude-sonnet-4-5", both), (one.to_owned(), vec!["Dropped top_p".to_owned()]));
     let harmless = r#"{"model":"claude-sonnet-4-5","temperature":0.2,"top_p":1.0}"#;
     assert_eq!(
         sent("anthropic/claude-sonnet-4-5", harmless),
@@ -79,7 +80,8 @@ fn models_that_think_refuse_stop_texts() {
     for model in ["openai/o3", "openai/o4-mini", "openai/gpt-5", "openai/gpt-5-mini", "openai/gpt-5.2"] {
         assert_eq!(dropped(model, body), ["stop"], "{model}");
     }
-    for model in ["openai/gpt-4o", "openai/o3-mini", "openai/gpt-5-chat-latest", "openai/gpt-5.2-chat-latest"] {
+    for model in ["openai/gpt-4o", "openai/o3-mini", "openai/gpt-5-chat-latest", "openai/gpt-5.2-chat-latest"]
+    {
         assert_eq!(dropped(model, body), [""; 0], "{model}");
     }
 }

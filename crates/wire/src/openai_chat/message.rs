@@ -81,8 +81,9 @@ fn assistant(fields: &mut Object<'_>, path: &Path<'_>, index: usize) -> Result<V
     let said = content(fields, path)?;
     let start = parts.len();
     parts.extend(said);
-    let mut signatures =
-        fields.object("provider_specific_fields").map_or(Vec::new(), |mut extra| thought_signatures(&mut extra));
+    let mut signatures = fields
+        .object("provider_specific_fields")
+        .map_or(Vec::new(), |mut extra| thought_signatures(&mut extra));
     signatures.extend(google_signature(fields));
     attach_citations(fields, parts.get_mut(start..).unwrap_or_default());
     if let Some(refusal) = fields.string("refusal", path)? {

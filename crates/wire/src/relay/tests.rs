@@ -93,7 +93,11 @@ fn a_whole_answer_says_why_it_ended() {
     check(Dialect::Anthropic, nested, Some(FinishReason::ToolCalls));
     let called = r#"{"candidates":[{"content":{"parts":[{"functionCall":{}}]},"finishReason":"STOP"}]}"#;
     check(Dialect::Gemini, called, Some(FinishReason::ToolCalls));
-    check(Dialect::Gemini, r#"{"candidates":[{"finishReason":"SAFETY"}]}"#, Some(FinishReason::ContentFilter));
+    check(
+        Dialect::Gemini,
+        r#"{"candidates":[{"finishReason":"SAFETY"}]}"#,
+        Some(FinishReason::ContentFilter),
+    );
     check(Dialect::Gemini, r#"{"finishReason""#, None);
 }
 

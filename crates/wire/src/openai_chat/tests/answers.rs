@@ -357,18 +357,25 @@ fn a_client_of_functions_gets_a_function_call() {
     let (whole, deltas) = legacy(&body);
     let called = json!({"name": "f", "arguments": "{\"x\":1}"});
     assert_eq!(whole["message"]["function_call"], called);
-    assert_eq!((&whole["finish_reason"], whole["message"].get("tool_calls")), (&json!("function_call"), None));
+    assert_eq!(
+        (&whole["finish_reason"], whole["message"].get("tool_calls")),
+        (&json!("function_call"), None)
+    );
     let signatures = json!({"thought_signatures": ["U0lH"]});
     assert_eq!(whole["message"]["provider_specific_fields"], signatures);
     assert_eq!(deltas[0]["delta"]["function_call"], called);
     assert_eq!(deltas.last().unwrap()["finish_reason"], "function_call");
     assert!(deltas.iter().all(|delta| delta["delta"].get("tool_calls").is_none()), "{deltas:?}");
-    assert!(deltas.iter().any(|delta| delta["delta"]["provider_specific_fields"] == signatures), "{deltas:?}");
+    assert!(
+        deltas.iter().any(|delta| delta["delta"]["provider_specific_fields"] == signatures),
+        "{deltas:?}"
+    );
 }
 
 #[test]
 fn sources_without_an_address_are_beside_the_message() {
-    let place = json!({"type": "char_location", "cited_text": "z", "document_index": 0, "start_char_index": 0});
+    let place =
+        json!({"type": "char_location", "cited_text": "z", "document_index": 0, "start_char_index": 0});
     let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
         "content": [{"type": "text", "text": "x", "citations": [place]}], "usage": {"input_tokens": 1, "output_tokens": 1}});
     let anthropic = codec(Dialect::Anthropic);
