@@ -19,7 +19,7 @@ pub(crate) fn reply() -> Reply {
 pub fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
-        let path = route.path.replace("...}", "}");
+        let path = route.path.replace("{call...}", "{model}").replace("...}", "}");
         // One route here, a path for each to those who read the document.
         let ends: &[&str] = if route.action == Action::Gemini { &GEMINI_CALLS } else { &[""] };
         for end in ends {
@@ -64,8 +64,8 @@ fn operation(route: &Route, path: &str) -> Value {
     };
     operation.insert("security".into(), security);
     let mut parameters = Vec::new();
-    if let Some((_, rest)) = route.path.split_once('{') {
-        let name = rest.split_once('}').map_or(rest, |(name, _)| name).trim_end_matches("...");
+    if let Some((_, rest)) = path.split_once('{') {
+        let name = rest.split_once('}').map_or(rest, |(name, _)| name);
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }

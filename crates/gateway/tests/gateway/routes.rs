@@ -28,7 +28,12 @@ fn body(action: Action) -> Value {
 fn path(route: &Route, receipt: &str) -> String {
     let call = if route.action == Action::Gemini { "gem:generateContent" } else { "gpt" };
     let (model, id) = ("gpt", if route.action == Action::Spend(Spend::Receipt) { receipt } else { "gpt" });
-    route.path.replace("{model}", model).replace("{model...}", call).replace("{id}", id)
+    route
+        .path
+        .replace("{model}", model)
+        .replace("{call...}", call)
+        .replace("{id...}", "gpt")
+        .replace("{id}", id)
 }
 
 #[tokio::test]
@@ -273,7 +278,7 @@ async fn the_documents_name_every_route() {
     let mut seen = BTreeSet::new();
     for route in ROUTES {
         let end = if route.action == Action::Gemini { ":countTokens" } else { "" };
-        let path = route.path.replace("...}", "}") + end;
+        let path = route.path.replace("{call...}", "{model}").replace("...}", "}") + end;
         let operation = &document["paths"][&path][route.method.as_str().to_lowercase()];
         assert!(operation["summary"].is_string(), "{path}");
         assert!(seen.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");
