@@ -27,8 +27,10 @@ pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod openai_text;
+mod parts;
 pub mod relay;
 pub mod sse;
+mod unsupported;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};
 pub use field_names::field_name;
