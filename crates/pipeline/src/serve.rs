@@ -319,6 +319,7 @@ pub(crate) fn showing(call: &Call) -> Showing {
         turn: call.turn.clone(),
         created: call.at / 1000,
         include_usage: call.include_usage,
+        legacy_functions: call.legacy_functions,
         framing: call.ask.framing,
     }
 }

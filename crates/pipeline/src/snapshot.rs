@@ -334,7 +334,10 @@ impl Maker {
             ("mode", mode),
             ("max_input_tokens", entry.limits.input.map(Value::from)),
             ("max_output_tokens", entry.limits.output.map(Value::from)),
-            ("max_tokens", entry.limits.output.or(entry.limits.legacy_max).map(Value::from)),
+            (
+                "max_tokens",
+                info.max_tokens.or(entry.limits.output).or(entry.limits.legacy_max).map(Value::from),
+            ),
             ("base_model", info.base_model.as_ref().map(|base| json!(base))),
             ("deprecation_date", entry.deprecated.as_ref().map(|date| json!(date))),
             ("access_groups", (!info.access_groups.is_empty()).then(|| json!(info.access_groups))),

@@ -20,6 +20,7 @@ pub mod carry;
 mod codec;
 pub mod embedding;
 pub mod eventstream;
+mod field_names;
 mod free_text;
 pub mod gemini;
 pub mod json;
@@ -34,3 +35,4 @@ mod unsupported;
 mod web_search;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};
+pub use field_names::field_name;

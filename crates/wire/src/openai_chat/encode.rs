@@ -221,11 +221,11 @@ impl Fields<'_, '_> {
                 });
             }
         });
-        let unsayable = search.max_uses.is_some()
-            || !search.allowed_domains.is_empty()
-            || !search.blocked_domains.is_empty();
-        if unsayable {
-            self.notices.dropped("web_search_options", "the target takes no limits and no domains");
+        if search.max_uses.is_some() {
+            self.notices.changed("web_search_options.max_uses", "the target chooses how often to search");
+        }
+        if !search.allowed_domains.is_empty() || !search.blocked_domains.is_empty() {
+            self.notices.dropped("web_search_options", "the target takes no domains");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use tollway_model::{
     CacheHint, CacheTtl, Content, Dialect, Media, MediaSource, Message, Notices, Part, RawJson, Request,
-    Result, Role, ToolCall, ToolKind, ToolResult,
+    Result, Role, Signature, ToolCall, ToolKind, ToolResult,
 };
 
 use super::encode::{AUTOMATIC_CACHE, is_native, role_name};
@@ -304,7 +304,9 @@ impl<'a, 'n> Messages<'a, 'n> {
     }
 
     fn tool_call(&mut self, index: usize, number: usize, call: &ToolCall, list: &mut List<'_>) {
-        if call.signature.is_some() {
+        let wanted = self.quirks().google_extra_content;
+        let own = call.signature.as_ref().filter(|own| wanted && own.origin == Dialect::Gemini);
+        if call.signature.is_some() && own.is_none() {
             let path = format!("messages[{index}].content[{number}]");
             self.notices.changed(path, "the signature of another provider is left out");
         }
@@ -324,6 +326,11 @@ impl<'a, 'n> Messages<'a, 'n> {
                     map.str(input, &call.arguments);
                 }
             });
+            if let Some(Signature { value, .. }) = own {
+                map.map("extra_content", |map| {
+                    map.map("google", |map| map.str("thought_signature", value));
+                });
+            }
         });
     }
 

@@ -172,8 +172,11 @@ impl Fields<'_, '_> {
                 });
             }
         });
-        if search.max_uses.is_some() || !search.blocked_domains.is_empty() {
-            self.notices.dropped("web_search_options", "the target takes no limit and excludes no domains");
+        if search.max_uses.is_some() {
+            self.notices.changed("web_search_options.max_uses", "the target chooses how often to search");
+        }
+        if !search.blocked_domains.is_empty() {
+            self.notices.dropped("web_search_options", "the target excludes no domains");
         }
     }
 
