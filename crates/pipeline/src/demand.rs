@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
-use tollway_meters::Demand;
+use tollway_meters::{Claim, Demand};
 use tollway_model::{Dialect, Money, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Candidate;
@@ -155,6 +155,24 @@ pub(crate) fn demand<'p>(
     Demand { tokens: usage.input.saturating_add(usage.output), money, free: free == Some(true) }
 }
 
+/// A guess from nothing, made modest: of a limit it takes at most a fourth, or what the prompt alone needs. Otherwise a
+/// small limit that no call was counted on yet would refuse all of them, and nothing would ever be learned.
+pub(crate) fn modest(guess: Demand, prompt: Demand, claims: &[Claim]) -> Demand {
+    const SHARE: i64 = 4;
+    let tokens = claims.iter().filter_map(|claim| claim.limits.tpm).min();
+    let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max).min();
+    let money = |most: Money| {
+        let share = Money::from_nanos(most.nanos() / SHARE);
+        // A budget of nothing still refuses.
+        guess.money.min(share.max(prompt.money).max(Money::from_nanos(1)))
+    };
+    Demand {
+        tokens: tokens.map_or(guess.tokens, |most| guess.tokens.min((most / SHARE.unsigned_abs()).max(prompt.tokens))),
+        money: budgets.map_or(guess.money, money),
+        ..guess
+    }
+}
+
 /// What calls of a key usually emit, by model: a level that rises at once to the largest seen and sinks slowly, so about
 /// the 99th percentile of recent calls. Bounded: a slot is taken over by whoever hashes to it.
 #[derive(Debug)]
@@ -246,6 +264,34 @@ mod tests {
         let worst = demand(&size, std::iter::once(None), Some(500), None, true, 0);
         assert_eq!(worst.tokens, 64_400);
         assert!(!worst.free, "an unknown price is not free");
+    }
+
+    #[test]
+    fn a_guess_from_nothing_leaves_room_in_small_limits() {
+        use tollway_meters::{Budget, Limits, Scope, ScopeKind, Window};
+        let claim = |tpm: Option<u64>, max: Option<i64>| Claim {
+            scope: Scope { kind: ScopeKind::Key, id: "k".into() },
+            limits: std::sync::Arc::new(Limits {
+                tpm,
+                budgets: max
+                    .map(|max| Budget { window: Window::Lifetime, max: Some(Money::from_nanos(max)), soft: None })
+                    .into_iter()
+                    .collect(),
+                ..Limits::default()
+            }),
+        };
+        let of = |tokens, nanos| Demand { tokens, money: Money::from_nanos(nanos), free: false };
+        let check = |claims: &[Claim], expected: (u64, i64)| {
+            let found = modest(of(1_044, 5_000), of(20, 100), claims);
+            assert_eq!((found.tokens, found.money.nanos()), expected);
+        };
+        check(&[], (1_044, 5_000));
+        check(&[claim(Some(1_000_000), Some(1_000_000))], (1_044, 5_000));
+        check(&[claim(Some(400), None), claim(Some(4_000), Some(4_000))], (100, 1_000));
+        // What the prompt needs is no guess.
+        check(&[claim(Some(40), Some(40))], (20, 100));
+        let free_prompt = modest(of(1_044, 5_000), of(20, 0), &[claim(None, Some(0))]);
+        assert_eq!(free_prompt.money.nanos(), 1, "a budget of nothing refuses");
     }
 
     #[test]
