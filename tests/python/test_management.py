@@ -257,7 +257,8 @@ def test_a_model_is_added_called_and_taken_away(stack, admin, name):
     })
     model = made["model_info"]["id"]
     assert made["litellm_params"]["api_key"] == "***"
-    eventually(lambda: admin.chat(name))
+    # Served here as soon as the answer is there.
+    admin.chat(name)
     assert name in [entry["id"] for entry in admin.get("/v1/models")["data"]]
     pages = admin.get("/v2/model/info", model=name)
     assert pages["total_count"] == 1 and pages["data"][0]["model_info"]["db_model"] is True
@@ -266,6 +267,7 @@ def test_a_model_is_added_called_and_taken_away(stack, admin, name):
     moved = {"litellm_params": {"api_base": "http://elsewhere.invalid/v1"}}
     admin.post(f"/model/{model}/update", moved, 400, method="PATCH")
     admin.post(f"/model/{model}/update", {"litellm_params": {"rpm": 100}}, method="PATCH")
+    admin.post("/model/update", {"id": model, "litellm_params": {"rpm": 200}})
     admin.post("/model/block", {"model_id": model})
     eventually(lambda: assert_not_served(admin, name))
     admin.post("/model/unblock", {"model_id": model})
@@ -297,3 +299,87 @@ def test_no_key_and_wrong_keys(stack):
     answer = httpx.get(f"{stack.url}/key/list", headers={"Authorization": "Bearer sk-wrong"})
     fault = error(answer.json())
     assert (answer.status_code, fault["type"], fault["param"]) == (401, "token_not_found_in_db", "key")
+
+
+def test_lists_are_sorted_by_spend_and_filtered(stack, admin, name):
+    user = f"user-{name}"
+    keys = [admin.post("/key/generate", {"user_id": user, "key_alias": f"{name}-{n}", "max_budget": 9 - n})["key"] for n in range(3)]
+    for calls, key in enumerate(keys):
+        for _ in range(calls):
+            Api(stack.url, key).chat("paid/fake-ok")
+
+    def aliases(**params):
+        listed = admin.get("/key/list", user_id=user, return_full_object="true", **params)["keys"]
+        return [int(key["key_alias"][-1]) for key in listed]
+
+    def spenders():
+        assert aliases(sort_by="spend") == [2, 1, 0]
+
+    eventually(spenders, 5)
+    assert aliases(sort_by="max_budget", sort_order="asc") == [2, 1, 0]
+    admin.post("/key/block", {"key": keys[1]})
+    assert aliases(status="revoked") == [1] and 1 not in aliases(status="active")
+    assert aliases(organization_id="none") == []
+    expanded = admin.get("/key/list", user_id=user, expand="user")["keys"]
+    assert {key["user"]["user_id"] for key in expanded} == {user}
+    info = admin.get("/key/info", key=keys[2])["info"]
+    assert info["last_active"] and info["model_spend"]["paid/fake-ok"] == pytest.approx(info["spend"])
+
+    made = admin.post("/user/new", {"user_id": name, "user_role": "proxy_admin_viewer"})
+    assert Api(stack.url, made["key"]).get("/key/info")["key"] == made["token"]
+    assert [one["user_id"] for one in admin.get("/user/list", role="proxy_admin_viewer", search=name)["users"]] == [name]
+    assert admin.get("/user/list", search=name, sort_by="spend", page_size=1)["users"][0]["user_id"] == user
+    admin.get("/user/list", status=400, role="boss")
+
+
+def test_members_keys_and_users_change_in_bulk(admin, name):
+    team = admin.post("/team/new", {"team_alias": name, "team_member_budget": 5})["team_id"]
+    added = admin.post("/team/bulk_member_add", {"team_id": team, "members": [{"user_id": name, "role": "user"}], "max_budget_in_team": 2})
+    assert (added["total_requested"], added["successful_additions"]) == (1, 1)
+    done = admin.post(f"/management/v1/teams/{team}/members/bulk_update", {"members": [{"user_id": name, "rpm_limit": 5}, {"user_id": "nobody"}]})
+    assert [one["success"] for one in done["data"]] == [True, False]
+    assert admin.post(f"/team/{team}/member/{name}/reset_budget")["budget_source"] == "team_default"
+    assert admin.post(f"/team/{team}/member/{name}/reset_spend", {"reset_to": 0})["spend"] == 0
+    admin.post(f"/team/{team}/member/nobody/reset_spend", {}, 404)
+    key = admin.post("/key/generate", {"team_id": team})["token"]
+    changed = admin.post("/team/key/bulk_update", {"team_id": team, "all_keys_in_team": True, "update_fields": {"tpm_limit": 7}})
+    assert [one["key"] for one in changed["successful_updates"]] == [key]
+    users = admin.post("/user/bulk_update", {"users": [{"user_id": name, "max_budget": 3}, {"user_id": "nobody"}]})
+    assert (users["successful_updates"], users["failed_updates"]) == (1, 1)
+    allowed = admin.post("/team/permissions_update", {"team_id": team, "team_member_permissions": ["/key/generate"]})
+    assert allowed["team_member_permissions"] == ["/key/generate"]
+    assert admin.get("/team/available") == []
+    assert [one["team_id"] for one in admin.get("/v2/team/list", search=name.upper(), sort_by="spend")["teams"]] == [team]
+    admin.post("/budget/new", {"budget_id": name, "max_budget": 4})
+    settings = {one["field_name"]: one["field_value"] for one in admin.get("/budget/settings", budget_id=name)}
+    assert settings["max_budget"] == 4 and settings["rpm_limit"] is None
+    admin.post(f"/management/v1/teams/{team}/members/bulk_delete", {"members": [{"user_id": name}]})
+    assert admin.get("/team/info", team_id=team)["team_memberships"] == []
+
+
+def test_a_small_limit_lets_calls_through_until_it_is_used_up(stack, admin):
+    """Nothing is known of a new key's calls: a guess must not use up what the limit has."""
+    def answers(model: str, **limits):
+        key = Api(stack.url, admin.post("/key/generate", limits)["key"])
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        return [key.http.post("/v1/chat/completions", json=body).status_code for _ in range(9)]
+
+    tokens = answers("plain-chat", tpm_limit=100)
+    assert tokens[0] == 200 and tokens[-1] == 429
+    money = answers("paid/fake-ok", max_budget=0.02)
+    assert money[0] == 200 and money[-1] == 422
+    assert set(answers("paid/fake-ok", max_budget=0)) == {422}
+
+
+def test_a_key_that_may_not_use_a_route_is_told_so_on_every_openai_surface(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"allowed_routes": ["/key/info"]})["key"])
+    for path, body in [("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "hi"}), ("/v1/completions", {"prompt": "hi"})]:
+        assert isinstance(key.post(path, {"model": "plain-chat", **body}, 403)["detail"], str), path
+
+
+def test_the_end_of_an_earlier_secret_tells_nothing_of_the_new_one(stack, admin):
+    old = admin.post("/key/generate", {})["key"]
+    new = admin.post("/key/regenerate", {"key": old, "grace_period": "1s"})["key"]
+    time.sleep(1.1)
+    fault = error(Api(stack.url, old).chat(status=401))
+    assert fault["type"] == "expired_key" and new[-4:] not in str(fault)

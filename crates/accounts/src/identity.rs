@@ -164,7 +164,10 @@ impl Identity {
         }
         match self.expires {
             Some(expires) if expires <= now => {
-                let name = self.principal.key.as_ref().map_or("", |key| key.key_name.as_str());
+                // An earlier secret must not tell how the key looks now.
+                let is_current = |key: &&Arc<Key>| key.token.as_str() == &*self.principal.token;
+                let key = self.principal.key.as_ref().filter(is_current);
+                let name = key.map_or("sk-...", |key| key.key_name.as_str());
                 let message = format!(
                     "Authentication Error, Expired Key: the key ended at {}, now it is {}. Ask for a new one.",
                     iso(expires),

@@ -167,7 +167,8 @@ pub(crate) fn modest(guess: Demand, prompt: Demand, claims: &[Claim]) -> Demand 
         guess.money.min(share.max(prompt.money).max(Money::from_nanos(1)))
     };
     Demand {
-        tokens: tokens.map_or(guess.tokens, |most| guess.tokens.min((most / SHARE.unsigned_abs()).max(prompt.tokens))),
+        tokens: tokens
+            .map_or(guess.tokens, |most| guess.tokens.min((most / SHARE.unsigned_abs()).max(prompt.tokens))),
         money: budgets.map_or(guess.money, money),
         ..guess
     }
@@ -274,7 +275,11 @@ mod tests {
             limits: std::sync::Arc::new(Limits {
                 tpm,
                 budgets: max
-                    .map(|max| Budget { window: Window::Lifetime, max: Some(Money::from_nanos(max)), soft: None })
+                    .map(|max| Budget {
+                        window: Window::Lifetime,
+                        max: Some(Money::from_nanos(max)),
+                        soft: None,
+                    })
                     .into_iter()
                     .collect(),
                 ..Limits::default()

@@ -10,6 +10,14 @@ use tollway_route::{Availability, Deployment};
 /// When a model was created is not known; a fixed time keeps lists stable.
 const CREATED: i64 = 1_677_610_602;
 
+/// The parameters of `/model/info`.
+pub(crate) const INFO: &[&str] = &["litellm_model_id"];
+/// The parameters of `/v2/model/info`.
+pub(crate) const PAGES: &[&str] =
+    &["page", "size", "model", "modelId", "search", "debug", "include_team_models"];
+/// The parameters of `/model_group/info`.
+pub(crate) const GROUPS: &[&str] = &["model_group"];
+
 /// The list in OpenAI's shape, or in Anthropic's for its clients.
 pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, anthropic: bool) -> Reply {
     let names = names(snapshot, caller);
@@ -68,7 +76,7 @@ pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) ->
 
 /// The same in pages: `page`, `size`, `model`, `modelId`, `search`.
 pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
-    params.allow(&["page", "size", "model", "modelId", "search", "debug", "include_team_models"])?;
+    params.allow(PAGES)?;
     let paging = params.paging("size", 50, 500)?;
     let (model, id) = (params.text("model")?, params.text("modelId")?);
     let search = params.text("search")?.map(str::to_ascii_lowercase);
@@ -96,7 +104,7 @@ pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Re
 /// Model groups: what their deployments have in common. Of numbers the smallest limit and the dearest price count, so
 /// that nobody is promised more than every deployment keeps.
 pub(crate) fn groups(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
-    params.allow(&["model_group"])?;
+    params.allow(GROUPS)?;
     let wanted = params.text("model_group")?;
     let names = snapshot.routes.names().filter(|name| may_use(snapshot, caller, name));
     let names = names.filter(|name| wanted.is_none_or(|wanted| wanted == name.as_ref()));

@@ -6,7 +6,7 @@ use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
 use crate::routes::{Access, Action, OfResponse, ROUTES, Route};
-use crate::{manage, responses, spend};
+use crate::{manage, models, responses, spend};
 
 pub(crate) fn reply() -> Reply {
     json_reply(StatusCode::OK, &document())
@@ -55,8 +55,8 @@ fn operation(route: &Route) -> Value {
     };
     operation.insert("security".into(), security);
     let mut parameters = Vec::new();
-    if let Some((_, rest)) = route.path.split_once('{') {
-        let name = rest.split_once('}').map_or(rest, |(name, _)| name).trim_end_matches("...");
+    for part in route.path.split('{').skip(1) {
+        let name = part.split_once('}').map_or(part, |(name, _)| name).trim_end_matches("...");
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
@@ -64,6 +64,9 @@ fn operation(route: &Route) -> Value {
         Action::Manage(what) => manage::parameters(what),
         Action::Spend(what) => spend::parameters(what),
         Action::Response(OfResponse::InputItems) => &responses::PARAMETERS,
+        Action::ModelInfo => models::INFO,
+        Action::ModelPages => models::PAGES,
+        Action::ModelGroups => models::GROUPS,
         _ => &[],
     };
     parameters.extend(names.iter().map(
@@ -104,7 +107,11 @@ fn operation(route: &Route) -> Value {
 
 /// Giving a key a new secret, or setting its spend back, needs no more than the path.
 fn is_body_required(route: &Route) -> bool {
-    let optional = [Action::Manage(manage::Manage::KeyRegenerate), Action::Spend(spend::Spend::KeyReset)];
+    let optional = [
+        Action::Manage(manage::Manage::KeyRegenerate),
+        Action::Spend(spend::Spend::KeyReset),
+        Action::Spend(spend::Spend::MemberReset),
+    ];
     !optional.contains(&route.action)
 }
 

@@ -35,6 +35,11 @@ pub trait Hooks: Send + Sync {
     fn management(&self) -> Option<Arc<Management>> {
         None
     }
+
+    /// Stored models were changed by a request: serve them as they are now, before it is answered.
+    fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Answers requests. Cheap to clone.
@@ -277,6 +282,9 @@ impl Inner {
         refuse_encoding(&parts.headers)?;
         let body = body::read(incoming, &self.limits).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
+        if what.changes_models() {
+            self.hooks.models_changed().await;
+        }
         Ok(manage::reply(&value))
     }
 

@@ -167,7 +167,12 @@ impl Management {
         Ok(Value::Object(self.show_team(&team).await?))
     }
 
-    async fn member(&self, team: &Team, user: Option<&String>, email: Option<&String>) -> Result<Membership> {
+    pub(super) async fn member(
+        &self,
+        team: &Team,
+        user: Option<&String>,
+        email: Option<&String>,
+    ) -> Result<Membership> {
         let members = self.members_of(&team.team_id).await?;
         let wanted = |one: &Membership| match (user, email) {
             (Some(user), _) => &one.user_id == user,

@@ -9,7 +9,7 @@ use tollway_model::Result;
 use tollway_store::records::{Millis, Team};
 
 use crate::manage::errors::bad;
-use crate::manage::fields::{Count, Dollars, NOT_BUILT, OneOrMany, check_free, check_name, request};
+use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_free, check_name, request};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::LimitFields;
 
@@ -131,6 +131,63 @@ request! {
         rpm_limit: Count,
         ; required ["team_id", "member"]
         ; refused &[("allowed_models", NOT_BUILT)]
+    }
+}
+
+request! {
+    /// `POST /team/bulk_member_add`
+    BulkMembers {
+        /// Which team.
+        team_id: String,
+        /// Whom, each as `member` of `POST /team/member_add`.
+        members: Vec<Member>,
+        /// Every user there is.
+        all_users: bool,
+        /// Each member's budget, dollars.
+        max_budget_in_team: Dollars,
+        /// Its window.
+        budget_duration: String,
+        /// Each member's tokens a minute.
+        tpm_limit: Count,
+        /// Each member's requests a minute.
+        rpm_limit: Count,
+        ; required ["team_id"]
+        ; refused &[("allowed_models", NOT_BUILT)]
+    }
+}
+
+request! {
+    /// `POST /management/v1/teams/{team_id}/members/bulk_update` and `bulk_delete`
+    MemberItems {
+        /// Whom, by `user_id` or `user_email`, and what changes, as `POST /team/member_update` takes it.
+        members: Vec<Item>,
+        ; required ["members"]
+    }
+}
+
+request! {
+    /// `POST /team/permissions_update`
+    TeamPermissions {
+        /// Which team.
+        team_id: String,
+        /// Routes that plain members may use on the team's keys, such as `/key/generate`.
+        team_member_permissions: Vec<String>,
+        ; required ["team_id", "team_member_permissions"]
+    }
+}
+
+request! {
+    /// `POST /team/key/bulk_update`
+    TeamKeys {
+        /// Which team.
+        team_id: String,
+        /// Which of its keys: keys or hashes.
+        key_ids: Vec<String>,
+        /// Every key of the team.
+        all_keys_in_team: bool,
+        /// What changes, as `POST /key/update` takes it.
+        update_fields: Item,
+        ; required ["team_id", "update_fields"]
     }
 }
 
