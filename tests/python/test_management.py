@@ -90,6 +90,8 @@ def test_what_is_wrong_is_a_400_that_names_the_field(admin, name):
         ({"max_budget": -1}, "max_budget"),
         ({"duration": "soon"}, "duration"),
         ({"guardrails": ["x"]}, "guardrails"),
+        ({"router_settings": {"num_retries": 3}}, "router_settings"),
+        ({"budget_fallbacks": {"paid/x": ["plain-chat"]}}, "budget_fallbacks"),
         ({"spend": 3}, "spend"),
         ({"models": [1]}, "models"),
     ]:
@@ -264,6 +266,7 @@ def test_a_model_is_added_called_and_taken_away(stack, admin, name):
     assert pages["total_count"] == 1 and pages["data"][0]["model_info"]["db_model"] is True
     assert admin.get("/model_group/info", model_group=name)["data"][0]["providers"] == ["openai"]
     assert canary not in str(pages)
+    assert {"deprecated", "imminent", "upcoming", "warn_within_days"} <= admin.get("/v1/model/deprecations").keys()
     moved = {"litellm_params": {"api_base": "http://elsewhere.invalid/v1"}}
     admin.post(f"/model/{model}/update", moved, 400, method="PATCH")
     admin.post(f"/model/{model}/update", {"litellm_params": {"rpm": 100}}, method="PATCH")
@@ -309,7 +312,8 @@ def test_lists_are_sorted_by_spend_and_filtered(stack, admin, name):
             Api(stack.url, key).chat("paid/fake-ok")
 
     def aliases(**params):
-        listed = admin.get("/key/list", user_id=user, return_full_object="true", **params)["keys"]
+        params = {"user_id": user, "return_full_object": "true", **params}
+        listed = admin.http.get("/key/list", params=params).json()["keys"]
         return [int(key["key_alias"][-1]) for key in listed]
 
     def spenders():
@@ -380,6 +384,41 @@ def test_a_key_that_may_not_use_a_route_is_told_so_on_every_openai_surface(stack
 def test_the_end_of_an_earlier_secret_tells_nothing_of_the_new_one(stack, admin):
     old = admin.post("/key/generate", {})["key"]
     new = admin.post("/key/regenerate", {"key": old, "grace_period": "1s"})["key"]
-    time.sleep(1.1)
-    fault = error(Api(stack.url, old).chat(status=401))
+    mine = Api(stack.url, old)
+    mine.chat()
+    eventually(lambda: mine.chat(status=401), 5)
+    fault = error(mine.chat(status=401))
     assert fault["type"] == "expired_key" and new[-4:] not in str(fault)
+
+
+def test_a_members_models_and_a_budgets_models_bind(stack, admin, name):
+    team = admin.post("/team/new", {"team_alias": name, "default_team_member_models": ["plain-chat"]})["team_id"]
+    for user, allowed in [(f"{name}-1", []), (f"{name}-2", ["plain-claude"])]:
+        admin.post("/team/member_add", {"team_id": team, "member": {"user_id": user, "role": "user"}, "allowed_models": allowed})
+        key = Api(stack.url, admin.post("/key/generate", {"team_id": team, "user_id": user})["key"])
+        model, other = ("plain-claude", "plain-chat") if allowed else ("plain-chat", "plain-claude")
+        key.chat(model)
+        assert error(key.chat(other, status=403))["type"] == "team_model_access_denied"
+        assert [entry["id"] for entry in key.get("/v1/models")["data"]] == [model]
+    admin.post("/team/member_update", {"team_id": team, "user_id": f"{name}-2", "allowed_models": ["plain-chat"]})
+    eventually(lambda: key.chat("plain-chat"))
+
+    admin.post("/budget/new", {"budget_id": name, "allowed_models": ["plain-chat"]})
+    key = Api(stack.url, admin.post("/key/generate", {"budget_id": name})["key"])
+    key.chat()
+    assert error(key.chat("plain-claude", status=403))["type"] == "key_model_access_denied"
+    admin.post("/customer/new", {"user_id": name, "budget_id": name})
+    admin.chat(user=name)
+    assert error(admin.chat("plain-claude", status=403, user=name))["type"] == "customer_model_access_denied"
+    for field, value in [("default_model", "plain-chat"), ("allowed_model_region", "eu")]:
+        assert error(admin.post("/customer/update", {"user_id": name, field: value}, 400))["param"] == field
+
+
+def test_models_that_end_are_told(admin, name):
+    for ending in ("2020-01-01", "2999-01-01"):
+        params = {"model": "openai/fake-ok", "api_base": "http://127.0.0.1:9/v1", "api_key": "k"}
+        admin.post("/model/new", {"model_name": f"{name}-{ending}", "litellm_params": params, "model_info": {"deprecation_date": ending}})
+    found = admin.get("/model/deprecations", warn_within_days=7)
+    for kind, ending, sign in [("deprecated", "2020-01-01", -1), ("upcoming", "2999-01-01", 1)]:
+        mine = [one for one in found[kind] if one["model_name"] == f"{name}-{ending}"]
+        assert len(mine) == 1 and mine[0]["status"] == kind and mine[0]["days_until_deprecation"] * sign > 0

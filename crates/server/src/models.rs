@@ -3,6 +3,8 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::Params;
+use tollway_ledger::books::DAY;
+use tollway_ledger::litellm::{date, day_of};
 use tollway_model::{Error, Kind, Result};
 use tollway_pipeline::{Caller, Reply, Snapshot, json_reply};
 use tollway_route::{Availability, Deployment};
@@ -17,6 +19,9 @@ pub(crate) const PAGES: &[&str] =
     &["page", "size", "model", "modelId", "search", "debug", "include_team_models"];
 /// The parameters of `/model_group/info`.
 pub(crate) const GROUPS: &[&str] = &["model_group"];
+
+/// The parameters of `/model/deprecations`.
+pub(crate) const DEPRECATIONS: &[&str] = &["warn_within_days"];
 
 /// The list in OpenAI's shape, or in Anthropic's for its clients.
 pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, anthropic: bool) -> Reply {
@@ -111,6 +116,45 @@ pub(crate) fn groups(snapshot: &Snapshot, caller: &Caller, params: &Params) -> R
     let data: Vec<Value> =
         names.filter_map(|name| snapshot.routes.group(name).map(|group| show_group(name, group))).collect();
     Ok(json_reply(StatusCode::OK, &json!({ "data": data })))
+}
+
+/// Deployments whose models end on a known day: those that have ended, those that end soon, and the others.
+pub(crate) fn deprecations(snapshot: &Snapshot, caller: &Caller, params: &Params, now: i64) -> Result<Reply> {
+    params.allow(DEPRECATIONS)?;
+    let soon = match params.text("warn_within_days")? {
+        None => 30,
+        Some(text) => {
+            text.parse::<i64>().ok().filter(|days| (0..=36_500).contains(days)).ok_or_else(|| {
+                Error::invalid_at("warn_within_days", "`warn_within_days` is a whole number of days")
+            })?
+        }
+    };
+    let today = now.div_euclid(DAY);
+    let mut found = Vec::new();
+    for one in snapshot.routes.deployments().filter(|one| may_use(snapshot, caller, &one.group)) {
+        let ends = one.info.get("deprecation_date").and_then(Value::as_str);
+        let Some(left) = ends.and_then(day_of).map(|day| day - today) else { continue };
+        let status = match left {
+            ..0 => "deprecated",
+            left if left <= soon => "imminent",
+            _ => "upcoming",
+        };
+        let entry = json!({
+            "model_name": one.group.as_ref(), "litellm_model": format!("{}/{}", one.provider, one.model),
+            "litellm_provider": one.provider.as_ref(), "deprecation_date": ends, "days_until_deprecation": left,
+            "status": status,
+        });
+        found.push((left, status, entry));
+    }
+    found.sort_by_key(|(left, ..)| *left);
+    let of = |wanted: &str| -> Vec<&Value> {
+        found.iter().filter(|(_, status, _)| *status == wanted).map(|(.., entry)| entry).collect()
+    };
+    let answer = json!({
+        "deprecated": of("deprecated"), "imminent": of("imminent"), "upcoming": of("upcoming"),
+        "warn_within_days": soon, "checked_at": date(today),
+    });
+    Ok(json_reply(StatusCode::OK, &answer))
 }
 
 fn show_group(name: &str, group: &[std::sync::Arc<Deployment>]) -> Value {

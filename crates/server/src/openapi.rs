@@ -67,6 +67,7 @@ fn operation(route: &Route) -> Value {
         Action::ModelInfo => models::INFO,
         Action::ModelPages => models::PAGES,
         Action::ModelGroups => models::GROUPS,
+        Action::ModelDeprecations => models::DEPRECATIONS,
         _ => &[],
     };
     parameters.extend(names.iter().map(
@@ -129,7 +130,8 @@ fn tag(action: Action) -> &'static str {
         | Action::GeminiModels
         | Action::ModelInfo
         | Action::ModelPages
-        | Action::ModelGroups => "models",
+        | Action::ModelGroups
+        | Action::ModelDeprecations => "models",
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Reload => "administration",

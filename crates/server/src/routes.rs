@@ -35,6 +35,8 @@ pub enum Action {
     ModelPages,
     /// Model groups with what their deployments have in common.
     ModelGroups,
+    /// Models that end on a known day.
+    ModelDeprecations,
     /// How many tokens a prompt has.
     TokenCounter,
     /// Is the process alive?
@@ -181,6 +183,8 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/receipts/{id}" Receipts spend(Spend::Receipt), "Why a call went the way it went"),
     route!(POST "/config/reload" Reload Action::Reload, "Read the configuration again; the old one stays when the new one is wrong"),
     route!(GET "/v2/model/info" ModelInfo Action::ModelPages, "Deployments, in pages"),
+    route!(GET "/model/deprecations" ModelInfo Action::ModelDeprecations, "Models that end on a known day"),
+    route!(GET "/v1/model/deprecations" ModelInfo Action::ModelDeprecations, "Models that end on a known day"),
     route!(GET "/model_group/info" ModelInfo Action::ModelGroups, "Model groups with limits, prices and capabilities"),
     route!(POST "/key/generate" KeyGenerate manage(Manage::KeyGenerate), "Make a key; it is shown this once"),
     route!(POST "/key/service-account/generate" KeyServiceAccount manage(Manage::KeyServiceAccount), "Make a key of a team, without a user"),

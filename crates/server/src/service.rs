@@ -234,6 +234,10 @@ impl Inner {
             Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
+            Action::ModelDeprecations => {
+                let params = manage::params(request.uri().query());
+                models::deprecations(&snapshot, &caller, &params, unix_millis())
+            }
             Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             // Apart: a call's future would have room for the largest of them, and be moved with it.
             Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,

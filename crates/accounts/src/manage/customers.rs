@@ -21,6 +21,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("budget_reset_at", "follows from `budget_duration`"),
     ("tpd_limit", NOT_BUILT),
     ("object_permission", NOT_BUILT),
+    ("default_model", NOT_BUILT),
+    ("allowed_model_region", NOT_BUILT),
 ];
 
 request! {
@@ -34,10 +36,6 @@ request! {
         budget_id: String,
         /// Models it may use; empty: all.
         models: Vec<String>,
-        /// The model of calls that name none.
-        default_model: String,
-        /// `eu` or `us`.
-        allowed_model_region: String,
         /// Free.
         metadata: Map<String, Value>,
         ; with limits: LimitFields
@@ -113,13 +111,6 @@ impl Management {
             self.budget(budget).await?;
         }
         put_names("models", &fields.models, &mut customer.models)?;
-        put_name("default_model", &fields.default_model, &mut customer.default_model)?;
-        put_name("allowed_model_region", &fields.allowed_model_region, &mut customer.allowed_model_region)?;
-        if let Some(region) = &customer.allowed_model_region
-            && !matches!(region.as_str(), "eu" | "us")
-        {
-            return Err(bad("allowed_model_region", "`allowed_model_region` is `eu` or `us`"));
-        }
         put_free("metadata", &fields.metadata, &mut customer.metadata)?;
         fields.limits.apply(&mut customer.limits, self.now())
     }

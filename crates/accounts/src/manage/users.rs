@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
 use tollway_model::{Error, Kind, Result};
 use tollway_store::Query;
-use tollway_store::records::{Limits, Millis, User};
+use tollway_store::records::{Millis, User};
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
@@ -16,7 +16,7 @@ use super::limits::{LimitFields, dollars};
 use super::params::names;
 use super::periods::iso;
 use super::scan::{By, Facts, Scan};
-use super::teams::Member;
+use super::teams::{Member, Terms};
 use super::{Figures, Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
 
@@ -38,7 +38,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("policies", NOT_BUILT),
     ("prompts", NOT_BUILT),
     ("object_permission", NOT_BUILT),
-    ("budget_fallbacks", "is a setting of keys"),
+    ("budget_fallbacks", NOT_BUILT),
     ("access_group_ids", NOT_BUILT),
 ];
 
@@ -189,9 +189,9 @@ impl Management {
         // What is wrong with the key is found before there is a user without one.
         self.check_key(&fields).await?;
         let user = self.users.create(grant.actor(), user).await?;
-        for (team, member, limits) in joining {
+        for (team, member, terms) in joining {
             let member = Member { user_id: Some(user.user_id.clone()), ..member };
-            self.add_member(grant, &team, &member, &limits).await?;
+            self.add_member(grant, &team, &member, &terms).await?;
         }
         let mut shown = Map::new();
         if request.auto_create_key.get() != Some(&false) {
@@ -206,10 +206,7 @@ impl Management {
         Ok(Value::Object(shown))
     }
 
-    async fn joining(
-        &self,
-        request: &NewUser,
-    ) -> Result<Vec<(tollway_store::records::Team, Member, Limits)>> {
+    async fn joining(&self, request: &NewUser) -> Result<Vec<(tollway_store::records::Team, Member, Terms)>> {
         let items = request.teams.get().cloned().unwrap_or_default();
         if items.len() > MAX_ITEMS {
             return Err(bad("teams", format!("`teams` has more than {MAX_ITEMS} entries")));
@@ -224,9 +221,9 @@ impl Management {
             let team = self.teams.get(&id).await?;
             let team = team.ok_or_else(|| not_found("teams", format!("there is no team `{id}`")))?;
             let role = asked.user_role.get().cloned().unwrap_or_else(|| "user".to_owned());
-            let mut limits = Limits::default();
-            asked.max_budget_in_team.put(&mut limits.max_budget);
-            joining.push((team, Member { user_id: None, user_email: None, role }, limits));
+            let mut terms = Terms::default();
+            asked.max_budget_in_team.put(&mut terms.limits.max_budget);
+            joining.push((team, Member { user_id: None, user_email: None, role }, terms));
         }
         Ok(joining)
     }

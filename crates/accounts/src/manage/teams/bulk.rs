@@ -7,11 +7,11 @@ use tollway_store::Query;
 use tollway_store::records::{Limits, Membership, Record};
 
 use super::request::{BulkMembers, Member, MemberItems, TeamKeys};
-use super::unknown_team;
+use super::{Terms, unknown_team};
 use crate::manage::desk::patiently;
 use crate::manage::errors::bad;
 use crate::manage::fields::{Field, Item, MAX_ITEMS, Request as _};
-use crate::manage::keys::UpdateKey;
+use crate::manage::keys::{UpdateKey, put_names};
 use crate::manage::limits::LimitFields;
 use crate::manage::spend::{ResetSpend, SpendReset};
 use crate::manage::{Management, secret};
@@ -46,12 +46,13 @@ impl Management {
             rpm_limit: request.rpm_limit.clone(),
             ..LimitFields::default()
         };
-        let mut limits = Limits::default();
-        fields.apply(&mut limits, self.now())?;
+        let mut terms = Terms::default();
+        fields.apply(&mut terms.limits, self.now())?;
+        put_names("allowed_models", &request.allowed_models, &mut terms.allowed_models)?;
         let mut results = Vec::with_capacity(members.len());
         let mut added = 0_usize;
         for member in &members {
-            let result = self.add_member(grant, &team, member, &limits).await;
+            let result = self.add_member(grant, &team, member, &terms).await;
             added += usize::from(result.is_ok());
             results.push(json!({
                 "user_id": result.as_ref().ok().map(|(user, _)| &user.user_id).or(member.user_id.as_ref()),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
 use tollway_model::{Error, Result};
 use tollway_store::Query;
-use tollway_store::records::{Budget, Limits, Team};
+use tollway_store::records::{Budget, Team};
 
 pub use request::{
     AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
@@ -25,6 +25,7 @@ use super::scan::{By, Facts, Scan};
 use super::{Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
 
+pub(crate) use members::Terms;
 use request::{ADMINS_MAY, PERMISSIONS, check_team_id};
 
 fn unknown_team(id: &str) -> Error {
@@ -69,7 +70,7 @@ impl Management {
         self.put_member_budget(grant, &request.fields, &mut team).await?;
         let team = self.teams.create(grant.actor(), team).await?;
         for member in &members {
-            self.add_member(grant, &team, member, &Limits::default()).await?;
+            self.add_member(grant, &team, member, &Terms::default()).await?;
         }
         Ok(Value::Object(self.show_team(&team).await?))
     }
@@ -363,6 +364,7 @@ impl Management {
         put("team_member_permissions", json!(team.team_member_permissions));
         put("tags", json!(team.tags));
         put("metadata", json!(team.metadata));
+        put("default_team_member_models", json!(team.default_team_member_models));
         put("router_settings", json!(team.router_settings));
         put("object_permission", Value::Null);
         put("created_at", iso(Some(team.stamp.created_at)));

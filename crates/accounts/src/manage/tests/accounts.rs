@@ -142,14 +142,14 @@ async fn customers_and_shared_budgets() {
     ask!(world BudgetWrite budget_new budget).unwrap();
     assert_eq!(told(&ask!(world BudgetWrite budget_new budget).unwrap_err()).0, 400);
     let made = ask!(world CustomerWrite customer_new json!({
-        "user_id": "c", "alias": "Cy", "budget_id": "b", "allowed_model_region": "eu",
+        "user_id": "c", "alias": "Cy", "budget_id": "b",
     }))
     .unwrap();
     assert_eq!(made["litellm_budget_table"]["max_budget"], 0.1);
     for (body, status) in [
         (json!({ "user_id": "c" }), 400),
         (json!({ "user_id": "d", "budget_id": "none" }), 404),
-        (json!({ "user_id": "d", "allowed_model_region": "mars" }), 400),
+        (json!({ "user_id": "d", "allowed_model_region": "eu" }), 400),
         (json!({ "alias": "no id" }), 400),
     ] {
         assert_eq!(told(&ask!(world CustomerWrite customer_new body).unwrap_err()).0, status, "{body}");
