@@ -249,6 +249,14 @@ def test_sessions_aliases_and_ones_own_reports(stack, admin, name):
     assert own == mine.get("/key/spend/report", **today())
 
 
+def test_a_customer_that_nobody_made_has_spend_all_the_same(stack, admin, name):
+    key = Api(stack.url, admin.post("/key/generate", {})["key"])
+    key.chat("paid/fake-ok", user=name)
+    found = eventually(lambda: admin.get("/customer/info", end_user_id=name))
+    assert found["spend"] == found["total_spend"] == pytest.approx(0.006) and found["created_at"] is None
+    admin.get("/customer/info", status=404, end_user_id=f"no-{name}")
+
+
 def whole(page: dict) -> dict:
     assert page["total"] == 3
     return page
