@@ -422,3 +422,10 @@ def test_models_that_end_are_told(admin, name):
     for kind, ending, sign in [("deprecated", "2020-01-01", -1), ("upcoming", "2999-01-01", 1)]:
         mine = [one for one in found[kind] if one["model_name"] == f"{name}-{ending}"]
         assert len(mine) == 1 and mine[0]["status"] == kind and mine[0]["days_until_deprecation"] * sign > 0
+
+
+def test_fallbacks_that_a_caller_sends_must_be_within_its_reach(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"models": ["plain-chat"]})["key"])
+    key.chat(fallbacks=["plain-chat"])
+    fault = error(key.chat(fallbacks=["plain-claude"], status=403))
+    assert (fault["type"], fault["param"]) == ("key_model_access_denied", "model")
