@@ -375,6 +375,17 @@ def test_a_small_limit_lets_calls_through_until_it_is_used_up(stack, admin):
     assert set(answers("paid/fake-ok", max_budget=0)) == {422}
 
 
+def test_a_budget_is_there_again_in_its_next_window(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"max_budget": 0.007, "budget_duration": "4s"})["key"])
+    body = {"model": "paid/fake-ok", "messages": [{"role": "user", "content": "hi"}]}
+
+    def until(status):
+        eventually(lambda: key.post("/v1/chat/completions", body, status), 10)
+
+    for status in (200, 422, 200):
+        until(status)
+
+
 def test_a_key_that_may_not_use_a_route_is_told_so_on_every_openai_surface(stack, admin):
     key = Api(stack.url, admin.post("/key/generate", {"allowed_routes": ["/key/info"]})["key"])
     for path, body in [("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "hi"}), ("/v1/completions", {"prompt": "hi"})]:

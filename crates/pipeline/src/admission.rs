@@ -17,7 +17,7 @@ use crate::attempts::Access;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
-use crate::demand::{Size, Usual, demand, modest, sheets};
+use crate::demand::{FOURTH, Size, Usual, WHOLE, demand, modest, sheets};
 use crate::headers::{self, set};
 use crate::responses::Responses;
 use crate::snapshot::Snapshot;
@@ -94,9 +94,10 @@ pub(crate) async fn authorise<'c>(
     // Asked for what the alias stands for: an alias opens nothing.
     identity.may_use(&model, groups)?;
     // What the operator configured is passed over where the caller may not use it; what the caller asks for is refused.
-    let sent = call.control.fallbacks.iter().flat_map(|sent| {
-        [&sent.general, &sent.context_window, &sent.content_policy].into_iter().flatten()
-    });
+    let sent =
+        call.control.fallbacks.iter().flat_map(|sent| {
+            [&sent.general, &sent.context_window, &sent.content_policy].into_iter().flatten()
+        });
     for target in sent.flat_map(|rule| &rule.targets) {
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
@@ -227,10 +228,11 @@ fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>, claims
             .and_then(|first| first.deployment.info.get("max_output_tokens")?.as_u64());
         let of = |size: &Size| demand(size, sheets(&plan.candidates), usual, limit, strict, call.at);
         let likely = of(size);
-        if strict || usual.is_some() {
+        if strict {
             likely
         } else {
-            modest(likely, of(&Size { limit: Some(0), ..*size }), claims)
+            let part = if usual.is_some() { WHOLE } else { FOURTH };
+            modest(likely, || of(&Size { limit: Some(0), ..*size }), claims, part)
         }
     };
     if !snapshot.settings.free_models_pass_budgets {

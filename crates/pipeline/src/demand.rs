@@ -155,22 +155,29 @@ pub(crate) fn demand<'p>(
     Demand { tokens: usage.input.saturating_add(usage.output), money, free: free == Some(true) }
 }
 
-/// A guess from nothing, made modest: of a limit it takes at most a fourth, or what the prompt alone needs. Otherwise a
-/// small limit that no call was counted on yet would refuse all of them, and nothing would ever be learned.
-pub(crate) fn modest(guess: Demand, prompt: Demand, claims: &[Claim]) -> Demand {
-    const SHARE: i64 = 4;
+/// What a likely demand may take of the smallest limit, as a part of it: a whole one that nothing was used of is there
+/// to be used.
+pub(crate) const WHOLE: i64 = 1;
+
+/// The same for a guess from nothing. Otherwise a small limit that no call was counted on yet would refuse all of them,
+/// and nothing would ever be learned.
+pub(crate) const FOURTH: i64 = 4;
+
+/// A demand that takes at most one `part`th of the smallest limit, or what the `prompt` alone needs.
+pub(crate) fn modest(likely: Demand, prompt: impl FnOnce() -> Demand, claims: &[Claim], part: i64) -> Demand {
     let tokens = claims.iter().filter_map(|claim| claim.limits.tpm).min();
-    let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max).min();
-    let money = |most: Money| {
-        let share = Money::from_nanos(most.nanos() / SHARE);
-        // A budget of nothing still refuses.
-        guess.money.min(share.max(prompt.money).max(Money::from_nanos(1)))
-    };
+    let tokens = tokens.map_or(u64::MAX, |most| most / part.unsigned_abs());
+    let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max);
+    let money = budgets.min().map_or(Money::MAX, |most| Money::from_nanos(most.nanos() / part));
+    if likely.tokens <= tokens && likely.money <= money {
+        return likely;
+    }
+    let prompt = prompt();
     Demand {
-        tokens: tokens
-            .map_or(guess.tokens, |most| guess.tokens.min((most / SHARE.unsigned_abs()).max(prompt.tokens))),
-        money: budgets.map_or(guess.money, money),
-        ..guess
+        tokens: likely.tokens.min(tokens.max(prompt.tokens)),
+        // A budget of nothing still refuses.
+        money: likely.money.min(money.max(prompt.money).max(Money::from_nanos(1))),
+        ..likely
     }
 }
 
@@ -287,7 +294,7 @@ mod tests {
         };
         let of = |tokens, nanos| Demand { tokens, money: Money::from_nanos(nanos), free: false };
         let check = |claims: &[Claim], expected: (u64, i64)| {
-            let found = modest(of(1_044, 5_000), of(20, 100), claims);
+            let found = modest(of(1_044, 5_000), || of(20, 100), claims, FOURTH);
             assert_eq!((found.tokens, found.money.nanos()), expected);
         };
         check(&[], (1_044, 5_000));
@@ -295,7 +302,9 @@ mod tests {
         check(&[claim(Some(400), None), claim(Some(4_000), Some(4_000))], (100, 1_000));
         // What the prompt needs is no guess.
         check(&[claim(Some(40), Some(40))], (20, 100));
-        let free_prompt = modest(of(1_044, 5_000), of(20, 0), &[claim(None, Some(0))]);
+        let whole = modest(of(1_044, 5_000), || of(20, 100), &[claim(Some(400), Some(4_000))], WHOLE);
+        assert_eq!((whole.tokens, whole.money.nanos()), (400, 4_000), "what is likely takes all there is");
+        let free_prompt = modest(of(1_044, 5_000), || of(20, 0), &[claim(None, Some(0))], WHOLE);
         assert_eq!(free_prompt.money.nanos(), 1, "a budget of nothing refuses");
     }
 
