@@ -231,7 +231,7 @@ fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>, claims
         if strict {
             likely
         } else {
-            let part = if usual.is_some() { WHOLE } else { FOURTH };
+            let part = if size.is_guess(usual) { FOURTH } else { WHOLE };
             modest(likely, || of(&Size { limit: Some(0), ..*size }), claims, part)
         }
     };

@@ -54,6 +54,13 @@ impl Size {
     }
 }
 
+impl Size {
+    /// Is its output guessed from nothing? `usual` is what such calls emit; a caller's own small limit is no guess.
+    pub(crate) fn is_guess(&self, usual: Option<u64>) -> bool {
+        usual.is_none() && self.limit.is_none_or(|limit| limit > FIRST_GUESS)
+    }
+}
+
 /// The caller's limit of output tokens and the answers it asks for, from the fields of its own dialect: another dialect's
 /// limit nothing, and must not make the hold small. Of two limits the larger counts.
 fn bounds(surface: Dialect, body: &Envelope) -> (Option<u64>, u64) {
