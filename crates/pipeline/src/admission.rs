@@ -93,12 +93,8 @@ pub(crate) async fn authorise<'c>(
     let groups = snapshot.access_groups(&model);
     // Asked for what the alias stands for: an alias opens nothing.
     identity.may_use(&model, groups)?;
-    // What the operator configured is passed over where the caller may not use it; what the caller asks for is refused.
-    let sent =
-        call.control.fallbacks.iter().flat_map(|sent| {
-            [&sent.general, &sent.context_window, &sent.content_policy].into_iter().flatten()
-        });
-    for target in sent.flat_map(|rule| &rule.targets) {
+    // A caller that names a model asks for it, be it as the second choice.
+    for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
     let customer = match (&services.directory, &call.attribution.customer) {
