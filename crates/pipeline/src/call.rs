@@ -115,10 +115,13 @@ impl Call {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
-        let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
+        // Most calls have none of the headers that are for the gateway: one look in place of a dozen.
+        let none = HeaderMap::new();
+        let ours = if headers.keys().any(is_ours) { headers } else { &none };
+        let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
-        let attribution = Attribution::read(surface.dialect, headers, &envelope);
+        let attribution = Attribution::read(surface.dialect, ours, &envelope);
         let model = match surface.model {
             Some(model) => model,
             None => read_model(&envelope)?,
@@ -133,7 +136,7 @@ impl Call {
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
         Ok(Call {
             id: uuid::Uuid::now_v7().to_string(),
-            client_id: client_id(headers),
+            client_id: client_id(ours),
             started,
             at: unix_millis(),
             ask,
@@ -231,22 +234,29 @@ fn asks_for_usage(raw: &str) -> bool {
     serde_json::from_str::<Options>(raw).ok().and_then(|options| options.include_usage).unwrap_or(false)
 }
 
+/// Is the header one by which a client asks something of the gateway itself?
+fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-litellm-") || name.starts_with("x-tollway-")
+}
+
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
+
 /// Headers that belong to the dialect and not to the connection.
 fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    let names: &[&'static str] = match dialect {
-        Dialect::Anthropic => &["anthropic-beta", "anthropic-version"],
-        Dialect::OpenaiChat | Dialect::OpenaiResponses => &["openai-beta"],
+    let names: &[(&'static str, HeaderName)] = match dialect {
+        Dialect::Anthropic => &[("anthropic-beta", ANTHROPIC_BETA), ("anthropic-version", ANTHROPIC_VERSION)],
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => &[("openai-beta", OPENAI_BETA)],
         _ => &[],
     };
     let mut found = Vec::new();
-    for name in names {
-        let values: Vec<&str> = headers
-            .get_all(HeaderName::from_static(name))
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
+    for (text, name) in names {
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         if !values.is_empty() {
-            found.push((*name, values.join(",")));
+            found.push((*text, values.join(",")));
         }
     }
     found

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
-use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
+use tollway_model::{Cost, Dialect, Error, Kind, Money, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
@@ -338,7 +338,6 @@ fn reply(
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
-            admission::limit_headers(&allowances, &mut out);
             json_headers(&mut out);
             let overhead = ticket.overhead();
             let took = ticket.started().elapsed();
@@ -346,15 +345,17 @@ fn reply(
             let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
+            // What was held is part of what is spent, until the cost takes its place.
+            let change = cost.known().map_or(Money::ZERO, |money| money - held);
+            admission::limit_headers(&allowances, change, &mut out);
             if let Cost::Known(money) = cost {
-                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
-            admission::limit_headers(&allowances, &mut out);
+            admission::limit_headers(&allowances, Money::ZERO, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
             timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
@@ -426,14 +427,16 @@ fn hide_keys(text: &str) -> Cow<'_, str> {
 
 fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, headers::CALL_ID, call.shown_id());
-    set(out, headers::RECEIPT, call.id.as_str());
     set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
     // The name under which each dialect's clients look for the id of a call.
     let request_id = match call.ask.surface {
         Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
         _ => headers::REQUEST_ID,
     };
-    set(out, request_id, call.id.as_str());
+    if let Ok(id) = HeaderValue::try_from(call.id.as_str()) {
+        out.insert(headers::RECEIPT, id.clone());
+        out.insert(request_id, id);
+    }
 }
 
 /// What it took to get the answer.
