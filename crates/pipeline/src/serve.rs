@@ -112,7 +112,13 @@ impl Gateway {
     /// Serves one call of an identified caller.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
-    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+    pub async fn serve(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        // In a box: every future it passes through would have room for it, twice.
+        call: Box<Call>,
+    ) -> Reply {
         let reply = self.journey(snapshot, caller, call).await;
         // Nobody sees a whole answer that a killed process would forget.
         if let (ReplyBody::Full(_), Some(ledger)) = (&reply.body, &self.services.ledger) {
@@ -122,7 +128,12 @@ impl Gateway {
     }
 
     /// Steps run top to bottom; the first error ends the call.
-    async fn journey(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, mut call: Call) -> Reply {
+    async fn journey(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        mut call: Box<Call>,
+    ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
@@ -211,14 +222,14 @@ impl Gateway {
         self: &Arc<Gateway>,
         snapshot: Arc<Snapshot>,
         caller: Caller,
-        call: Call,
+        call: Box<Call>,
         drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
         bounds: Bounds,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
-        let call = Arc::new(call);
+        let call: Arc<Call> = Arc::from(call);
         let mut run = Box::pin({
             let (gateway, snapshot, call, showing) =
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
@@ -333,7 +344,7 @@ fn reply(
         Ok(won) => won,
         Err(error) => return refuse(error.into(), call, caller, ticket),
     };
-    ticket.first_byte();
+    let took = ticket.first_byte();
     let allowances = ticket.allowances();
     let mut out = HeaderMap::with_capacity(24 + 8 * allowances.len());
     common_headers(&mut out, call);
@@ -344,8 +355,7 @@ fn reply(
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
             json_headers(&mut out);
-            let overhead = ticket.overhead();
-            let took = ticket.started().elapsed();
+            let overhead = ticket.overhead(took);
             notice_header(&mut out, &ticket);
             let held = ticket.held();
             let cost = ticket.answered(settlement);
@@ -363,7 +373,7 @@ fn reply(
             admission::limit_headers(&allowances, Money::ZERO, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
-            timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
+            timing_headers(&mut out, took, ticket.overhead(took));
             let stream = StreamReply::streaming(first, source, showing, ticket, snapshot.settings.keep_alive);
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
         }
