@@ -15,6 +15,7 @@ use tollway_wire::json::{Edits, Envelope};
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::control::read_control;
+use crate::headers::CALL_ID;
 use crate::responses::Turn;
 use crate::settings::CallLimits;
 
@@ -115,7 +116,8 @@ impl Call {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
-        // Most calls have none of the headers that are for the gateway: one look in place of a dozen.
+        // Most calls have none of the headers that are for the gateway: one look in place of a dozen, each of which
+        // would read the name anew.
         let none = HeaderMap::new();
         let ours = if headers.keys().any(is_ours) { headers } else { &none };
         let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
@@ -264,7 +266,7 @@ fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, 
 
 /// A client's own id of the call, when it is harmless to repeat.
 fn client_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-litellm-call-id")?.to_str().ok()?;
+    let id = headers.get(CALL_ID)?.to_str().ok()?;
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     (!id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)).then(|| id.to_owned())
 }
