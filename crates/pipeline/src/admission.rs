@@ -1,6 +1,7 @@
 //! May they, now? Model access, limits and money, in the order that clients of LiteLLM know.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -365,36 +366,29 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
     }
 }
 
-/// The cost of a whole answer takes the place of what was held for it in what the key has spent.
-pub(crate) fn settled_spend(states: &[AllowanceState], held: Money, cost: Money, out: &mut HeaderMap) {
-    let key = states.iter().find(|state| state.scope.kind == ScopeKind::Key);
-    if let Some((_, used)) = key.and_then(|key| key.budget) {
-        set(out, headers::KEY_SPEND, (used - held + cost).to_string());
-    }
-}
-
-/// The key's own limits and what it has spent of its budget, this call's likely cost included, as LiteLLM's clients read
-/// them.
-fn key_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+/// The key's own limits and what it has spent of its budget, as LiteLLM's clients read them.
+fn key_headers(states: &[AllowanceState], change: Money, numbers: &mut Numbers<'_>) {
     let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
     if let Some((max, used)) = key.budget {
-        set(out, headers::KEY_SPEND, used.to_string());
-        set(out, headers::KEY_MAX_BUDGET, max.to_string());
+        numbers.add_money(&headers::KEY_SPEND, used + change);
+        numbers.add_money(&headers::KEY_MAX_BUDGET, max);
     }
     for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
         if let Some((limit, _)) = limit {
-            set(out, name, HeaderValue::from(limit));
+            numbers.add_whole(&name, limit, "");
         }
     }
 }
 
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
-pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+///
+/// What the key has spent includes this call's likely cost; `change` is what the real one, once it is known, adds to that.
+pub(crate) fn limit_headers(states: &[AllowanceState], change: Money, out: &mut HeaderMap) {
     if states.is_empty() {
         return;
     }
-    key_headers(states, out);
-    let mut numbers = Numbers::with_capacity(states.len() * 6 + 6);
+    let mut numbers = Numbers { text: BytesMut::with_capacity(states.len() * 64 + 128), out };
+    key_headers(states, change, &mut numbers);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {
@@ -403,8 +397,8 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
             names.iter().zip([state.requests, state.tokens, state.parallel])
         {
             let Some((limit, left)) = pair else { continue };
-            numbers.add(limit_name, limit, "");
-            numbers.add(left_name, left, "");
+            numbers.add_whole(limit_name, limit, "");
+            numbers.add_whole(left_name, left, "");
         }
         let tighter = |known: Option<(u64, u64, i64)>, pair: Option<(u64, u64)>| match (known, pair) {
             (Some(known), Some((_, left))) if known.1 <= left => Some(known),
@@ -419,38 +413,34 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
     {
         let Some((limit, left, resets_at)) = tightest else { continue };
         let seconds = (resets_at - now).max(0).div_euclid(1000).unsigned_abs();
-        numbers.add(limit_name, limit, "");
-        numbers.add(left_name, left, "");
-        numbers.add(reset_name, seconds, "s");
+        numbers.add_whole(limit_name, limit, "");
+        numbers.add_whole(left_name, left, "");
+        numbers.add_whole(reset_name, seconds, "s");
     }
-    numbers.set_all(out);
 }
 
 /// Numbers for headers, written into one buffer that all of them share: there are two dozen for every limited call.
-struct Numbers {
+struct Numbers<'a> {
     text: BytesMut,
-    names: Vec<(HeaderName, usize)>,
+    out: &'a mut HeaderMap,
 }
 
-impl Numbers {
-    fn with_capacity(count: usize) -> Numbers {
-        Numbers { text: BytesMut::with_capacity(count * 8), names: Vec::with_capacity(count) }
-    }
-
-    fn add(&mut self, name: &HeaderName, number: u64, unit: &str) {
+impl Numbers<'_> {
+    fn add_whole(&mut self, name: &HeaderName, number: u64, unit: &str) {
         self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self.text.extend_from_slice(unit.as_bytes());
-        self.names.push((name.clone(), self.text.len()));
+        self.set(name);
     }
 
-    fn set_all(self, out: &mut HeaderMap) {
-        let text = self.text.freeze();
-        let mut begin = 0;
-        for (name, end) in self.names {
-            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(begin..end)) {
-                out.insert(name, value);
-            }
-            begin = end;
+    fn add_money(&mut self, name: &HeaderName, money: Money) {
+        // Writing into memory cannot fail.
+        let _ = write!(self.text, "{money}");
+        self.set(name);
+    }
+
+    fn set(&mut self, name: &HeaderName) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.text.split().freeze()) {
+            self.out.insert(name, value);
         }
     }
 }
@@ -458,13 +448,14 @@ impl Numbers {
 /// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
 struct LimitNames {
     /// By kind of scope: limit and rest of requests, of tokens, of places.
-    scopes: Vec<(ScopeKind, [[HeaderName; 2]; 3])>,
+    scopes: [(ScopeKind, [[HeaderName; 2]; 3]); ScopeKind::ALL.len()],
     /// Limit, rest and reset of requests, of tokens.
     tightest: [[HeaderName; 3]; 2],
 }
 
 static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
-    let name = |text: String| HeaderName::try_from(text).unwrap_or(RATE_LIMIT_TYPE);
+    // Made once and kept for ever: a copy of a static name costs nothing.
+    let name = |text: String| HeaderName::from_static(text.leak());
     let of_scope = |kind: ScopeKind| {
         let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
             ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
@@ -472,7 +463,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
         (kind, names)
     };
     LimitNames {
-        scopes: ScopeKind::ALL.into_iter().map(of_scope).collect(),
+        scopes: ScopeKind::ALL.map(of_scope),
         tightest: ["requests", "tokens"].map(|what| {
             ["limit", "remaining", "reset"].map(|which| name(format!("x-ratelimit-{which}-{what}")))
         }),
@@ -500,7 +491,7 @@ mod tests {
             resets_at: 0,
         };
         let mut out = HeaderMap::new();
-        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], &mut out);
+        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], Money::ZERO, &mut out);
         let mut told: Vec<String> = out
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))

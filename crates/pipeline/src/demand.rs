@@ -41,7 +41,7 @@ impl Size {
     /// Reads it from the request's top level.
     pub(crate) fn of(call: &Call) -> Size {
         let body = &call.ask.envelope;
-        let (text, media) = split(body.body());
+        let (text, media) = split(body);
         let images = media * TOKENS_PER_IMAGE;
         let (limit, answers) = bounds(call.ask.surface, body);
         let is_generating = matches!(call.ask.operation, Operation::Chat | Operation::Completion);
@@ -90,22 +90,29 @@ fn generation_bounds(body: &Envelope) -> (Option<u64>, u64) {
     found.map_or((None, 1), |found| (found.max_output_tokens, found.candidate_count.unwrap_or(1).max(1)))
 }
 
+/// Keys that URLs with data in them are given under, in any dialect.
+const URL_KEYS: [&str; 7] = ["url", "image_url", "file_data", "file_url", "video_url", "image", "uri"];
+
 /// Bytes that are text, and how many media the body carries. Base64 is no text.
-fn split(body: &[u8]) -> (u64, u64) {
+fn split(envelope: &Envelope) -> (u64, u64) {
+    let body = envelope.body();
     let mut text = body.len() as u64;
     let mut media = 0;
     // Nothing worth looking for fits into less.
     if body.len() < 2048 {
         return (text, media);
     }
-    for begin in memmem::find_iter(body, b";base64,") {
+    let has_urls = URL_KEYS.into_iter().any(|key| envelope.may_have_key(key));
+    let in_urls = if has_urls { body.as_ref() } else { &[] };
+    for begin in memmem::find_iter(in_urls, b";base64,") {
         let rest = body.get(begin..).unwrap_or_default();
         let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
         text = text.saturating_sub(end as u64);
         media += 1;
     }
     // Anthropic's and Gemini's: the whole member is the data.
-    for begin in memmem::find_iter(body, b"\"data\":") {
+    let in_members = if envelope.may_have_key("data") { body.as_ref() } else { &[] };
+    for begin in memmem::find_iter(in_members, b"\"data\":") {
         let rest = body.get(begin + 7..).unwrap_or_default();
         let Some(open) = rest.iter().position(|byte| !byte.is_ascii_whitespace()) else { continue };
         if rest.get(open) != Some(&b'"') {
@@ -249,12 +256,13 @@ mod tests {
             format!(r#"{{"image_url":{{"url":"data:image/png;base64,{data}"}}}}"#),
             format!(r#"{{"source":{{"type":"base64","data": "{data}"}}}}"#),
         ] {
-            let (text, media) = split(body.as_bytes());
+            let (text, media) = split(&Envelope::parse(body.into(), 64).unwrap());
             assert!(text < 200, "{text}");
             assert_eq!(media, 1);
         }
         let prose = format!(r#"{{"data": "{}"}}"#, "some words ".repeat(1000));
-        assert_eq!(split(prose.as_bytes()), (prose.len() as u64, 0));
+        let length = prose.len() as u64;
+        assert_eq!(split(&Envelope::parse(prose.into(), 64).unwrap()), (length, 0));
     }
 
     #[test]

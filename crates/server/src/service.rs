@@ -343,7 +343,7 @@ impl Inner {
         let body = body::read(incoming, &self.limits).await?;
         let rules = AcceptRules { max_depth: snapshot.settings.max_depth, limits: snapshot.settings.calls };
         let call = Call::accept(surface, &parts.headers, body, started, rules)?;
-        Ok(self.gateway.serve(snapshot, caller, call).await)
+        Ok(self.gateway.serve(snapshot, caller, Box::new(call)).await)
     }
 }
 
