@@ -105,7 +105,11 @@ async fn read(
             (Bytes::from(codec(showing.surface).encode_count(tokens)), Settlement::default())
         }
         (Lane::Verbatim, Operation::CountTokens) => (body, Settlement::default()),
-        (Lane::Verbatim, _) => verbatim_answer(body, showing)?,
+        (Lane::Verbatim, _) => {
+            let finish = finish_reason(showing.surface, &body);
+            let (body, settlement) = verbatim_answer(body, showing)?;
+            (body, Settlement { finish, ..settlement })
+        }
         (Lane::Translated { target, restore }, _) => {
             let answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(finish_of);
@@ -144,8 +148,7 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         refuse_failure(&body, showing.surface)?;
     }
     let service_tier = whole.service_tier(&body).map(str::to_owned);
-    let finish = finish_reason(showing.surface, &body);
-    let settlement = Settlement { usage, finish, service_tier, emitted: body.len() as u64 };
+    let settlement = Settlement { usage, finish: None, service_tier, emitted: body.len() as u64 };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
