@@ -30,8 +30,9 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest pause after a failure.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Most receipts in one transaction while nothing presses: a slow thread must not hold the database for long.
-const CALM_BATCH: usize = 256;
+/// Most receipts in one transaction while nothing presses. SQLite's other writers do not wait for a slow thread: the rest
+/// of a transaction is done by a normal one when somebody waits. But they wait for the rest.
+const CALM_BATCH: usize = 1000;
 
 /// Where receipts are read and recorded while nothing presses: on threads that yield to those that serve calls.
 ///

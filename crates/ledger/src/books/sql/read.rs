@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollway_meters::{Scope, ScopeKind};
-use tollway_store::sql::{Dialect, Sql, Statement};
+use tollway_store::sql::{Dialect, Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
 
 use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
@@ -53,7 +53,7 @@ pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult
 }
 
 pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
-    let (kind, id) = (scope.kind.name(), columns::clean(&scope.id));
+    let (kind, id) = (scope.kind.name(), clean(&scope.id).into_owned());
     let row = match from {
         None => {
             let text = "SELECT nanos, calls, unknown FROM spend WHERE scope = $1 AND id = $2 AND hour = $3";
