@@ -19,8 +19,8 @@ use crate::clock::board_now;
 use crate::demand::Size;
 use crate::serve::Place;
 use tollway_ledger::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opening, Outcome, Receipt, Receipts, SkippedRecord,
-    Timing, Who, kept, kept_word,
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opened, Opening, Outcome, Receipt, Receipts,
+    SkippedRecord, Timing, Who, kept, kept_word,
 };
 
 /// The open record of a call.
@@ -32,6 +32,8 @@ pub(crate) struct Ticket {
     hold: Option<Hold>,
     /// What the caller's limits for the model of the group gave that the call fell back to.
     leg: Option<LegHold>,
+    /// The journal knows of it.
+    opened: Opened,
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
@@ -125,6 +127,7 @@ impl Ticket {
             services,
             hold: None,
             leg: None,
+            opened: Opened::default(),
             size: Size::of(call),
             sent: false,
             open: None,
@@ -161,7 +164,7 @@ impl Ticket {
     /// The call's places and money are taken; it is about to be sent.
     pub(crate) fn admitted(&mut self, hold: Option<Hold>) {
         if let (Some(ledger), Some(receipt)) = (&self.services.ledger, &self.receipt) {
-            ledger.opened(&Opening::of(receipt));
+            self.opened = ledger.opened(&Opening::of(receipt));
         }
         if let (Some(hold), Some(receipt)) = (&hold, &mut self.receipt) {
             receipt.cost.held = Some(hold.held());
@@ -432,7 +435,11 @@ impl Ticket {
     fn book(&mut self, receipt: &Receipt, cost: Cost) {
         let services = &self.services;
         if let Some(ledger) = &services.ledger {
-            ledger.settled(receipt);
+            ledger.closed(receipt, self.opened);
+            // The end of a stream follows at once; of a whole answer, `serve` waits for it.
+            if receipt.stream {
+                ledger.write();
+            }
         }
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),

@@ -13,7 +13,7 @@ macro_rules! receipts {
              operation {text} NOT NULL, status BIGINT NOT NULL, outcome {text} NOT NULL, nanos BIGINT, \
              unknown BIGINT NOT NULL, held BIGINT, estimated BIGINT NOT NULL, input BIGINT NOT NULL, \
              output BIGINT NOT NULL, cache_read BIGINT NOT NULL, cache_write BIGINT NOT NULL, total_us BIGINT NOT NULL, \
-             first_byte_us BIGINT, stream BIGINT NOT NULL, session_id {text}, tags {text}, detail {text} NOT NULL, ",
+             first_byte_us BIGINT, stream BIGINT NOT NULL, session_id {text}, tags {text}, detail {bytes} NOT NULL, ",
             $before,
             ")",
             $after

@@ -10,6 +10,7 @@ use tollway_store::{StoreError, StoreResult};
 
 use crate::books::line::{Detail, Line, receipt};
 use crate::books::sums::{Day, DayKey, Sum};
+use crate::journal::record;
 use crate::receipt::{Outcome, Receipt};
 
 /// The columns of `receipts` but the last, in the order of [`Line`].
@@ -91,9 +92,8 @@ pub(super) fn write(receipt: &Receipt, cells: &mut dyn Cells) -> StoreResult<()>
     cells.text(line.session.as_deref());
     cells.text(tags.as_deref());
     let mut detail = Vec::with_capacity(512);
-    serde_json::to_writer(&mut detail, &Detail::of(receipt)).map_err(broken)?;
-    let detail = std::str::from_utf8(&detail).map_err(|error| StoreError::Broken(error.to_string()))?;
-    cells.text(Some(detail));
+    record::write(&mut detail, &Detail::of(receipt)).map_err(|error| StoreError::Broken(error.to_string()))?;
+    cells.bytes(&detail);
     Ok(())
 }
 
@@ -144,7 +144,7 @@ pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
 /// A row of [`LINE`] and `detail`.
 pub(super) fn whole(row: &Row) -> StoreResult<Receipt> {
     let line = line(row)?;
-    let detail: Detail<'_> = serde_json::from_str(row.text(LINES)?).map_err(|error| {
+    let detail: Detail<'_> = record::read(row.bytes(LINES)?).map_err(|error| {
         StoreError::Broken(format!("the detail of receipt {} cannot be read: {error}", line.id))
     })?;
     Ok(receipt(line, detail))

@@ -50,7 +50,7 @@ async fn known(sql: &Sql, batch: &Batch) -> StoreResult<std::collections::BTreeS
 async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
     static LOAD: OnceLock<Load> = OnceLock::new();
     let load = LOAD.get_or_init(|| {
-        let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Text)]).collect();
+        let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Bytes)]).collect();
         Load::new("receipts", &columns, "ON CONFLICT (id, at) DO NOTHING")
     });
     let inserted = transaction.load(load, Arc::new(Receipts(batch.receipts.clone()))).await?;

@@ -8,7 +8,7 @@ use tollway_store::{StoreResult, values};
 
 use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
 use super::filter::{self, Conditions};
-use super::{LIFETIME, walk};
+use super::{LIFETIME, stretches, walk};
 use crate::books::sums::{Day, DayKey, Sum};
 use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Place, Range};
 use crate::receipt::Receipt;
@@ -31,25 +31,38 @@ pub(super) async fn list(
     after: Option<&Place>,
     limit: u32,
 ) -> StoreResult<Vec<Receipt>> {
-    let conditions = filter::receipts(sql.dialect(), filter, after);
-    let text = format!(
-        "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {limit}",
-        conditions.text()
-    );
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
-    rows.iter().map(columns::whole).collect()
+    let mut found = Vec::new();
+    for range in stretches::of(sql, filter, after).await? {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
+        if left == 0 {
+            break;
+        }
+        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, after);
+        let text = format!(
+            "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {left}",
+            conditions.text()
+        );
+        for row in sql.query(Statement::assembled(text), conditions.values).await? {
+            found.push(columns::whole(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<u64> {
-    let conditions = filter::receipts(sql.dialect(), filter, None);
-    let text = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {}) AS found",
-        conditions.text(),
-        bound.min(i64::MAX as u64)
-    );
-    let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
-    let count = row.map_or(Ok(0), |row| row.int(0))?;
-    Ok(u64::try_from(count).unwrap_or(0))
+    let mut found = 0;
+    for range in stretches::of(sql, filter, None).await? {
+        let left = bound.min(i64::MAX as u64).saturating_sub(found);
+        if left == 0 {
+            break;
+        }
+        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, None);
+        let text =
+            format!("SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {left}) AS found", conditions.text());
+        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+        found += u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
+    }
+    Ok(found)
 }
 
 pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
