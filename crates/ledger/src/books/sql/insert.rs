@@ -96,10 +96,10 @@ pub(super) async fn add_sums(transaction: &Transaction, mut sums: Vec<SumOf>) ->
         let texts = ["scope", "id"].map(|column| (column, Kind::Text));
         let numbers = ["hour", "nanos", "calls", "unknown"].map(|column| (column, Kind::Int));
         let columns: Vec<_> = texts.into_iter().chain(numbers).collect();
-        Load::new("spend", &columns, &upsert("spend", "scope, id, hour", &["nanos", "calls", "unknown"]))
+        Load::new("spend", &columns, &upsert("spend", "hour, scope, id", &["nanos", "calls", "unknown"]))
     });
-    // Everyone takes rows in this order, so that nobody waits in a circle.
-    sums.sort_by(|a, b| (&a.0, &a.1, a.2).cmp(&(&b.0, &b.1, b.2)));
+    // Everyone takes rows in this order, which is the table's, so that nobody waits in a circle.
+    sums.sort_by(|a, b| (a.2, &a.0, &a.1).cmp(&(b.2, &b.0, &b.1)));
     transaction.load(load, Arc::new(Sums(sums))).await?;
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> Sto
         }
         Some(from) => {
             let range = Range { from: Some(from), until: None };
-            let parts = Parts::of(range, walk::forgotten_before(sql).await?);
+            let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
             let (text, conditions) = parts.statement(sql.dialect(), scope.kind, Some(id));
             let text = format!("SELECT {SUMS} FROM ({text}) AS parts");
             sql.query_one(Statement::assembled(text), conditions.values).await?
@@ -98,7 +98,7 @@ pub(super) async fn sums(
         );
         sql.query(Statement::assembled(text), values![kind.name()]).await?
     } else {
-        let parts = Parts::of(range, walk::forgotten_before(sql).await?);
+        let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
         let (text, conditions) = parts.statement(sql.dialect(), kind, None);
         let text =
             format!("SELECT id, {SUMS} FROM ({text}) AS parts GROUP BY id ORDER BY 2 DESC, id LIMIT {limit}");
@@ -140,10 +140,35 @@ impl Parts {
         Parts { hours: (first, last), rest }
     }
 
+    /// Leaves out hours that have no sums at all.
+    async fn known(mut self, sql: &Sql) -> StoreResult<Parts> {
+        let Some((first, last)) = walk::hours(sql).await? else {
+            self.hours = (0, 0);
+            return Ok(self);
+        };
+        self.hours = (self.hours.0.max(first), self.hours.1.min(last + 1));
+        Ok(self)
+    }
+
     /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
     fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
         let name = kind.name();
-        let mut all = Conditions::after(Vec::new());
+        let (from, expression) = filter::scope_of(dialect, kind);
+        let mut values = values![self.hours.0, self.hours.1, name];
+        let of_id = if let Some(id) = &id {
+            values.extend(values![id.as_str()]);
+            " AND spend.id = $4"
+        } else {
+            ""
+        };
+        // Hour by hour, because sums are sorted by it.
+        let mut text = format!(
+            "SELECT spend.id AS id, spend.nanos AS nanos, spend.calls AS calls, spend.unknown AS unknown FROM \
+             (WITH RECURSIVE counted(hour) AS (SELECT CAST($1 AS BIGINT) WHERE CAST($1 AS BIGINT) < CAST($2 AS BIGINT) \
+             UNION ALL SELECT hour + 1 FROM counted WHERE hour + 1 < CAST($2 AS BIGINT)) SELECT hour FROM counted) AS hours \
+             CROSS JOIN spend WHERE spend.hour = hours.hour AND spend.scope = $3{of_id}"
+        );
+        let mut all = Conditions::after(values);
         let mut conditions = |texts: Vec<(&str, tollway_store::sql::Value)>| {
             let mut one = Conditions::after(std::mem::take(&mut all.values));
             for (text, value) in texts {
@@ -154,15 +179,6 @@ impl Parts {
             text
         };
         let of_id = |column: &'static str| id.clone().map(|id| (column, id.into()));
-        let (from, expression) = filter::scope_of(dialect, kind);
-        let mut hours = vec![
-            ("scope = {}", name.into()),
-            ("hour >= {}", self.hours.0.into()),
-            ("hour < {}", self.hours.1.into()),
-        ];
-        hours.extend(of_id("id = {}"));
-        let hours = conditions(hours);
-        let mut text = format!("SELECT id, nanos, calls, unknown FROM spend{hours}");
         for (begin, end) in &self.rest {
             let is_id = format!("{expression} = {{}}");
             let mut receipts = vec![("at >= {}", (*begin).into()), ("at < {}", (*end).into())];

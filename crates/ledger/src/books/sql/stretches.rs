@@ -4,13 +4,14 @@
 //! hours that have one.
 
 use tollway_meters::ScopeKind;
-use tollway_store::sql::{Sql, Statement, clean};
+use tollway_store::sql::{Sql, clean};
 use tollway_store::{StoreResult, values};
 
+use super::walk;
 use crate::books::{Filter, HOUR, Place, Range};
 
 /// Hours that are looked up. What is older is one stretch.
-const MOST: usize = 500;
+const MOST: i64 = 2000;
 
 /// The stretches of time in which what the filter asks for can be, the latest first.
 pub(super) async fn of(sql: &Sql, filter: &Filter, after: Option<&Place>) -> StoreResult<Vec<Range>> {
@@ -22,20 +23,19 @@ pub(super) async fn of(sql: &Sql, filter: &Filter, after: Option<&Place>) -> Sto
         }
         None => filter.range,
     };
-    let first = range.from.map_or(0, |from| from.div_euclid(HOUR)).max(0);
-    let last = range.until.map_or(i64::MAX, |until| (until - 1).div_euclid(HOUR));
-    let text = format!(
-        "SELECT hour FROM spend WHERE scope = $1 AND id = $2 AND hour >= $3 AND hour <= $4 \
-         ORDER BY hour DESC LIMIT {MOST}"
-    );
-    let values = values![kind.name(), clean(id).as_ref(), first, last];
-    let rows = sql.query(Statement::assembled(text), values).await?;
+    let Some((oldest, youngest)) = walk::hours(sql).await? else { return Ok(vec![range]) };
+    let last = range.until.map_or(youngest, |until| (until - 1).div_euclid(HOUR).min(youngest));
+    let first = range.from.map_or(oldest, |from| from.div_euclid(HOUR).max(oldest)).max(last - MOST);
+    // Hour by hour, because sums are sorted by it.
+    let text = "SELECT hours.hour FROM (WITH RECURSIVE counted(hour) AS \
+         (SELECT CAST($1 AS BIGINT) WHERE CAST($1 AS BIGINT) >= CAST($2 AS BIGINT) \
+         UNION ALL SELECT hour - 1 FROM counted WHERE hour > CAST($2 AS BIGINT)) SELECT hour FROM counted) AS hours \
+         CROSS JOIN spend WHERE spend.hour = hours.hour AND spend.scope = $3 AND spend.id = $4 \
+         ORDER BY hours.hour DESC";
+    let rows = sql.query(text, values![last, first, kind.name(), clean(id).as_ref()]).await?;
     let hours: Vec<i64> = rows.iter().map(|row| row.int(0)).collect::<StoreResult<_>>()?;
-    let known_from = match hours.last() {
-        Some(last) if hours.len() == MOST => *last,
-        _ => oldest(sql).await?,
-    };
-    Ok(cut(&hours, known_from, range))
+    // What lies before may have been forgotten before its receipts, or is too much to look up.
+    Ok(cut(&hours, first, range))
 }
 
 /// What is asked for, where no index knows it but sums do.
@@ -51,13 +51,6 @@ fn sought(filter: &Filter) -> Option<(ScopeKind, &str)> {
         (ScopeKind::Provider, &filter.provider),
     ];
     sums.into_iter().find_map(|(kind, id)| id.as_deref().map(|id| (kind, id)))
-}
-
-/// The first hour that has a sum; those before it may have been forgotten before their receipts.
-async fn oldest(sql: &Sql) -> StoreResult<i64> {
-    let text = "SELECT min(hour) FROM spend WHERE scope = $1 AND id = '' AND hour >= 0";
-    let row = sql.query_one(text, values![ScopeKind::Global.name()]).await?;
-    Ok(row.map_or(Ok(None), |row| row.maybe_int(0))?.unwrap_or(i64::MAX / HOUR))
 }
 
 /// Hours, the latest first, as stretches of neighbours within a range, and everything before `known_from`.
