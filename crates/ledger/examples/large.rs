@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollway_ledger::books::{self, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, Place, SqlBooks, Within};
+use tollway_ledger::books::{
+    self, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, Place, SqlBooks, Within,
+};
 use tollway_ledger::{Receipt, sample};
 use tollway_meters::{Scope, ScopeKind};
 use tollway_model::Money;
@@ -197,13 +199,17 @@ async fn measure_books(books: &SqlBooks, active: u64) {
     let all = DayFilter { days: (first, first + DAYS), ..DayFilter::default() };
     timed("days: a user's 30", || days(DayFilter { users: vec!["user-7".to_owned()], ..all.clone() })).await;
     timed("days: a team's 30", || days(DayFilter { teams: vec!["team-7".to_owned()], ..all.clone() })).await;
-    for (what, detail) in
-        [("models", Detail::Models), ("keys", Detail::Keys), ("providers", Detail::Providers), ("days", Detail::Days)]
-    {
+    for (what, detail) in [
+        ("models", Detail::Models),
+        ("keys", Detail::Keys),
+        ("providers", Detail::Providers),
+        ("days", Detail::Days),
+    ] {
         let some = DayFilter { detail, limit: Some(1000), ..all.clone() };
         timed(&format!("days: everybody's 30 by {what}"), || days(some.clone())).await;
     }
-    let tags = DayFilter { of: DaysOf::Tags(vec!["production".to_owned()]), detail: Detail::Days, ..all.clone() };
+    let tags =
+        DayFilter { of: DaysOf::Tags(vec!["production".to_owned()]), detail: Detail::Days, ..all.clone() };
     timed("days: a tag's 30", || days(tags.clone())).await;
     timed("days: everybody's 7, every row", || days(week.clone())).await;
     timed("days: everybody's 30, every row", || days(all.clone())).await;
@@ -215,10 +221,8 @@ async fn measure_filters<W: Future<Output = u64>>(
     list: &impl Fn(Filter, Option<Place>) -> W,
 ) {
     let newest = books.list(&Filter::default(), None, 1).await.unwrap().pop().unwrap();
-    timed("a receipt by its id", || async {
-        u64::from(books.get(&newest.id).await.unwrap().is_some())
-    })
-    .await;
+    timed("a receipt by its id", || async { u64::from(books.get(&newest.id).await.unwrap().is_some()) })
+        .await;
     timed("a receipt that is not there", || async {
         u64::from(books.get("nobody's").await.unwrap().is_some())
     })

@@ -122,7 +122,11 @@ async fn steady(directory: &std::path::Path, url: &str, count: u64, whole: bool)
         let who = &receipt.who;
         let known = who.key.is_some() && who.user.is_some() && who.team.is_some();
         let bare = who.tags.is_empty() && who.customer.is_none() && who.session.is_none();
-        known && bare && receipt.attempts.len() == 1 && receipt.error.is_none() && receipt.cost.nanos.is_some()
+        known
+            && bare
+            && receipt.attempts.len() == 1
+            && receipt.error.is_none()
+            && receipt.cost.nanos.is_some()
     };
     let mut receipt = (0..).map(sample::receipt).find(plain).unwrap();
     for number in 0..count {

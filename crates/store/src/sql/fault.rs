@@ -60,12 +60,10 @@ impl From<Fault> for StoreError {
 impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         match error {
-            Error::Database(error) => {
-                match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                    Some(postgres) => of_postgres(postgres),
-                    None => Fault::Refused(error.to_string()),
-                }
-            }
+            Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                Some(postgres) => of_postgres(postgres),
+                None => Fault::Refused(error.to_string()),
+            },
             Error::PoolTimedOut => Fault::Unreachable("no connection was to be had in time".to_owned()),
             Error::PoolClosed => Fault::Unreachable("the database was closed".to_owned()),
             Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => Fault::Lost(error.to_string()),

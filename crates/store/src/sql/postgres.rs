@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgListener, PgRow, PgTypeInfo};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres,

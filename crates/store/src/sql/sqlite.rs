@@ -203,9 +203,7 @@ impl Taken {
         };
         let done = match hurry {
             // From within that runtime: a thread that it starts for this has the priority of the one that starts it.
-            Some(runtime) => {
-                runtime.spawn(async { spawn_blocking(piece).await }).await.and_then(|done| done)
-            }
+            Some(runtime) => runtime.spawn(async { spawn_blocking(piece).await }).await.and_then(|done| done),
             None => spawn_blocking(piece).await,
         };
         match done {
@@ -343,7 +341,9 @@ fn answer(
     let mut found = prepared.raw_query();
     while let Some(row) = found.next()? {
         if rows {
-            answer.push(Row::new((0..columns).map(|index| value(row.get_ref(index)?)).collect::<Result<_, _>>()?));
+            answer.push(Row::new(
+                (0..columns).map(|index| value(row.get_ref(index)?)).collect::<Result<_, _>>()?,
+            ));
         }
     }
     drop(found);

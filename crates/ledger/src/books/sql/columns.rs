@@ -92,7 +92,8 @@ pub(super) fn write(receipt: &Receipt, cells: &mut dyn Cells) -> StoreResult<()>
     cells.text(line.session.as_deref());
     cells.text(tags.as_deref());
     let mut detail = Vec::with_capacity(512);
-    record::write(&mut detail, &Detail::of(receipt)).map_err(|error| StoreError::Broken(error.to_string()))?;
+    record::write(&mut detail, &Detail::of(receipt))
+        .map_err(|error| StoreError::Broken(error.to_string()))?;
     cells.bytes(&detail);
     Ok(())
 }

@@ -57,8 +57,10 @@ pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult
             break;
         }
         let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, None);
-        let text =
-            format!("SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {left}) AS found", conditions.text());
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {left}) AS found",
+            conditions.text()
+        );
         let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
         found += u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
     }

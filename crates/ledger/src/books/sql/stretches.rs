@@ -81,7 +81,12 @@ mod tests {
 
     #[test]
     fn hours_are_stretches_within_the_range() {
-        fn check(hours: &[i64], known_from: i64, range: (Option<i64>, Option<i64>), expected: &[(Option<i64>, i64)]) {
+        fn check(
+            hours: &[i64],
+            known_from: i64,
+            range: (Option<i64>, Option<i64>),
+            expected: &[(Option<i64>, i64)],
+        ) {
             let range = Range { from: range.0, until: range.1 };
             let found: Vec<_> = cut(hours, known_from, range)
                 .into_iter()
@@ -91,11 +96,12 @@ mod tests {
         }
         check(&[], 0, (None, None), &[(None, 0)]);
         check(&[], 5, (Some(5 * HOUR), None), &[]);
-        check(&[9, 8, 3], 2, (None, None), &[
-            (Some(8 * HOUR), 10 * HOUR),
-            (Some(3 * HOUR), 4 * HOUR),
-            (None, 2 * HOUR),
-        ]);
+        check(
+            &[9, 8, 3],
+            2,
+            (None, None),
+            &[(Some(8 * HOUR), 10 * HOUR), (Some(3 * HOUR), 4 * HOUR), (None, 2 * HOUR)],
+        );
         check(&[9, 8], 2, (Some(8 * HOUR + 5), Some(9 * HOUR + 7)), &[(Some(8 * HOUR + 5), 9 * HOUR + 7)]);
         check(&[4], 4, (Some(7), None), &[(Some(4 * HOUR), 5 * HOUR), (Some(7), 4 * HOUR)]);
     }

@@ -31,7 +31,8 @@ pub(super) async fn forgotten_within(transaction: &Transaction) -> StoreResult<M
 
 /// The first and the last hour that have sums.
 pub(super) async fn hours(sql: &Sql) -> StoreResult<Option<(i64, i64)>> {
-    let text = "SELECT (SELECT min(hour) FROM spend WHERE hour >= 0), (SELECT max(hour) FROM spend WHERE hour >= 0)";
+    let text =
+        "SELECT (SELECT min(hour) FROM spend WHERE hour >= 0), (SELECT max(hour) FROM spend WHERE hour >= 0)";
     let Some(row) = sql.query_one(text, vec![]).await? else { return Ok(None) };
     Ok(row.maybe_int(0)?.zip(row.maybe_int(1)?))
 }
