@@ -167,14 +167,14 @@ impl Shipper {
     async fn take(&mut self, reader: &mut Reader, own: bool) -> Option<Taken> {
         let mut pause = SHORTEST;
         loop {
-            let journal = self.ledger.shared().journal.clone();
+            // Asked here: a slow thread must not hold the lock that calls write under.
+            let frontier = own.then(|| self.ledger.shared().journal.frontier());
             let (lane, _, most) = self.lane();
             let at = reader.cursor();
             let directory = reader.directory().to_owned();
             let mut moved = std::mem::replace(reader, Reader::new(directory, at));
             let before = moved.damage().stretches;
             let read = lane.spawn_blocking(move || {
-                let frontier = own.then(|| journal.frontier());
                 let taken = read(&mut moved, frontier, most);
                 (moved, taken)
             });
