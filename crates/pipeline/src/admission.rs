@@ -17,7 +17,7 @@ use crate::attempts::Access;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
-use crate::demand::{Size, Usual, demand, sheets};
+use crate::demand::{FOURTH, Size, Usual, WHOLE, demand, modest, sheets};
 use crate::headers::{self, set};
 use crate::responses::Responses;
 use crate::snapshot::Snapshot;
@@ -93,6 +93,10 @@ pub(crate) async fn authorise<'c>(
     let groups = snapshot.access_groups(&model);
     // Asked for what the alias stands for: an alias opens nothing.
     identity.may_use(&model, groups)?;
+    // A caller that names a model asks for it, be it as the second choice.
+    for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
+        identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
+    }
     let customer = match (&services.directory, &call.attribution.customer) {
         (Some(directory), Some(id)) => {
             let customer = directory.customer(id, identity.customer_budget.as_ref()).await;
@@ -184,7 +188,7 @@ pub(crate) async fn reserve(
     if snapshot.settings.refuse_unknown_prices {
         refuse_unpriced(&claims, asked)?;
     }
-    let demand = demand_of(services, snapshot, asked);
+    let demand = demand_of(services, snapshot, asked, &claims);
     // A free call that may end at a group that is not asks every budget first.
     let counting = call.ask.operation == Operation::CountTokens;
     let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
@@ -207,7 +211,7 @@ pub(crate) async fn reserve(
 }
 
 /// What the call will probably use at the group that is asked for.
-fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>) -> tollway_meters::Demand {
+fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>, claims: &[Claim]) -> Demand {
     let Asked { identity, model, call, plan, size, .. } = *asked;
     let mut demand = if call.ask.operation == Operation::CountTokens {
         Demand { tokens: 0, money: Money::ZERO, free: true }
@@ -218,7 +222,14 @@ fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>) -> tol
             .candidates
             .first()
             .and_then(|first| first.deployment.info.get("max_output_tokens")?.as_u64());
-        demand(size, sheets(&plan.candidates), usual, limit, strict, call.at)
+        let of = |size: &Size| demand(size, sheets(&plan.candidates), usual, limit, strict, call.at);
+        let likely = of(size);
+        if strict {
+            likely
+        } else {
+            let part = if size.is_guess(usual) { FOURTH } else { WHOLE };
+            modest(likely, || of(&Size { limit: Some(0), ..*size }), claims, part)
+        }
     };
     if !snapshot.settings.free_models_pass_budgets {
         demand.free = false;
@@ -235,7 +246,7 @@ pub(crate) async fn reserve_model(
 ) -> std::result::Result<Option<Hold>, String> {
     let claims = asked.identity.model_claims(asked.model);
     let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
-    match meters.reserve(claims, demand_of(services, snapshot, asked)).await {
+    match meters.reserve(claims, demand_of(services, snapshot, asked, claims)).await {
         Ok(hold) => Ok(Some(hold)),
         Err(tollway_meters::Refusal::Denied(denied)) => {
             let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
-use tollway_meters::Demand;
+use tollway_meters::{Claim, Demand};
 use tollway_model::{Dialect, Money, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Candidate;
@@ -51,6 +51,13 @@ impl Size {
             limit: if is_generating { limit } else { Some(0) },
             answers,
         }
+    }
+}
+
+impl Size {
+    /// Is its output guessed from nothing? `usual` is what such calls emit; a caller's own small limit is no guess.
+    pub(crate) fn is_guess(&self, usual: Option<u64>) -> bool {
+        usual.is_none() && self.limit.is_none_or(|limit| limit > FIRST_GUESS)
     }
 }
 
@@ -155,6 +162,32 @@ pub(crate) fn demand<'p>(
     Demand { tokens: usage.input.saturating_add(usage.output), money, free: free == Some(true) }
 }
 
+/// What a likely demand may take of the smallest limit, as a part of it: a whole one that nothing was used of is there
+/// to be used.
+pub(crate) const WHOLE: i64 = 1;
+
+/// The same for a guess from nothing. Otherwise a small limit that no call was counted on yet would refuse all of them,
+/// and nothing would ever be learned.
+pub(crate) const FOURTH: i64 = 4;
+
+/// A demand that takes at most one `part`th of the smallest limit, or what the `prompt` alone needs.
+pub(crate) fn modest(likely: Demand, prompt: impl FnOnce() -> Demand, claims: &[Claim], part: i64) -> Demand {
+    let tokens = claims.iter().filter_map(|claim| claim.limits.tpm).min();
+    let tokens = tokens.map_or(u64::MAX, |most| most / part.unsigned_abs());
+    let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max);
+    let money = budgets.min().map_or(Money::MAX, |most| Money::from_nanos(most.nanos() / part));
+    if likely.tokens <= tokens && likely.money <= money {
+        return likely;
+    }
+    let prompt = prompt();
+    Demand {
+        tokens: likely.tokens.min(tokens.max(prompt.tokens)),
+        // A budget of nothing still refuses.
+        money: likely.money.min(money.max(prompt.money).max(Money::from_nanos(1))),
+        ..likely
+    }
+}
+
 /// What calls of a key usually emit, by model: a level that rises at once to the largest seen and sinks slowly, so about
 /// the 99th percentile of recent calls. Bounded: a slot is taken over by whoever hashes to it.
 #[derive(Debug)]
@@ -246,6 +279,40 @@ mod tests {
         let worst = demand(&size, std::iter::once(None), Some(500), None, true, 0);
         assert_eq!(worst.tokens, 64_400);
         assert!(!worst.free, "an unknown price is not free");
+    }
+
+    #[test]
+    fn a_guess_from_nothing_leaves_room_in_small_limits() {
+        use tollway_meters::{Budget, Limits, Scope, ScopeKind, Window};
+        let claim = |tpm: Option<u64>, max: Option<i64>| Claim {
+            scope: Scope { kind: ScopeKind::Key, id: "k".into() },
+            limits: std::sync::Arc::new(Limits {
+                tpm,
+                budgets: max
+                    .map(|max| Budget {
+                        window: Window::Lifetime,
+                        max: Some(Money::from_nanos(max)),
+                        soft: None,
+                    })
+                    .into_iter()
+                    .collect(),
+                ..Limits::default()
+            }),
+        };
+        let of = |tokens, nanos| Demand { tokens, money: Money::from_nanos(nanos), free: false };
+        let check = |claims: &[Claim], expected: (u64, i64)| {
+            let found = modest(of(1_044, 5_000), || of(20, 100), claims, FOURTH);
+            assert_eq!((found.tokens, found.money.nanos()), expected);
+        };
+        check(&[], (1_044, 5_000));
+        check(&[claim(Some(1_000_000), Some(1_000_000))], (1_044, 5_000));
+        check(&[claim(Some(400), None), claim(Some(4_000), Some(4_000))], (100, 1_000));
+        // What the prompt needs is no guess.
+        check(&[claim(Some(40), Some(40))], (20, 100));
+        let whole = modest(of(1_044, 5_000), || of(20, 100), &[claim(Some(400), Some(4_000))], WHOLE);
+        assert_eq!((whole.tokens, whole.money.nanos()), (400, 4_000), "what is likely takes all there is");
+        let free_prompt = modest(of(1_044, 5_000), || of(20, 0), &[claim(None, Some(0))], WHOLE);
+        assert_eq!(free_prompt.money.nanos(), 1, "a budget of nothing refuses");
     }
 
     #[test]

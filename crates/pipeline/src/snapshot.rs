@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
 use tollway_model::{Capabilities, Dialect, RawJson, Support};
-use tollway_prices::{Catalog, Overrides, Rate};
+use tollway_prices::{Catalog, Overrides, PriceSheet, Rate};
 use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Mode, Provider, Table};
 use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
@@ -36,6 +36,7 @@ pub struct Snapshot {
     access_groups: HashMap<String, Vec<Arc<str>>>,
     /// The same for wildcards.
     wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
+    catalog: Arc<Catalog>,
 }
 
 /// What a snapshot is built from.
@@ -93,6 +94,7 @@ impl Snapshot {
         let entries = sources.config.model_list.iter().chain(sources.stored);
         let (access_groups, wildcard_groups) = access_groups(entries);
         Snapshot {
+            catalog: maker.catalog.clone(),
             access_groups,
             wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
@@ -100,6 +102,16 @@ impl Snapshot {
             keyring: sources.keyring,
             listed,
         }
+    }
+
+    /// The prices that the models table has for `provider/model`, or for a model whose name tells its provider, whether
+    /// or not anyone serves it here.
+    pub fn listed_prices(&self, name: &str) -> Option<PriceSheet> {
+        let entry = match name.split_once('/') {
+            Some((provider, model)) => self.catalog.get(name).or_else(|| self.catalog.find(provider, model)),
+            None => self.catalog.infer_provider(name).and_then(|provider| self.catalog.find(provider, name)),
+        };
+        entry.map(|entry| entry.prices).filter(|prices| !prices.is_empty())
     }
 
     /// The deployments for a name; `None` when nobody is known to serve it.
@@ -152,12 +164,16 @@ fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) ->
     let maker = maker.clone();
     let name: Arc<str> = entry.model_name.as_str().into();
     let group = name.clone();
+    // Whatever it is called by, it is one model, with one set of limits.
+    let is_one = Pattern::parse(&entry.litellm_params.model).is_none();
     let make = move |captured: &str, asked: &str| {
         let mut concrete = entry.clone();
-        concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
-        asked.clone_into(&mut concrete.model_name);
-        // One id for all models of a wildcard would make them one deployment.
-        concrete.model_info.id = None;
+        if !is_one {
+            concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
+            asked.clone_into(&mut concrete.model_name);
+            // One id for all models of a wildcard would make them one deployment.
+            concrete.model_info.id = None;
+        }
         let mut made = maker.deployment(&concrete, index);
         made.group = group.clone();
         made
@@ -330,7 +346,10 @@ impl Maker {
             ("mode", mode),
             ("max_input_tokens", entry.limits.input.map(Value::from)),
             ("max_output_tokens", entry.limits.output.map(Value::from)),
-            ("max_tokens", entry.limits.output.or(entry.limits.legacy_max).map(Value::from)),
+            (
+                "max_tokens",
+                info.max_tokens.or(entry.limits.output).or(entry.limits.legacy_max).map(Value::from),
+            ),
             ("base_model", info.base_model.as_ref().map(|base| json!(base))),
             ("deprecation_date", entry.deprecated.as_ref().map(|date| json!(date))),
             ("access_groups", (!info.access_groups.is_empty()).then(|| json!(info.access_groups))),
@@ -523,6 +542,22 @@ pub(crate) mod tests {
         // The models table knows that it has no other API.
         check("openai/o1-pro", "{}", [responses, responses]);
         check("deepseek/deepseek-chat", "{}", [chat, chat]);
+    }
+
+    #[test]
+    fn one_model_behind_a_wildcard_is_one_deployment_whatever_it_is_called() {
+        let ids = |model: &str, info: &str| {
+            let text = format!(
+                "model_list: [{{model_name: 'any/*', litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
+            );
+            let snapshot = snapshot_of(&text);
+            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].id.to_string())
+        };
+        let [one, other] = ids("openai/gpt-4o", "{}");
+        assert_eq!(one, other);
+        assert_eq!(ids("openai/gpt-4o", "{id: mine}"), ["mine", "mine"]);
+        let [one, other] = ids("'openai/*'", "{}");
+        assert_ne!(one, other, "several models are several deployments");
     }
 
     /// The first deployment of a configuration.

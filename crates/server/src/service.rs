@@ -22,6 +22,7 @@ use tollway_wire::Framing;
 use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
 use crate::manage::Manage;
+use crate::models::Shape;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::spend::{Desk, Pages, Spend};
 use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
@@ -34,6 +35,11 @@ pub trait Hooks: Send + Sync {
     /// The management of accounts and stored models; `None` where nothing is stored.
     fn management(&self) -> Option<Arc<Management>> {
         None
+    }
+
+    /// Stored models were changed by a request: serve them as they are now, before it is answered.
+    fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -219,16 +225,20 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, &caller, headers.contains_key("anthropic-version"))),
-            Action::Model => models::one(
-                &snapshot,
-                &caller,
-                &captured.unwrap_or_default(),
-                headers.contains_key("anthropic-version"),
-            ),
-            Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
+            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers))),
+            Action::GeminiModels => Ok(models::list(&snapshot, &caller, Shape::Gemini)),
+            Action::Model => {
+                models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::of(headers))
+            }
+            Action::GeminiModel => {
+                models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::Gemini)
+            }
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
+            Action::ModelDeprecations => {
+                let params = manage::params(request.uri().query());
+                models::deprecations(&snapshot, &caller, &params, unix_millis())
+            }
             Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             // Apart: a call's future would have room for the largest of them, and be moved with it.
             Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
@@ -277,6 +287,9 @@ impl Inner {
         refuse_encoding(&parts.headers)?;
         let body = body::read(incoming, &self.limits).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
+        if what.changes_models() {
+            self.hooks.models_changed().await;
+        }
         Ok(manage::reply(&value))
     }
 
