@@ -6,11 +6,6 @@ use tokio::runtime::{Builder, Runtime};
 use tollway_ledger::SqlBooks;
 use tollway_store::Store;
 
-/// The nice value of the threads: where calls leave nothing of a core they get about a thirtieth of it, and a call that
-/// arrives interrupts them.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 15;
-
 /// A runtime whose threads have a low priority. It ends when this is dropped; what it was doing then is not waited for.
 #[derive(Debug)]
 pub(crate) struct Calm(Option<Runtime>);
@@ -46,11 +41,16 @@ impl Drop for Calm {
     }
 }
 
-/// Lowers the priority of this thread, and of those it starts: SQLite's connections run on threads of their own.
+/// Gives this thread only what calls leave of the processors: a thread that serves calls and wakes takes its place at
+/// once, where one of a mere lower nice value would finish its turn first, a millisecond or more.
 #[cfg(target_os = "linux")]
 fn yield_to_calls() {
+    use thread_priority::{
+        NormalThreadSchedulePolicy::Idle, ThreadPriority::Min, ThreadSchedulePolicy::Normal,
+        set_thread_priority_and_policy, thread_native_id,
+    };
     // Without it receipts only cost the calls a little more.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), Min, Normal(Idle)) {
         tracing::debug!(target: "tollway::ledger", %error, "the priority of a thread stays as it is");
     }
 }

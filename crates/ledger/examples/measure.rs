@@ -1,7 +1,8 @@
 //! What recording and shipping cost on this machine: `cargo run --release -p tollway-ledger --example measure`.
 //!
 //! `measure settle` and `measure ship` do one of them; a number behind it says how many receipts; a database URL behind
-//! that says where they are shipped to.
+//! that says where they are shipped to. `measure steady` ships the calls of one key; `measure steady-journal` does the
+//! same without shipping, so that a profiler's counts can be taken off.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that fails should say where")]
 
 use std::sync::Arc;
@@ -18,6 +19,13 @@ fn main() {
     let count = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let directory = std::env::temp_dir().join(format!("ledger-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+    if what.starts_with("steady") {
+        let url = arguments.next().unwrap_or_else(|| directory.join("steady.db").display().to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(steady(&directory, &url, count, what == "steady"));
+        std::fs::remove_dir_all(directory).unwrap();
+        return;
+    }
     if what != "ship" {
         settle(&directory, count);
     }
@@ -105,6 +113,35 @@ async fn record(url: &str, count: u64) {
     let verified = books.verify(&|_, _| ()).await.unwrap();
     assert_eq!(verified.different, 0);
     each("verify", count, begun.elapsed());
+}
+
+/// A thousand calls a second of one key to one model.
+async fn steady(directory: &std::path::Path, url: &str, count: u64, whole: bool) {
+    let (ledger, _) = Ledger::open(directory, Options::default()).unwrap();
+    let plain = |receipt: &Receipt| {
+        let who = &receipt.who;
+        let known = who.key.is_some() && who.user.is_some() && who.team.is_some();
+        let bare = who.tags.is_empty() && who.customer.is_none() && who.session.is_none();
+        known
+            && bare
+            && receipt.attempts.len() == 1
+            && receipt.error.is_none()
+            && receipt.cost.nanos.is_some()
+    };
+    let mut receipt = (0..).map(sample::receipt).find(plain).unwrap();
+    for number in 0..count {
+        receipt.id = format!("{:08x}-{:04x}-7000-8000-{number:012x}", number >> 16, number & 0xffff);
+        receipt.call_id.clone_from(&receipt.id);
+        receipt.at += 1;
+        ledger.settled(&receipt);
+    }
+    let store = Store::open_and_migrate(url).await.unwrap();
+    if whole {
+        let (_stop, stopped) = watch::channel(true);
+        let begun = Instant::now();
+        ship(ledger, Arc::new(SqlBooks::new(store.sql().clone())), None, stopped).await;
+        each("shipping from the journal", count, begun.elapsed());
+    }
 }
 
 async fn shipping(directory: &std::path::Path, url: &str, count: u64) {

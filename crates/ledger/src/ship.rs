@@ -30,8 +30,9 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest pause after a failure.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Most receipts in one transaction while nothing presses: a slow thread must not hold the database for long.
-const CALM_BATCH: usize = 256;
+/// Most receipts in one transaction while nothing presses. SQLite's other writers do not wait for a slow thread: the rest
+/// of a transaction is done by a normal one when somebody waits. But they wait for the rest.
+const CALM_BATCH: usize = 1000;
 
 /// Where receipts are read and recorded while nothing presses: on threads that yield to those that serve calls.
 ///
@@ -166,14 +167,14 @@ impl Shipper {
     async fn take(&mut self, reader: &mut Reader, own: bool) -> Option<Taken> {
         let mut pause = SHORTEST;
         loop {
-            let journal = self.ledger.shared().journal.clone();
+            // Asked here: a slow thread must not hold the lock that calls write under.
+            let frontier = own.then(|| self.ledger.shared().journal.frontier());
             let (lane, _, most) = self.lane();
             let at = reader.cursor();
             let directory = reader.directory().to_owned();
             let mut moved = std::mem::replace(reader, Reader::new(directory, at));
             let before = moved.damage().stretches;
             let read = lane.spawn_blocking(move || {
-                let frontier = own.then(|| journal.frontier());
                 let taken = read(&mut moved, frontier, most);
                 (moved, taken)
             });

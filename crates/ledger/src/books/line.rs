@@ -323,14 +323,16 @@ fn operation(name: &str) -> Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::record;
     use crate::sample;
 
     #[test]
     fn a_receipt_survives_being_a_row() {
         for seed in 0..64 {
             let original = sample::receipt(seed);
-            let detail = serde_json::to_string(&Detail::of(&original)).unwrap();
-            let read = receipt(Line::of(&original), serde_json::from_str(&detail).unwrap());
+            let mut detail = Vec::new();
+            record::write(&mut detail, &Detail::of(&original)).unwrap();
+            let read = receipt(Line::of(&original), record::read(&detail).unwrap());
             let shown = |receipt: &Receipt| serde_json::to_value(receipt).unwrap();
             assert_eq!(shown(&read), shown(&original));
         }

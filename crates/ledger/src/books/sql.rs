@@ -6,6 +6,7 @@ mod insert;
 mod partitions;
 mod read;
 mod retain;
+mod stretches;
 mod verify;
 mod walk;
 

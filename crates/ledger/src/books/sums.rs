@@ -206,6 +206,57 @@ fn day_keys<'a>(line: &'a Line<'_>, mut found: impl FnMut(DayKey<'a>)) {
     found(all);
 }
 
+/// Rows that count for the same scopes, in the same hour.
+struct Alike<'a> {
+    /// One of them.
+    line: &'a Line<'a>,
+    hour: i64,
+    sum: Sum,
+    day: Day,
+}
+
+/// Everything that says what a row counts for.
+#[derive(PartialEq, Eq, Hash)]
+struct Counted<'a> {
+    hour: i64,
+    key: [&'a str; 5],
+    owners: [Option<&'a str>; 5],
+    used: [Option<&'a str>; 2],
+    tags: &'a [Arc<str>],
+}
+
+impl<'a> Counted<'a> {
+    fn of(line: &'a Line<'_>) -> Counted<'a> {
+        let owners = [&line.user, &line.team, &line.organization, &line.customer, &line.deployment];
+        Counted {
+            hour: line.at.div_euclid(HOUR),
+            key: [&line.key, &line.token, &line.model_group, &line.surface, &line.operation],
+            owners: owners.map(Option::as_deref),
+            used: [line.model.as_deref(), line.provider.as_deref()],
+            tags: &line.tags,
+        }
+    }
+}
+
+/// Adds up rows that are alike, as most of a batch usually are, before each scope is looked at.
+fn alike<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Vec<Alike<'a>> {
+    let mut found: Vec<Alike<'a>> = Vec::new();
+    let mut places: HashMap<Counted<'a>, usize> = HashMap::new();
+    for line in lines {
+        let counted = Counted::of(line);
+        let (sum, day, hour) = (Sum::of(line), Day::of(line), counted.hour);
+        let place = *places.entry(counted).or_insert(found.len());
+        match found.get_mut(place) {
+            Some(alike) => {
+                alike.sum.add(sum);
+                alike.day.add(&day);
+            }
+            None => found.push(Alike { line, hour, sum, day }),
+        }
+    }
+    found
+}
+
 /// Sums by scope and hour, and by day, of some rows.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -218,10 +269,8 @@ impl Tally {
     pub(crate) fn of<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Tally {
         let mut hours: HashMap<(ScopeKind, Cow<'a, str>, i64), Sum> = HashMap::new();
         let mut days: HashMap<DayKey<'a>, Day> = HashMap::new();
-        for line in lines {
-            let (sum, hour) = (Sum::of(line), line.at.div_euclid(HOUR));
+        for Alike { line, hour, sum, day } in alike(lines) {
             scopes(line, |kind, id| hours.entry((kind, id, hour)).or_default().add(sum));
-            let day = Day::of(line);
             day_keys(line, |key| days.entry(key).or_default().add(&day));
         }
         let hours =

@@ -37,6 +37,8 @@ pub(crate) struct Reader {
     /// The segment that is read: its first sequence.
     segment: u64,
     file: Option<File>,
+    /// Its length, where nobody writes it any more.
+    finished: Option<u64>,
     /// Bytes of the file, from `offset` on; the first `at` of them are read.
     buffer: Vec<u8>,
     at: usize,
@@ -61,6 +63,7 @@ impl Reader {
             directory,
             segment: from.segment,
             file: None,
+            finished: None,
             buffer: Vec::new(),
             at: 0,
             offset: from.offset,
@@ -122,11 +125,15 @@ impl Reader {
             self.buffer.clear();
             self.at = 0;
         }
-        let length = match (frontier, &self.file) {
-            (Some(frontier), _) if frontier.segment == self.segment => frontier.length,
-            (_, Some(file)) => file.metadata()?.len(),
-            (_, None) => 0,
+        if let Some(frontier) = frontier.filter(|frontier| frontier.segment == self.segment) {
+            return Ok(Some(frontier.length));
+        }
+        let length = match (self.finished, &self.file) {
+            (Some(length), _) => length,
+            (None, Some(file)) => file.metadata()?.len(),
+            (None, None) => 0,
         };
+        self.finished = Some(length);
         Ok(Some(length))
     }
 
@@ -146,6 +153,7 @@ impl Reader {
         }
         self.segment = next;
         self.file = None;
+        self.finished = None;
         self.buffer.clear();
         self.at = 0;
         self.offset = 0;

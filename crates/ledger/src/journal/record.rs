@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Writes a record behind what is in `buffer`.
-pub(super) fn write(buffer: &mut Vec<u8>, record: &impl Serialize) -> Result<(), rmp_serde::encode::Error> {
+pub(crate) fn write(buffer: &mut Vec<u8>, record: &impl Serialize) -> Result<(), rmp_serde::encode::Error> {
     record.serialize(&mut rmp_serde::Serializer::new(buffer).with_struct_map().with_human_readable())
 }
 

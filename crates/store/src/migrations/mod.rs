@@ -29,7 +29,7 @@ pub struct Migration {
 /// One statement.
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
-    /// For both databases. `{text}` becomes the type of text that sorts by bytes.
+    /// For both databases. `{text}` becomes the type of text that sorts by bytes, `{bytes}` that of bytes.
     Both(&'static str),
     /// For SQLite only.
     Sqlite(&'static str),
@@ -40,16 +40,18 @@ pub enum Step {
 impl Migration {
     /// The statements for a database.
     pub fn statements(&self, dialect: Dialect) -> Vec<String> {
-        let text = match dialect {
-            Dialect::Sqlite => "TEXT",
-            Dialect::Postgres => "TEXT COLLATE \"C\"",
+        let (text, bytes) = match dialect {
+            Dialect::Sqlite => ("TEXT", "BLOB"),
+            Dialect::Postgres => ("TEXT COLLATE \"C\"", "BYTEA"),
         };
         self.steps
             .iter()
             .filter_map(|step| match (step, dialect) {
                 (Step::Both(statement), _)
                 | (Step::Sqlite(statement), Dialect::Sqlite)
-                | (Step::Postgres(statement), Dialect::Postgres) => Some(statement.replace("{text}", text)),
+                | (Step::Postgres(statement), Dialect::Postgres) => {
+                    Some(statement.replace("{text}", text).replace("{bytes}", bytes))
+                }
                 _ => None,
             })
             .collect()

@@ -13,7 +13,7 @@ macro_rules! receipts {
              operation {text} NOT NULL, status BIGINT NOT NULL, outcome {text} NOT NULL, nanos BIGINT, \
              unknown BIGINT NOT NULL, held BIGINT, estimated BIGINT NOT NULL, input BIGINT NOT NULL, \
              output BIGINT NOT NULL, cache_read BIGINT NOT NULL, cache_write BIGINT NOT NULL, total_us BIGINT NOT NULL, \
-             first_byte_us BIGINT, stream BIGINT NOT NULL, session_id {text}, tags {text}, detail {text} NOT NULL, ",
+             first_byte_us BIGINT, stream BIGINT NOT NULL, session_id {text}, tags {text}, detail {bytes} NOT NULL, ",
             $before,
             ")",
             $after
@@ -33,16 +33,16 @@ pub(super) const MIGRATION: Migration = Migration {
         Both("CREATE INDEX receipts_customer ON receipts (customer_id, at) WHERE customer_id IS NOT NULL"),
         Both("CREATE INDEX receipts_call ON receipts (call_id) WHERE call_id IS NOT NULL"),
         Both("CREATE INDEX receipts_session ON receipts (session_id, at) WHERE session_id IS NOT NULL"),
-        // Sums by scope: an hour each (hours since 1970), and negative hours for sums over time.
+        // Sums by scope: an hour each (hours since 1970), and negative hours for sums over time. The hour comes first, so
+        // that what a batch of receipts changes lies close together, however many keys they are of.
         Sqlite(
             "CREATE TABLE spend (scope {text} NOT NULL, id {text} NOT NULL, hour BIGINT NOT NULL, nanos BIGINT NOT NULL, \
-             calls BIGINT NOT NULL, unknown BIGINT NOT NULL, PRIMARY KEY (scope, id, hour)) WITHOUT ROWID",
+             calls BIGINT NOT NULL, unknown BIGINT NOT NULL, PRIMARY KEY (hour, scope, id)) WITHOUT ROWID",
         ),
         Postgres(
             "CREATE TABLE spend (scope {text} NOT NULL, id {text} NOT NULL, hour BIGINT NOT NULL, nanos BIGINT NOT NULL, \
-             calls BIGINT NOT NULL, unknown BIGINT NOT NULL, PRIMARY KEY (scope, id, hour))",
+             calls BIGINT NOT NULL, unknown BIGINT NOT NULL, PRIMARY KEY (hour, scope, id))",
         ),
-        Both("CREATE INDEX spend_hour ON spend (hour, scope)"),
         Sqlite(
             "CREATE TABLE spend_days (day BIGINT NOT NULL, of_kind {text} NOT NULL, of_id {text} NOT NULL, \
              key_id {text} NOT NULL, token {text} NOT NULL, user_id {text} NOT NULL, team_id {text} NOT NULL, \

@@ -60,18 +60,27 @@ impl From<Fault> for StoreError {
 impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         match error {
-            Error::Database(error) => {
-                if let Some(postgres) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                    return of_postgres(postgres);
-                }
-                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-                of_sqlite(code, error.message())
-            }
+            Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                Some(postgres) => of_postgres(postgres),
+                None => Fault::Refused(error.to_string()),
+            },
             Error::PoolTimedOut => Fault::Unreachable("no connection was to be had in time".to_owned()),
             Error::PoolClosed => Fault::Unreachable("the database was closed".to_owned()),
-            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => {
-                Fault::Lost(error.to_string())
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => Fault::Lost(error.to_string()),
+            other => Fault::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Fault {
+        use rusqlite::Error::{SqlInputError, SqliteFailure};
+        match error {
+            SqliteFailure(code, message) => {
+                let message = message.unwrap_or_else(|| code.to_string());
+                of_sqlite(code.extended_code, &message)
             }
+            SqlInputError { error, msg, .. } => of_sqlite(error.extended_code, &msg),
             other => Fault::Refused(other.to_string()),
         }
     }

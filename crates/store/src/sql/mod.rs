@@ -12,6 +12,7 @@ mod fault;
 mod location;
 mod pause;
 mod postgres;
+mod rows;
 mod sqlite;
 mod statement;
 mod transaction;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use location::{Location, Server};
+pub use rows::{Cells, Kind, Load, Rows, clean};
 pub use statement::{Statement, containing, placeholder_rows, placeholders};
 pub use transaction::Transaction;
 pub use value::{Row, Value};
@@ -109,9 +111,10 @@ impl Sql {
         Ok(Sql { shared: Arc::new(Shared { location, backend }) })
     }
 
-    /// The same database for work that runs beside everything else, in a runtime of its own: it writes through
-    /// connections of its own, which belong to the runtime that first uses them. SQLite's have a thread each, with the
-    /// priority of the thread that opens them.
+    /// The same database for work of a lower priority, in a runtime of its own. On SQLite it is done by that runtime's
+    /// threads until somebody waits for the connection that it writes with: what is left of the transaction is then
+    /// done by threads of the runtime that this was opened in. PostgreSQL gets connections of their own, which belong to
+    /// the runtime that first uses them.
     #[must_use]
     pub fn aside(&self) -> Sql {
         let backend = match &self.shared.backend {
@@ -319,7 +322,7 @@ impl Sql {
     async fn write_once(&self, statement: &Statement, values: &[Value]) -> Result<Answer, Fault> {
         match &self.shared.backend {
             Backend::Sqlite(pools) => {
-                sqlite::run(&mut *pools.writer.acquire().await?, statement, values, false).await
+                sqlite::run(pools.writing().await?, statement, values.to_vec(), false).await.1
             }
             Backend::Postgres { pool, .. } => on_postgres(pool, statement, values, false).await,
         }
@@ -328,7 +331,7 @@ impl Sql {
     async fn read_once(&self, statement: &Statement, values: &[Value]) -> Result<Answer, Fault> {
         match &self.shared.backend {
             Backend::Sqlite(pools) => {
-                sqlite::run(&mut *pools.readers.acquire().await?, statement, values, true).await
+                sqlite::run(pools.readers.take().await?, statement, values.to_vec(), true).await.1
             }
             Backend::Postgres { pool, .. } => on_postgres(pool, statement, values, true).await,
         }

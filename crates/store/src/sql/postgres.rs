@@ -1,10 +1,13 @@
 //! The driver for PostgreSQL.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::postgres::{PgArguments, PgConnection, PgListener, PgRow};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgListener, PgRow, PgTypeInfo};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres,
     Row as _, TypeInfo as _,
@@ -13,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::fault::Fault;
 use super::location::Server;
+use super::rows::{Cells, Kind, Load, Rows, clean};
 use super::{Answer, Row, Statement, Value};
 
 /// How long a statement waits for a free connection, a new one included.
@@ -149,6 +153,33 @@ pub(super) async fn run(
         }
         Ok(Answer::Count(query.execute(connection).await?.rows_affected()))
     };
+    bounded(patient, work).await
+}
+
+/// Puts rows into a table with one statement, an array a column.
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    load: &Load,
+    rows: &dyn Rows,
+    patient: bool,
+) -> Result<u64, Fault> {
+    let mut columns = Columns { columns: load.kinds.iter().map(|kind| Array::new(*kind)).collect(), next: 0 };
+    for index in 0..rows.count() {
+        columns.next = 0;
+        rows.row(index, &mut columns).map_err(|error| Fault::Refused(error.to_string()))?;
+    }
+    let mut query = sqlx::query::<Postgres>(AssertSqlSafe(load.postgres.text().to_owned()));
+    for (column, kind) in columns.columns.into_iter().zip(&load.kinds) {
+        query = match kind {
+            Kind::Int => query.bind(Ints(column)),
+            Kind::Text => query.bind(Texts(column)),
+            Kind::Bytes => query.bind(Blobs(column)),
+        };
+    }
+    bounded(patient, async { Ok(query.execute(connection).await?.rows_affected()) }).await
+}
+
+async fn bounded<T>(patient: bool, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     if patient {
         return work.await;
     }
@@ -156,6 +187,100 @@ pub(super) async fn run(
         Ok(result) => result,
         Err(_) => Err(Fault::Lost("the database did not answer in time".to_owned())),
     }
+}
+
+/// Rows turned into columns.
+struct Columns {
+    columns: Vec<Array>,
+    next: usize,
+}
+
+impl Columns {
+    fn push(&mut self, bytes: Option<&[u8]>) {
+        if let Some(column) = self.columns.get_mut(self.next) {
+            column.push(bytes);
+        }
+        self.next += 1;
+    }
+}
+
+impl Cells for Columns {
+    fn int(&mut self, value: Option<i64>) {
+        self.push(value.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    }
+
+    fn text(&mut self, value: Option<&str>) {
+        self.push(value.map(clean).as_deref().map(str::as_bytes));
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.push(Some(value));
+    }
+}
+
+/// A column as the server reads it: an array of one dimension in its binary form.
+/// <https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c> (`array_recv`)
+struct Array {
+    count: i32,
+    /// Behind the header.
+    bytes: Vec<u8>,
+    nulls: bool,
+    element: u32,
+}
+
+impl Array {
+    fn new(kind: Kind) -> Array {
+        // Object ids of the server's own types: int8, text, bytea.
+        let element = match kind {
+            Kind::Int => 20,
+            Kind::Text => 25,
+            Kind::Bytes => 17,
+        };
+        Array { count: 0, bytes: Vec::new(), nulls: false, element }
+    }
+
+    fn push(&mut self, value: Option<&[u8]>) {
+        self.count += 1;
+        self.nulls |= value.is_none();
+        let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+    }
+
+    fn write(&self, buffer: &mut PgArgumentBuffer) {
+        let header = [1, i32::from(self.nulls)];
+        header.iter().for_each(|number| buffer.extend_from_slice(&number.to_be_bytes()));
+        buffer.extend_from_slice(&self.element.to_be_bytes());
+        [self.count, 1].iter().for_each(|number| buffer.extend_from_slice(&number.to_be_bytes()));
+        buffer.extend_from_slice(&self.bytes);
+    }
+}
+
+struct Ints(Array);
+struct Texts(Array);
+struct Blobs(Array);
+
+macro_rules! array {
+    ($($name:ident as $known:ty;)*) => {$(
+        impl sqlx::Type<Postgres> for $name {
+            fn type_info() -> PgTypeInfo {
+                <$known as sqlx::Type<Postgres>>::type_info()
+            }
+        }
+
+        impl sqlx::Encode<'_, Postgres> for $name {
+            fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                self.0.write(buffer);
+                Ok(IsNull::No)
+            }
+        }
+    )*};
+}
+
+array! {
+    Ints as Vec<i64>;
+    Texts as Vec<String>;
+    Blobs as Vec<Vec<u8>>;
 }
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;

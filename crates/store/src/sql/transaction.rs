@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Executor as _, Postgres, Sqlite};
+use sqlx::{Executor as _, Postgres};
 use tokio::sync::Mutex;
 
 use super::fault::Fault;
-use super::{Answer, Backend, Dialect, Row, Sql, Statement, Value, postgres, sqlite};
+use super::rows::CHUNK;
+use super::{Answer, Backend, Dialect, Load, Row, Rows, Sql, Statement, Value, postgres, sqlite};
 use crate::{StoreError, StoreResult};
 
 /// A running transaction; see [`Sql::transaction`]. Copies are the same transaction.
@@ -28,7 +29,8 @@ struct Shared {
 }
 
 enum Open {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    /// Nothing, while a statement runs whose asker is gone.
+    Sqlite(Option<sqlite::Taken>),
     Postgres(Unfinished),
 }
 
@@ -58,12 +60,12 @@ impl Transaction {
 
     /// Runs a statement; the number of rows it changed.
     pub async fn execute(&self, statement: impl Into<Statement>, values: Vec<Value>) -> StoreResult<u64> {
-        Ok(self.run(&statement.into(), &values, false).await?.count())
+        Ok(self.run(&statement.into(), values, false).await?.count())
     }
 
     /// Runs a statement, and returns its rows.
     pub async fn query(&self, statement: impl Into<Statement>, values: Vec<Value>) -> StoreResult<Vec<Row>> {
-        Ok(self.run(&statement.into(), &values, true).await?.rows())
+        Ok(self.run(&statement.into(), values, true).await?.rows())
     }
 
     /// Runs a statement, and returns its first row.
@@ -75,28 +77,52 @@ impl Transaction {
         Ok(self.query(statement, values).await?.into_iter().next())
     }
 
-    async fn run(&self, statement: &Statement, values: &[Value], rows: bool) -> StoreResult<Answer> {
+    /// Puts rows into a table; how many of them changed it.
+    pub async fn load(&self, load: &Load, rows: Arc<dyn Rows>) -> StoreResult<u64> {
+        if rows.count() == 0 {
+            return Ok(0);
+        }
         let mut open = self.shared.open.lock().await;
-        let Some(connection) = open.as_mut() else {
-            return Err(StoreError::Broken("the transaction has ended".to_owned()));
-        };
-        let result = match connection {
-            Open::Sqlite(transaction) => sqlite::run(transaction, statement, values, rows).await,
-            Open::Postgres(Unfinished(Some(connection))) => {
-                postgres::run(connection, statement, values, rows, self.shared.patient).await
+        let result = match open.as_mut() {
+            None => return Err(ended()),
+            Some(Open::Sqlite(place)) => on_sqlite(place, load, &rows).await,
+            Some(Open::Postgres(Unfinished(Some(connection)))) => {
+                postgres::load(connection, load, rows.as_ref(), self.shared.patient).await
             }
-            Open::Postgres(Unfinished(None)) => Err(Fault::Lost("the connection is gone".to_owned())),
+            Some(Open::Postgres(Unfinished(None))) => Err(gone()),
         };
-        result.map_err(|fault| {
-            self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault.clone());
-            fault.into()
-        })
+        result.map_err(|fault| self.failed(fault))
+    }
+
+    async fn run(&self, statement: &Statement, values: Vec<Value>, rows: bool) -> StoreResult<Answer> {
+        let mut open = self.shared.open.lock().await;
+        let result = match open.as_mut() {
+            None => return Err(ended()),
+            Some(Open::Sqlite(place)) => match place.take() {
+                Some(connection) => {
+                    let (connection, result) = sqlite::run(connection, statement, values, rows).await;
+                    *place = connection;
+                    result
+                }
+                None => Err(gone()),
+            },
+            Some(Open::Postgres(Unfinished(Some(connection)))) => {
+                postgres::run(connection, statement, &values, rows, self.shared.patient).await
+            }
+            Some(Open::Postgres(Unfinished(None))) => Err(gone()),
+        };
+        result.map_err(|fault| self.failed(fault))
+    }
+
+    /// Keeps the first failure.
+    fn failed(&self, fault: Fault) -> StoreError {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault.clone());
+        fault.into()
     }
 
     pub(super) async fn begin(sql: &Sql, patient: bool) -> Result<Transaction, Fault> {
         let open = match &sql.shared.backend {
-            // Not deferred: a transaction that begins to write later fails at once when another one has.
-            Backend::Sqlite(pools) => Open::Sqlite(pools.writer.begin_with("BEGIN IMMEDIATE").await?),
+            Backend::Sqlite(pools) => Open::Sqlite(Some(sqlite::begin(pools.writing().await?).await?)),
             Backend::Postgres { pool, .. } => {
                 let mut connection = Unfinished(Some(pool.acquire().await?));
                 if let Some(connection) = &mut connection.0 {
@@ -122,7 +148,8 @@ impl Transaction {
 
     pub(super) async fn commit(&self) -> Result<(), Fault> {
         match self.shared.open.lock().await.take() {
-            Some(Open::Sqlite(transaction)) => Ok(transaction.commit().await?),
+            Some(Open::Sqlite(Some(connection))) => sqlite::commit(connection).await,
+            Some(Open::Sqlite(None)) => Err(gone()),
             Some(Open::Postgres(unfinished)) => finish(unfinished, "COMMIT").await,
             None => Err(Fault::Refused("the transaction has ended".to_owned())),
         }
@@ -131,13 +158,11 @@ impl Transaction {
     /// Takes it back. A connection that does not even do that is closed.
     pub(super) async fn roll_back(&self) {
         match self.shared.open.lock().await.take() {
-            Some(Open::Sqlite(transaction)) => {
-                let _ = transaction.rollback().await;
-            }
+            Some(Open::Sqlite(Some(connection))) => sqlite::roll_back(connection).await,
             Some(Open::Postgres(unfinished)) => {
                 let _ = finish(unfinished, "ROLLBACK").await;
             }
-            None => {}
+            Some(Open::Sqlite(None)) | None => {}
         }
     }
 }
@@ -149,4 +174,28 @@ async fn finish(mut unfinished: Unfinished, how: &'static str) -> Result<(), Fau
     // Clean: back to the pool.
     drop(unfinished.0.take());
     Ok(())
+}
+
+/// Piece by piece.
+async fn on_sqlite(
+    place: &mut Option<sqlite::Taken>,
+    load: &Load,
+    rows: &Arc<dyn Rows>,
+) -> Result<u64, Fault> {
+    let mut changed = 0;
+    for first in (0..rows.count()).step_by(CHUNK) {
+        let connection = place.take().ok_or_else(gone)?;
+        let (connection, result) = sqlite::load(connection, load.sqlite.clone(), rows.clone(), first).await;
+        *place = connection;
+        changed += result?;
+    }
+    Ok(changed)
+}
+
+fn gone() -> Fault {
+    Fault::Lost("the connection is gone".to_owned())
+}
+
+fn ended() -> StoreError {
+    StoreError::Broken("the transaction has ended".to_owned())
 }

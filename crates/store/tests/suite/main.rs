@@ -16,5 +16,6 @@ mod migrations;
 mod place;
 mod records;
 mod resealing;
+mod rows;
 mod scale;
 mod trouble;

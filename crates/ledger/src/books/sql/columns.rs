@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
-use tollway_store::sql::{Row, Value};
+use tollway_store::sql::{Cells, Kind, Row, clean};
 use tollway_store::{StoreError, StoreResult};
 
 use crate::books::line::{Detail, Line, receipt};
 use crate::books::sums::{Day, DayKey, Sum};
+use crate::journal::record;
 use crate::receipt::{Outcome, Receipt};
 
 /// The columns of `receipts` but the last, in the order of [`Line`].
@@ -18,7 +19,25 @@ pub(super) const LINE: &str = "id, at, call_id, token, key_id, user_id, team_id,
      output, cache_read, cache_write, total_us, first_byte_us, stream, session_id, tags";
 
 /// How many columns [`LINE`] has.
-pub(super) const LINES: usize = 30;
+const LINES: usize = 30;
+
+/// Those among them that are numbers.
+const NUMBERS: [&str; 14] = [
+    "at",
+    "status",
+    "nanos",
+    "unknown",
+    "held",
+    "estimated",
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "total_us",
+    "first_byte_us",
+    "stream",
+    "day",
+];
 
 /// The columns of `spend_days` that make rows differ.
 pub(super) const DAY_KEY: &str = "of_kind, day, of_id, key_id, token, user_id, team_id, organization_id, model, \
@@ -28,62 +47,54 @@ pub(super) const DAY_KEY: &str = "of_kind, day, of_id, key_id, token, user_id, t
 pub(super) const DAY_COUNTS: [&str; 9] =
     ["nanos", "input", "output", "cache_read", "cache_write", "answered", "failed", "unknown", "total_us"];
 
-/// Text as both databases take it: PostgreSQL has no zero character.
-pub(super) fn clean(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+/// Columns with what they hold.
+pub(super) fn kinds(columns: &'static str) -> impl Iterator<Item = (&'static str, Kind)> {
+    columns.split(", ").map(|column| {
+        let number = NUMBERS.contains(&column);
+        (column, if number { Kind::Int } else { Kind::Text })
+    })
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(Some(clean(text)))
-}
-
-fn maybe(value: &Option<Cow<'_, str>>) -> Value {
-    Value::Text(value.as_deref().map(clean))
-}
-
-fn count(count: u64) -> Value {
-    Value::from(count)
-}
-
-/// A receipt's values, `detail` included.
-pub(super) fn push(receipt: &Receipt, values: &mut Vec<Value>) -> StoreResult<()> {
+/// Writes a receipt: the columns of [`LINE`], and `detail`.
+pub(super) fn write(receipt: &Receipt, cells: &mut dyn Cells) -> StoreResult<()> {
     let line = Line::of(receipt);
     let broken = |error: serde_json::Error| StoreError::Broken(error.to_string());
-    let tags: Vec<String> = line.tags.iter().map(|tag| clean(tag)).collect();
-    let tags = if tags.is_empty() { None } else { Some(serde_json::to_string(&tags).map_err(broken)?) };
-    values.extend([
-        text(&line.id),
-        Value::from(line.at),
-        maybe(&line.call_id),
-        text(&line.token),
-        text(&line.key),
-        maybe(&line.user),
-        maybe(&line.team),
-        maybe(&line.organization),
-        maybe(&line.customer),
-        maybe(&line.model),
-        text(&line.model_group),
-        maybe(&line.provider),
-        maybe(&line.deployment),
-        text(&line.surface),
-        text(&line.operation),
-        Value::from(u32::from(line.status)),
-        text(outcome_name(line.outcome)),
-        Value::from(line.nanos),
-        Value::from(line.unknown),
-        Value::from(line.held),
-        Value::from(line.estimated),
-        count(line.input),
-        count(line.output),
-        count(line.cache_read),
-        count(line.cache_write),
-        count(line.total_us),
-        Value::from(line.first_byte_us),
-        Value::from(line.stream),
-        maybe(&line.session),
-        Value::Text(tags),
-        Value::Text(Some(serde_json::to_string(&Detail::of(receipt)).map_err(broken)?)),
-    ]);
+    let tags = if line.tags.is_empty() {
+        None
+    } else {
+        let tags: Vec<_> = line.tags.iter().map(|tag| clean(tag)).collect();
+        Some(serde_json::to_string(&tags).map_err(broken)?)
+    };
+    cells.text(Some(&line.id));
+    cells.int(Some(line.at));
+    cells.text(line.call_id.as_deref());
+    cells.text(Some(&line.token));
+    cells.text(Some(&line.key));
+    for text in [&line.user, &line.team, &line.organization, &line.customer, &line.model] {
+        cells.text(text.as_deref());
+    }
+    cells.text(Some(&line.model_group));
+    cells.text(line.provider.as_deref());
+    cells.text(line.deployment.as_deref());
+    cells.text(Some(&line.surface));
+    cells.text(Some(&line.operation));
+    cells.int(Some(i64::from(line.status)));
+    cells.text(Some(outcome_name(line.outcome)));
+    cells.int(line.nanos);
+    cells.int(Some(i64::from(line.unknown)));
+    cells.int(line.held);
+    cells.int(Some(i64::from(line.estimated)));
+    for count in [line.input, line.output, line.cache_read, line.cache_write, line.total_us] {
+        cells.count(count);
+    }
+    cells.int(line.first_byte_us.and_then(|time| i64::try_from(time).ok()));
+    cells.int(Some(i64::from(line.stream)));
+    cells.text(line.session.as_deref());
+    cells.text(tags.as_deref());
+    let mut detail = Vec::with_capacity(512);
+    record::write(&mut detail, &Detail::of(receipt))
+        .map_err(|error| StoreError::Broken(error.to_string()))?;
+    cells.bytes(&detail);
     Ok(())
 }
 
@@ -134,7 +145,7 @@ pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
 /// A row of [`LINE`] and `detail`.
 pub(super) fn whole(row: &Row) -> StoreResult<Receipt> {
     let line = line(row)?;
-    let detail: Detail<'_> = serde_json::from_str(row.text(LINES)?).map_err(|error| {
+    let detail: Detail<'_> = record::read(row.bytes(LINES)?).map_err(|error| {
         StoreError::Broken(format!("the detail of receipt {} cannot be read: {error}", line.id))
     })?;
     Ok(receipt(line, detail))
@@ -169,35 +180,45 @@ pub(super) fn sum(row: &Row, first: usize) -> StoreResult<Sum> {
     })
 }
 
-pub(super) fn push_sum(sum: Sum, values: &mut Vec<Value>) {
-    values.extend([sum.money.nanos().into(), sum.calls.into(), sum.unknown.into()]);
+/// Writes the columns of a sum.
+pub(super) fn write_sum(sum: Sum, cells: &mut dyn Cells) {
+    for number in [sum.money.nanos(), sum.calls, sum.unknown] {
+        cells.int(Some(number));
+    }
 }
 
-pub(super) fn push_day(key: &DayKey<'_>, day: &Day, values: &mut Vec<Value>) {
-    values.extend([
-        text(key.of),
-        key.day.into(),
-        text(&key.of_id),
-        text(&key.key),
-        text(&key.token),
-        text(&key.user),
-        text(&key.team),
-        text(&key.organization),
-        text(&key.model),
-        text(&key.model_group),
-        text(&key.provider),
-        text(&key.surface),
-        text(&key.operation),
-        day.money.nanos().into(),
-        day.input.into(),
-        day.output.into(),
-        day.cache_read.into(),
-        day.cache_write.into(),
-        day.answered.into(),
-        day.failed.into(),
-        day.unknown.into(),
-        day.total_us.into(),
-    ]);
+/// Writes the columns of [`DAY_KEY`] and [`DAY_COUNTS`].
+pub(super) fn write_day(key: &DayKey<'_>, day: &Day, cells: &mut dyn Cells) {
+    cells.text(Some(key.of));
+    cells.int(Some(key.day));
+    for text in [
+        &key.of_id,
+        &key.key,
+        &key.token,
+        &key.user,
+        &key.team,
+        &key.organization,
+        &key.model,
+        &key.model_group,
+        &key.provider,
+        &key.surface,
+        &key.operation,
+    ] {
+        cells.text(Some(text));
+    }
+    for number in [
+        day.money.nanos(),
+        day.input,
+        day.output,
+        day.cache_read,
+        day.cache_write,
+        day.answered,
+        day.failed,
+        day.unknown,
+        day.total_us,
+    ] {
+        cells.int(Some(number));
+    }
 }
 
 /// A row of [`DAY_KEY`] and [`DAY_COUNTS`].

@@ -1,25 +1,17 @@
 //! Recording a batch.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use tollway_store::sql::{Dialect, Sql, Statement, Transaction, Value, placeholder_rows};
+use tollway_store::sql::{Cells, Kind, Load, Rows, Sql, Statement, Transaction, Value, clean};
 use tollway_store::{StoreError, StoreResult, values};
 
 use super::LIFETIME;
-use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE, LINES};
+use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
 use crate::books::sums::{Batch, Day, DayKey, Sum, Tally};
 use crate::books::{Adjustment, HOUR};
 use crate::receipt::Receipt;
-
-/// Rows in one statement: few different statements, so that each is prepared once.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
-
-/// Statements of each size, made once.
-type Texts = OnceLock<Both>;
-
-/// For SQLite, for PostgreSQL.
-type Both = [[String; SIZES.len()]; 2];
 
 /// Records a batch. Usually all of it is new, and then nobody asks first.
 pub(super) async fn record(sql: &Sql, batch: &Batch) -> StoreResult<u64> {
@@ -56,19 +48,12 @@ async fn known(sql: &Sql, batch: &Batch) -> StoreResult<std::collections::BTreeS
 
 /// All of it, or a conflict when something of it is known.
 async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
-    static TEXTS: Texts = OnceLock::new();
-    let texts = TEXTS.get_or_init(|| {
-        let head = format!("INSERT INTO receipts ({LINE}, detail) VALUES ");
-        texts(&head, LINES + 1, " ON CONFLICT (id, at) DO NOTHING")
+    static LOAD: OnceLock<Load> = OnceLock::new();
+    let load = LOAD.get_or_init(|| {
+        let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Bytes)]).collect();
+        Load::new("receipts", &columns, "ON CONFLICT (id, at) DO NOTHING")
     });
-    let mut inserted = 0;
-    for (size, some) in pieces(&batch.receipts) {
-        let mut values = Vec::with_capacity(some.len() * (LINES + 1));
-        for receipt in some {
-            columns::push(receipt, &mut values)?;
-        }
-        inserted += transaction.execute(statement(texts, transaction, size), values).await?;
-    }
+    let inserted = transaction.load(load, Arc::new(Receipts(batch.receipts.clone()))).await?;
     if inserted != batch.receipts.len() as u64 {
         return Err(StoreError::Conflict { table: "receipts", id: first(&batch.receipts) });
     }
@@ -76,92 +61,101 @@ async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
     Ok(inserted)
 }
 
-fn first(receipts: &[std::sync::Arc<Receipt>]) -> String {
+fn first(receipts: &[Arc<Receipt>]) -> String {
     receipts.first().map_or_else(String::new, |receipt| receipt.id.clone())
 }
 
 /// Adds up. `lifetimes`: those too.
 pub(super) async fn add(transaction: &Transaction, tally: &Tally, lifetimes: bool) -> StoreResult<()> {
-    let mut sums: Vec<(&str, &str, i64, Sum)> = Vec::with_capacity(tally.hours.len() * 2);
+    let mut sums: Vec<SumOf> = Vec::with_capacity(tally.hours.len() * 2);
     if lifetimes {
-        sums.extend(tally.scopes().into_iter().map(|((kind, id), sum)| (kind, id, LIFETIME, sum)));
+        let scopes = tally.scopes().into_iter();
+        sums.extend(scopes.map(|((kind, id), sum)| (kind.into(), id.into(), LIFETIME, sum)));
     }
-    sums.extend(tally.hours.iter().map(|((kind, id, hour), sum)| (*kind, id.as_str(), *hour, *sum)));
-    // Everyone takes rows in this order, so that nobody waits in a circle.
-    sums.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
-    add_sums(transaction, &sums).await?;
-    let days: Vec<(&DayKey<'static>, &Day)> = tally.days.iter().collect();
-    add_days(transaction, &days).await
-}
-
-/// Adds to sums: kind, id, hour, sum; in order.
-pub(super) async fn add_sums(transaction: &Transaction, sums: &[(&str, &str, i64, Sum)]) -> StoreResult<()> {
-    static TEXTS: Texts = OnceLock::new();
-    let texts = TEXTS.get_or_init(|| {
-        texts(
-            "INSERT INTO spend (scope, id, hour, nanos, calls, unknown) VALUES ",
-            6,
-            &upsert("spend", "scope, id, hour", &["nanos", "calls", "unknown"]),
-        )
+    let hours = tally.hours.iter();
+    sums.extend(hours.map(|((kind, id, hour), sum)| ((*kind).into(), id.clone(), *hour, *sum)));
+    add_sums(transaction, sums).await?;
+    static LOAD: OnceLock<Load> = OnceLock::new();
+    let load = LOAD.get_or_init(|| {
+        let counts = DAY_COUNTS.map(|count| (count, Kind::Int));
+        let columns: Vec<_> = columns::kinds(DAY_KEY).chain(counts).collect();
+        Load::new("spend_days", &columns, &upsert("spend_days", DAY_KEY, &DAY_COUNTS))
     });
-    for (size, some) in pieces(sums) {
-        let mut values = Vec::with_capacity(some.len() * 6);
-        for (kind, id, hour, sum) in some {
-            values.extend(values![*kind, columns::clean(id), *hour]);
-            columns::push_sum(*sum, &mut values);
-        }
-        transaction.execute(statement(texts, transaction, size), values).await?;
-    }
+    let days = tally.days.iter().map(|(key, day)| (key.clone(), *day)).collect();
+    transaction.load(load, Arc::new(Days(days))).await?;
     Ok(())
 }
 
-async fn add_days(transaction: &Transaction, days: &[(&DayKey<'static>, &Day)]) -> StoreResult<()> {
-    static TEXTS: Texts = OnceLock::new();
-    let texts = TEXTS.get_or_init(|| {
-        let head = format!("INSERT INTO spend_days ({DAY_KEY}, {}) VALUES ", DAY_COUNTS.join(", "));
-        texts(&head, 22, &upsert("spend_days", DAY_KEY, &DAY_COUNTS))
+/// Kind, id, hour, sum.
+pub(super) type SumOf = (Cow<'static, str>, String, i64, Sum);
+
+/// Adds to sums.
+pub(super) async fn add_sums(transaction: &Transaction, mut sums: Vec<SumOf>) -> StoreResult<()> {
+    static LOAD: OnceLock<Load> = OnceLock::new();
+    let load = LOAD.get_or_init(|| {
+        let texts = ["scope", "id"].map(|column| (column, Kind::Text));
+        let numbers = ["hour", "nanos", "calls", "unknown"].map(|column| (column, Kind::Int));
+        let columns: Vec<_> = texts.into_iter().chain(numbers).collect();
+        Load::new("spend", &columns, &upsert("spend", "hour, scope, id", &["nanos", "calls", "unknown"]))
     });
-    for (size, some) in pieces(days) {
-        let mut values = Vec::with_capacity(some.len() * 22);
-        for (key, day) in some {
-            columns::push_day(key, day, &mut values);
-        }
-        transaction.execute(statement(texts, transaction, size), values).await?;
-    }
+    // Everyone takes rows in this order, which is the table's, so that nobody waits in a circle.
+    sums.sort_by(|a, b| (a.2, &a.0, &a.1).cmp(&(b.2, &b.0, &b.1)));
+    transaction.load(load, Arc::new(Sums(sums))).await?;
     Ok(())
+}
+
+struct Receipts(Vec<Arc<Receipt>>);
+
+impl Rows for Receipts {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
+        self.0.get(index).map_or(Ok(()), |receipt| columns::write(receipt, cells))
+    }
+}
+
+struct Sums(Vec<SumOf>);
+
+impl Rows for Sums {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
+        let Some((kind, id, hour, sum)) = self.0.get(index) else { return Ok(()) };
+        cells.text(Some(kind));
+        cells.text(Some(id));
+        cells.int(Some(*hour));
+        columns::write_sum(*sum, cells);
+        Ok(())
+    }
+}
+
+struct Days(Vec<(DayKey<'static>, Day)>);
+
+impl Rows for Days {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
+        if let Some((key, day)) = self.0.get(index) {
+            columns::write_day(key, day, cells);
+        }
+        Ok(())
+    }
 }
 
 fn upsert(table: &str, key: &str, counts: &[&str]) -> String {
-    let mut text = format!(" ON CONFLICT ({key}) DO UPDATE SET ");
+    let mut text = format!("ON CONFLICT ({key}) DO UPDATE SET ");
     for (index, count) in counts.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         // Writing to a string cannot fail.
         let _ = write!(text, "{comma}{count} = {table}.{count} + excluded.{count}");
     }
     text
-}
-
-fn texts(head: &str, columns: usize, tail: &str) -> Both {
-    // SQLite searches a list of all parameters for each one that has a name or number: thousands of them take a second.
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    let unnamed = SIZES.map(|rows| [head, &vec![row.as_str(); rows].join(", "), tail].concat());
-    [unnamed, SIZES.map(|rows| [head, &placeholder_rows(rows, columns), tail].concat())]
-}
-
-fn statement(texts: &Both, transaction: &Transaction, size: usize) -> Statement {
-    let [sqlite, postgres] = texts;
-    let texts = if transaction.dialect() == Dialect::Sqlite { sqlite } else { postgres };
-    Statement::assembled(texts.get(size).cloned().unwrap_or_default())
-}
-
-/// A list in pieces of the sizes there are, the largest first: index of the size, piece.
-fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    std::iter::from_fn(move || {
-        let (index, size) = SIZES.iter().enumerate().find(|(_, size)| **size <= list.len())?;
-        let (piece, rest) = list.split_at(*size);
-        list = rest;
-        Some((index, piece))
-    })
 }
 
 /// Books a change that no call made; once.
@@ -173,31 +167,16 @@ pub(super) async fn adjust(sql: &Sql, adjustment: &Adjustment) -> StoreResult<bo
             .execute(
                 "INSERT INTO spend_adjustments (id, at, scope, scope_id, nanos, reason) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
-                values![id, *at, kind, columns::clean(&scope.id), amount.nanos(), columns::clean(reason)],
+                values![id, *at, kind, clean(&scope.id).as_ref(), amount.nanos(), clean(reason).as_ref()],
             )
             .await?;
         if new == 0 {
             return Ok(false);
         }
         let sum = Sum::of_money(*amount);
-        let sums =
-            [(kind, scope.id.as_ref(), LIFETIME, sum), (kind, scope.id.as_ref(), at.div_euclid(HOUR), sum)];
-        add_sums(&transaction, &sums).await?;
+        let sums = [LIFETIME, at.div_euclid(HOUR)].map(|hour| (kind.into(), scope.id.to_string(), hour, sum));
+        add_sums(&transaction, sums.into()).await?;
         Ok(true)
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_cover_a_list_with_few_sizes() {
-        let list: Vec<usize> = (0..601).collect();
-        let found: Vec<(usize, usize)> =
-            pieces(&list).map(|(index, piece)| (SIZES[index], piece.len())).collect();
-        assert!(found.iter().all(|(size, length)| size == length));
-        assert_eq!(pieces(&list).flat_map(|(_, piece)| piece).copied().collect::<Vec<_>>(), list);
-    }
 }

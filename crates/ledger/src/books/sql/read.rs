@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tollway_meters::{Scope, ScopeKind};
-use tollway_store::sql::{Dialect, Sql, Statement};
+use tollway_store::sql::{Dialect, Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
 
 use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
 use super::filter::{self, Conditions};
-use super::{LIFETIME, walk};
+use super::{LIFETIME, stretches, walk};
 use crate::books::sums::{Day, DayKey, Sum};
 use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Place, Range};
 use crate::receipt::Receipt;
@@ -31,29 +31,44 @@ pub(super) async fn list(
     after: Option<&Place>,
     limit: u32,
 ) -> StoreResult<Vec<Receipt>> {
-    let conditions = filter::receipts(sql.dialect(), filter, after);
-    let text = format!(
-        "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {limit}",
-        conditions.text()
-    );
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
-    rows.iter().map(columns::whole).collect()
+    let mut found = Vec::new();
+    for range in stretches::of(sql, filter, after).await? {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
+        if left == 0 {
+            break;
+        }
+        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, after);
+        let text = format!(
+            "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {left}",
+            conditions.text()
+        );
+        for row in sql.query(Statement::assembled(text), conditions.values).await? {
+            found.push(columns::whole(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<u64> {
-    let conditions = filter::receipts(sql.dialect(), filter, None);
-    let text = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {}) AS found",
-        conditions.text(),
-        bound.min(i64::MAX as u64)
-    );
-    let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
-    let count = row.map_or(Ok(0), |row| row.int(0))?;
-    Ok(u64::try_from(count).unwrap_or(0))
+    let mut found = 0;
+    for range in stretches::of(sql, filter, None).await? {
+        let left = bound.min(i64::MAX as u64).saturating_sub(found);
+        if left == 0 {
+            break;
+        }
+        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, None);
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {left}) AS found",
+            conditions.text()
+        );
+        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+        found += u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
+    }
+    Ok(found)
 }
 
 pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
-    let (kind, id) = (scope.kind.name(), columns::clean(&scope.id));
+    let (kind, id) = (scope.kind.name(), clean(&scope.id).into_owned());
     let row = match from {
         None => {
             let text = "SELECT nanos, calls, unknown FROM spend WHERE scope = $1 AND id = $2 AND hour = $3";
@@ -61,7 +76,7 @@ pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> Sto
         }
         Some(from) => {
             let range = Range { from: Some(from), until: None };
-            let parts = Parts::of(range, walk::forgotten_before(sql).await?);
+            let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
             let (text, conditions) = parts.statement(sql.dialect(), scope.kind, Some(id));
             let text = format!("SELECT {SUMS} FROM ({text}) AS parts");
             sql.query_one(Statement::assembled(text), conditions.values).await?
@@ -85,7 +100,7 @@ pub(super) async fn sums(
         );
         sql.query(Statement::assembled(text), values![kind.name()]).await?
     } else {
-        let parts = Parts::of(range, walk::forgotten_before(sql).await?);
+        let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
         let (text, conditions) = parts.statement(sql.dialect(), kind, None);
         let text =
             format!("SELECT id, {SUMS} FROM ({text}) AS parts GROUP BY id ORDER BY 2 DESC, id LIMIT {limit}");
@@ -127,10 +142,35 @@ impl Parts {
         Parts { hours: (first, last), rest }
     }
 
+    /// Leaves out hours that have no sums at all.
+    async fn known(mut self, sql: &Sql) -> StoreResult<Parts> {
+        let Some((first, last)) = walk::hours(sql).await? else {
+            self.hours = (0, 0);
+            return Ok(self);
+        };
+        self.hours = (self.hours.0.max(first), self.hours.1.min(last + 1));
+        Ok(self)
+    }
+
     /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
     fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
         let name = kind.name();
-        let mut all = Conditions::after(Vec::new());
+        let (from, expression) = filter::scope_of(dialect, kind);
+        let mut values = values![self.hours.0, self.hours.1, name];
+        let of_id = if let Some(id) = &id {
+            values.extend(values![id.as_str()]);
+            " AND spend.id = $4"
+        } else {
+            ""
+        };
+        // Hour by hour, because sums are sorted by it.
+        let mut text = format!(
+            "SELECT spend.id AS id, spend.nanos AS nanos, spend.calls AS calls, spend.unknown AS unknown FROM \
+             (WITH RECURSIVE counted(hour) AS (SELECT CAST($1 AS BIGINT) WHERE CAST($1 AS BIGINT) < CAST($2 AS BIGINT) \
+             UNION ALL SELECT hour + 1 FROM counted WHERE hour + 1 < CAST($2 AS BIGINT)) SELECT hour FROM counted) AS hours \
+             CROSS JOIN spend WHERE spend.hour = hours.hour AND spend.scope = $3{of_id}"
+        );
+        let mut all = Conditions::after(values);
         let mut conditions = |texts: Vec<(&str, tollway_store::sql::Value)>| {
             let mut one = Conditions::after(std::mem::take(&mut all.values));
             for (text, value) in texts {
@@ -141,15 +181,6 @@ impl Parts {
             text
         };
         let of_id = |column: &'static str| id.clone().map(|id| (column, id.into()));
-        let (from, expression) = filter::scope_of(dialect, kind);
-        let mut hours = vec![
-            ("scope = {}", name.into()),
-            ("hour >= {}", self.hours.0.into()),
-            ("hour < {}", self.hours.1.into()),
-        ];
-        hours.extend(of_id("id = {}"));
-        let hours = conditions(hours);
-        let mut text = format!("SELECT id, nanos, calls, unknown FROM spend{hours}");
         for (begin, end) in &self.rest {
             let is_id = format!("{expression} = {{}}");
             let mut receipts = vec![("at >= {}", (*begin).into()), ("at < {}", (*end).into())];

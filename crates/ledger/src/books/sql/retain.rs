@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use tollway_meters::ScopeKind;
-use tollway_store::sql::{Dialect, Sql, Statement, Transaction};
+use tollway_store::sql::{Dialect, Row, Sql, Statement, Transaction};
 use tollway_store::{StoreResult, values};
 
 use super::insert::add_sums;
 use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, columns, partitions, verify, walk};
-use crate::books::sums::{Sum, Tally};
+use crate::books::sums::Tally;
 use crate::books::{DAY, HOUR, Millis, Retained};
 
 /// Receipts deleted in one transaction where there are no partitions.
@@ -76,9 +75,8 @@ async fn by_pieces(sql: &Sql, before: Millis) -> StoreResult<Retained> {
 }
 
 async fn carry(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
-    let sums: Vec<_> =
-        tally.scopes().into_iter().map(|((kind, id), sum)| (kind, id, FORGOTTEN, sum)).collect();
-    add_sums(transaction, &sums).await
+    let sums = tally.scopes().into_iter().map(|((kind, id), sum)| (kind.into(), id.into(), FORGOTTEN, sum));
+    add_sums(transaction, sums.collect()).await
 }
 
 /// Forgets the sums of hours and days before `before`; the number of rows.
@@ -99,11 +97,8 @@ pub(super) async fn thin(sql: &Sql, before: Millis) -> StoreResult<u64> {
         for kind in tollway_meters::ScopeKind::ALL {
             let Some(text) = verify::days_by(kind, "day < $1") else { continue };
             let rows = transaction.query(Statement::assembled(text), values![day]).await?;
-            let sums: Vec<(String, Sum)> =
-                rows.iter().map(|row| Ok((row.text(0)?.to_owned(), columns::sum(row, 1)?))).collect::<StoreResult<_>>()?;
-            let sums: Vec<_> =
-                sums.iter().map(|(id, sum)| (ScopeKind::name(kind), id.as_str(), FORGOTTEN_DAYS, *sum)).collect();
-            add_sums(&transaction, &sums).await?;
+            let sum = |row: &Row| Ok((kind.name().into(), row.text(0)?.to_owned(), FORGOTTEN_DAYS, columns::sum(row, 1)?));
+            add_sums(&transaction, rows.iter().map(sum).collect::<StoreResult<_>>()?).await?;
         }
         gone += transaction.execute("DELETE FROM spend_days WHERE day < $1", values![day]).await?;
         Ok(gone)

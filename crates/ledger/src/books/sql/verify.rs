@@ -68,12 +68,11 @@ async fn make(transaction: &Transaction, progress: Progress<'_>) -> StoreResult<
     for (scope, at, sum) in adjustments(transaction, i64::MIN, i64::MAX).await? {
         lifetime.entry(scope.clone()).or_default().add(sum);
         if at >= first * DAY {
-            add_sums(transaction, &[(&scope.0, &scope.1, at.div_euclid(HOUR), sum)]).await?;
+            add_sums(transaction, vec![(scope.0.into(), scope.1, at.div_euclid(HOUR), sum)]).await?;
         }
     }
-    let sums: Vec<_> =
-        lifetime.iter().map(|((kind, id), sum)| (kind.as_str(), id.as_str(), LIFETIME, *sum)).collect();
-    add_sums(transaction, &sums).await
+    let sums = lifetime.into_iter().map(|((kind, id), sum)| (kind.into(), id, LIFETIME, sum));
+    add_sums(transaction, sums.collect()).await
 }
 
 fn accumulate(sums: &mut Sums, tally: &Tally) {

@@ -29,6 +29,14 @@ pub(super) async fn forgotten_within(transaction: &Transaction) -> StoreResult<M
     row.map_or(Ok(0), |row| row.int(0))
 }
 
+/// The first and the last hour that have sums.
+pub(super) async fn hours(sql: &Sql) -> StoreResult<Option<(i64, i64)>> {
+    let text =
+        "SELECT (SELECT min(hour) FROM spend WHERE hour >= 0), (SELECT max(hour) FROM spend WHERE hour >= 0)";
+    let Some(row) = sql.query_one(text, vec![]).await? else { return Ok(None) };
+    Ok(row.maybe_int(0)?.zip(row.maybe_int(1)?))
+}
+
 pub(super) async fn set_forgotten(transaction: &Transaction, before: Millis) -> StoreResult<()> {
     let text = "INSERT INTO spend_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
                 SET value = CASE WHEN excluded.value > spend_facts.value THEN excluded.value ELSE spend_facts.value END";
