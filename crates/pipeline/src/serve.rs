@@ -159,22 +159,24 @@ impl Gateway {
             return Err(books_full().into());
         }
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
-        ticket.routed(&model);
+        ticket.routed(snapshot.routes.counted_as(&model));
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
         let asked = Asked {
             identity: &caller.identity,
             customer: customer.as_deref(),
-            model: &model,
+            model: &drawn.counted,
             call,
             plan: &drawn.plan,
             size: ticket.size(),
+            tags: ticket.tags(),
         };
-        let Granted { hold, only_free } = admission::reserve(services, snapshot, &asked).await?;
+        let Granted { hold, only_free, is_budgeted } = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
         let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
         let limited = (admission::may_fall_back(snapshot, call) && caller.identity.is_limited_by_model())
             .then(|| caller.identity.clone());
-        Ok(Admitted { drawn, bounds: Bounds { access, limited } })
+        let is_strict = admission::is_strict(snapshot, &caller.identity);
+        Ok(Admitted { drawn, bounds: Bounds { access, limited, is_budgeted, is_strict } })
     }
 
     /// A place for one more call; `None` when the gateway is full.

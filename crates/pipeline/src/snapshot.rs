@@ -15,6 +15,7 @@ use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Rou
 
 use tollway_accounts::KeyHash;
 
+use crate::budgets::Budgets;
 use crate::caller::Keyring;
 use crate::settings::{Settings, or_ever};
 
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// Settings of calls.
     pub settings: Settings,
+    /// Budgets that belong to no caller.
+    pub budgets: Budgets,
     /// Who may call.
     pub keyring: Keyring,
     /// Names shown beside the groups: examples of what wildcards serve.
@@ -66,10 +69,19 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut budgets = Budgets::of(sources.config);
+        let zone = sources.config.tollway.budgets.timezone.as_str();
         for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
-                Some(pattern) => templates.push(template(&maker, entry.clone(), pattern, index)),
-                None => deployments.push(Arc::new(maker.deployment(entry, index))),
+                Some(pattern) => {
+                    budgets.add(entry, None, zone);
+                    templates.push(template(&maker, entry.clone(), pattern, index));
+                }
+                None => {
+                    let deployment = maker.deployment(entry, index);
+                    budgets.add(entry, Some(&deployment), zone);
+                    deployments.push(Arc::new(deployment));
+                }
             }
         }
         if sources.from_environment {
@@ -97,6 +109,7 @@ impl Snapshot {
             wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
             settings,
+            budgets,
             keyring: sources.keyring,
             listed,
         }
