@@ -10,7 +10,7 @@ use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
-use crate::{AllowanceState, Demand, Limits, Scope, Spent};
+use crate::{AllowanceState, Demand, Limits, Scope, ScopeKind, Spent};
 
 /// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
 #[must_use = "a hold that is dropped gives back what it holds"]
@@ -41,6 +41,11 @@ impl Hold {
     /// What is left after this decision, of every scope that has a limit, in the order of the claims.
     pub fn states(&self) -> Vec<AllowanceState> {
         self.taken.iter().filter(|taken| taken.entry.is_some()).map(Taken::state).collect()
+    }
+
+    /// Does the call count for a scope of this kind?
+    pub fn counts_for(&self, kind: ScopeKind) -> bool {
+        self.taken.iter().any(|taken| taken.scope.kind == kind)
     }
 
     /// The money that is held in every budget.

@@ -21,6 +21,7 @@ mod serve;
 mod settings;
 mod snapshot;
 mod ticket;
+mod turned_away;
 
 pub use admission::Services;
 pub use attempts::Access;

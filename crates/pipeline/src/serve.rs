@@ -428,14 +428,18 @@ fn hide_keys(text: &str) -> Cow<'_, str> {
 
 fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, headers::CALL_ID, call.shown_id());
-    set(out, headers::RECEIPT, call.id.as_str());
     set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
-    // The name under which each dialect's clients look for the id of a call.
-    let request_id = match call.ask.surface {
+    id_headers(out, call.ask.surface, &call.id);
+}
+
+/// Where the receipt is found, also under the name by which each dialect's clients look for the id of a call.
+pub(crate) fn id_headers(out: &mut HeaderMap, surface: Dialect, id: &str) {
+    set(out, headers::RECEIPT, id);
+    let request_id = match surface {
         Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
         _ => headers::REQUEST_ID,
     };
-    set(out, request_id, call.id.as_str());
+    set(out, request_id, id);
 }
 
 /// What it took to get the answer.

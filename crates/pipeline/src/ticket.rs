@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_meters::{AllowanceState, Hold, Spent};
+use tollway_meters::{AllowanceState, Hold, Meters, Scope, ScopeKind, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
+use tollway_store::records::Membership;
 
 use crate::admission::{Services, is_of_model};
+use crate::attribution::Attribution;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::board_now;
@@ -124,7 +126,7 @@ impl Ticket {
             model: call.ask.model.clone(),
             group: None,
             stream: call.ask.stream,
-            who: who(call, caller),
+            who: who(&call.attribution, caller),
             outcome: Outcome::ClientClosed,
             status: 200,
             skipped: Vec::new(),
@@ -506,6 +508,9 @@ impl Ticket {
         if let Some(usage) = receipt.usage.filter(|_| self.hold.is_some() || self.leg.is_some()) {
             services.usual.saw(&receipt.who.token, group, usage.total_output());
         }
+        if let Some(meters) = services.meters.as_ref().filter(|_| spent.money != Money::ZERO) {
+            spent_late(meters, self.hold.as_ref(), receipt, spent.money);
+        }
         // What was spent counts for the model of the group that answered, here and in the books.
         match self.hold.take() {
             Some(hold) if group == receipt.asked_group() => hold.settle(spent),
@@ -558,6 +563,34 @@ impl Ticket {
         receipt.cost.usd = cost.known().map(|money| money.to_string());
         receipt.cost.lines = lines;
         (cost, last)
+    }
+}
+
+/// Tells of what a call spent whoever had no limit when it began: a budget may have been set since.
+fn spent_late(meters: &Meters, hold: Option<&Hold>, receipt: &Receipt, money: Money) {
+    let who = &receipt.who;
+    let member = || match (&who.team, &who.user) {
+        (Some(team), Some(user)) => Some(Membership::id_of(team, user).into()),
+        _ => None,
+    };
+    let is_late = |kind: ScopeKind| hold.is_none_or(|hold| !hold.counts_for(kind));
+    let tell = |kind: ScopeKind, id: Option<Arc<str>>| {
+        if let Some(id) = id {
+            meters.spent_late(Scope { kind, id }, receipt.at, money);
+        }
+    };
+    for (kind, id) in [
+        (ScopeKind::Key, &who.key),
+        (ScopeKind::User, &who.user),
+        (ScopeKind::Team, &who.team),
+        (ScopeKind::Customer, &who.customer),
+    ] {
+        if is_late(kind) {
+            tell(kind, id.clone());
+        }
+    }
+    if is_late(ScopeKind::TeamMember) {
+        tell(ScopeKind::TeamMember, member());
     }
 }
 
@@ -614,10 +647,10 @@ fn at_least(usage: &mut Usage, output: u64) {
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// The caller and for whom it calls, as receipts keep it.
-fn who(call: &Call, caller: &Caller) -> Who {
+pub(crate) fn who(attribution: &Attribution, caller: &Caller) -> Who {
     let names = caller.identity.names.clone();
-    let mut tags = call.attribution.tags.clone();
-    tags.extend(names.tags.iter().filter(|tag| !call.attribution.tags.contains(tag)).cloned());
+    let mut tags = attribution.tags.clone();
+    tags.extend(names.tags.iter().filter(|tag| !attribution.tags.contains(tag)).cloned());
     Who {
         token: names.token,
         key: names.key,
@@ -626,10 +659,10 @@ fn who(call: &Call, caller: &Caller) -> Who {
         team: names.team,
         team_alias: names.team_alias,
         organization: names.organization,
-        customer: call.attribution.customer.clone(),
+        customer: attribution.customer.clone(),
         tags,
-        session: call.attribution.session.clone(),
-        address: call.attribution.address,
+        session: attribution.session.clone(),
+        address: attribution.address,
     }
 }
 
@@ -649,12 +682,12 @@ fn fallback(receipt: &Receipt, group: &Arc<str>) -> Option<Arc<str>> {
     (group.as_ref() != asked.as_str()).then(|| group.clone())
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// One line a call: ids, names and numbers, never text of a prompt or an answer.
-fn log(receipt: &Receipt) {
+pub(crate) fn log(receipt: &Receipt) {
     let provider = receipt.attempts.last().map_or("", |attempt| attempt.provider.as_ref());
     let tokens = receipt.usage.map(|usage| (usage.total_input(), usage.total_output()));
     let (input, output) = tokens.unwrap_or_default();
