@@ -6,7 +6,7 @@
 //! ([`retry`] says what a failure leads to). What an attempt taught is on the board before the next one is chosen.
 
 mod mock;
-mod money;
+pub(crate) mod money;
 mod retry;
 mod waits;
 mod walk;

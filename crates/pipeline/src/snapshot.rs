@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
-use tollway_model::{Capabilities, Dialect, RawJson, Support};
+use tollway_model::{Capabilities, Dialect, Operation, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, Rate};
 use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Mode, Provider, Table};
@@ -15,6 +15,7 @@ use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Rou
 
 use tollway_accounts::KeyHash;
 
+use crate::attempts::money;
 use crate::budgets::Budgets;
 use crate::caller::Keyring;
 use crate::settings::{Settings, or_ever};
@@ -128,6 +129,26 @@ impl Snapshot {
         }
         let matching = self.wildcard_groups.iter().find(|(pattern, _)| pattern.capture(model).is_some());
         matching.map_or(&[], |(_, groups)| groups)
+    }
+
+    /// The groups with a deployment that calls on a budget pass over, because nobody knows its price.
+    pub fn unpriced(&self) -> Vec<&str> {
+        let policy = self.settings.unknown_price;
+        let unpriced = |one: &&Arc<Deployment>| {
+            let embeds = one.info.get("mode").and_then(Value::as_str) == Some("embedding");
+            let operation = if embeds { Operation::Embedding } else { Operation::Chat };
+            one.endpoint().is_some() && !money::may_serve_budgets(one, policy, operation)
+        };
+        let mut names: Vec<&str> =
+            self.routes.deployments().filter(unpriced).map(|one| one.group.as_ref()).collect();
+        names.dedup();
+        names
+    }
+
+    /// Does any budget of the configuration hold?
+    pub fn has_budgets(&self) -> bool {
+        let is_bound = self.budgets.bind_deployments() || self.budgets.bind_tags();
+        is_bound || self.settings.global_limits.as_ref().is_some_and(|claim| !claim.limits.budgets.is_empty())
     }
 
     /// Is there anything to call?
@@ -496,8 +517,6 @@ fn aws(params: &LitellmParams) -> AwsSettings {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use tollway_model::Operation;
-
     use super::*;
 
     /// What a configuration serves.

@@ -34,12 +34,14 @@ impl Run<'_> {
         if is_short(short, deployment) {
             return false;
         }
-        let may_be_unpriced = self.may_be_unpriced(deployment);
+        let (policy, operation) = (self.settings.unknown_price, self.call.ask.operation);
+        let may_serve =
+            self.call.control.mock_response.is_some() || may_serve_budgets(deployment, policy, operation);
         let meters = self.gateway.services().meters.as_ref();
-        let held = if self.bounds.is_budgeted && !may_be_unpriced {
+        let held = if self.bounds.is_budgeted && !may_serve {
             Err(Short::Unpriced)
         } else {
-            let demand = || may_be_unpriced.then(|| self.demand_at(deployment, leg));
+            let demand = || may_serve.then(|| self.demand_at(deployment, leg));
             self.snapshot.budgets.hold(meters, deployment, demand).await
         };
         match held {
@@ -55,21 +57,6 @@ impl Run<'_> {
         }
     }
 
-    /// Is its price known, or may it be called on a budget all the same?
-    fn may_be_unpriced(&self, deployment: &Deployment) -> bool {
-        let is_mocked = deployment.mock.is_some() || self.call.control.mock_response.is_some();
-        let policy = match self.settings.unknown_price {
-            UnknownPrice::Allow => true,
-            UnknownPrice::OwnServers => {
-                deployment.endpoint().is_some_and(|endpoint| endpoint.provider().is_own_server())
-            }
-            UnknownPrice::Refuse => false,
-        };
-        policy
-            || is_mocked
-            || deployment.prices.as_deref().is_some_and(|sheet| is_priced(sheet, self.call.ask.operation))
-    }
-
     /// What the call will probably cost at one deployment.
     fn demand_at(&self, deployment: &Deployment, leg: &Leg<'_>) -> tollway_meters::Demand {
         let usual = self.gateway.services().usual.get(self.ticket.token(), &leg.counted);
@@ -81,8 +68,21 @@ impl Run<'_> {
     }
 }
 
+/// Is a deployment's price known, or may it be called on a budget all the same?
+pub(crate) fn may_serve_budgets(deployment: &Deployment, policy: UnknownPrice, operation: Operation) -> bool {
+    let may_be_unknown = match policy {
+        UnknownPrice::Allow => true,
+        UnknownPrice::OwnServers => {
+            deployment.endpoint().is_some_and(|endpoint| endpoint.provider().is_own_server())
+        }
+        UnknownPrice::Refuse => false,
+    };
+    let is_priced = || deployment.prices.as_deref().is_some_and(|sheet| is_priced(sheet, operation));
+    may_be_unknown || deployment.mock.is_some() || is_priced()
+}
+
 /// Does a sheet say what such calls cost?
-pub(crate) fn is_priced(sheet: &PriceSheet, operation: Operation) -> bool {
+fn is_priced(sheet: &PriceSheet, operation: Operation) -> bool {
     let generates = matches!(operation, Operation::Chat | Operation::Completion);
     let rates = &sheet.base;
     if rates.token(Rate::In).is_some() && (!generates || rates.token(Rate::Out).is_some()) {
