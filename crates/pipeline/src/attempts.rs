@@ -252,7 +252,7 @@ impl Run<'_> {
             return;
         }
         for (index, candidate) in leg.plan.candidates.iter().enumerate() {
-            if !self.ticket.has_tried(&leg.counted, &candidate.deployment.id) {
+            if !self.ticket.tells_of(&leg.counted, &candidate.deployment.id) {
                 let reason = format!("not needed: {}", candidate.rank);
                 self.ticket.skip(&leg.counted, candidate.deployment.id.clone(), Some(index + 1), reason);
             }

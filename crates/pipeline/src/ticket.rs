@@ -39,8 +39,10 @@ pub(crate) struct Ticket {
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
-    /// A request of this call has left for the group that was asked for.
+    /// A request of this call has left.
     reached: bool,
+    /// One has left for the group that was asked for.
+    reached_asked: bool,
     /// One has left for the group that the call fell back to last.
     reached_leg: bool,
     /// The attempt that is on its way.
@@ -148,6 +150,7 @@ impl Ticket {
             size: Size::of(call),
             sent: false,
             reached: false,
+            reached_asked: false,
             reached_leg: false,
             open: None,
             emitted: 0,
@@ -239,8 +242,9 @@ impl Ticket {
 
     /// A request of the call has left for `group`: it counts there.
     fn reaches(&mut self, group: Option<&Arc<str>>) {
+        self.reached = true;
         match group {
-            None => self.reached = true,
+            None => self.reached_asked = true,
             Some(_) => self.reached_leg = true,
         }
     }
@@ -263,11 +267,15 @@ impl Ticket {
         }
     }
 
-    /// Was this deployment of this group tried?
-    pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
+    /// Was this deployment of this group tried, or does the receipt say already why not?
+    pub(crate) fn tells_of(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
         let Some(receipt) = &self.receipt else { return false };
         let group = fallback(receipt, group);
-        receipt.attempts.iter().any(|attempt| attempt.deployment == *deployment && attempt.group == group)
+        let is_tried = receipt
+            .attempts
+            .iter()
+            .any(|attempt| attempt.deployment == *deployment && attempt.group == group);
+        is_tried || receipt.skipped.iter().any(|one| one.deployment == *deployment && one.group == group)
     }
 
     /// The hash of the key that calls.
@@ -297,7 +305,9 @@ impl Ticket {
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
     pub(crate) fn attempt(&mut self, group: &Arc<str>, record: AttemptRecord, waited: Duration, end: End) {
-        if end == End::Lost {
+        // Nobody bills for counting.
+        let counts = self.receipt.as_ref().is_some_and(|one| one.operation == Operation::CountTokens);
+        if end == End::Lost && !counts {
             self.discard(group, record, waited, Settlement::default());
         } else {
             if record.error.is_some() {
@@ -502,10 +512,12 @@ impl Ticket {
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),
             money: cost.known().unwrap_or(Money::ZERO),
-            refused: !(self.reached || self.reached_leg),
+            refused: !self.reached,
         };
         let group = receipt.model_group();
-        if let Some(usage) = receipt.usage.filter(|_| self.hold.is_some() || self.leg.is_some()) {
+        // An estimate says nothing of what such calls usually give.
+        let told = receipt.usage.filter(|usage| !usage.estimated);
+        if let Some(usage) = told.filter(|_| self.hold.is_some() || self.leg.is_some()) {
             services.usual.saw(&receipt.who.token, group, usage.total_output());
         }
         if let Some(meters) = services.meters.as_ref().filter(|_| spent.money != Money::ZERO) {
@@ -514,7 +526,7 @@ impl Ticket {
         // What was spent counts for the model of the group that answered, here and in the books.
         match self.hold.take() {
             Some(hold) if group == receipt.asked_group() => hold.settle(spent),
-            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !self.reached),
+            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !self.reached_asked),
             None => {}
         }
         match self.leg.take() {
