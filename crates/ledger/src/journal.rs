@@ -9,11 +9,13 @@ mod frame;
 mod inspect;
 mod instance;
 mod reader;
+pub(crate) mod record;
 mod recover;
 mod segment;
 mod sync;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -40,7 +42,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const KEPT_BUFFER: usize = 64 << 10;
 
 thread_local! {
-    /// Records become JSON outside every lock.
+    /// Records become frames outside every lock.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct Journal {
     options: Options,
     pending: Mutex<Pending>,
     writer: Mutex<Writer>,
+    /// The last sequence given out.
+    appended: AtomicU64,
     /// The last sequence that is in the file.
     written: AtomicU64,
     /// Bytes of all segments on disk, those of adopted directories included.
@@ -71,11 +75,23 @@ pub(crate) enum Refused {
     TooLarge,
 }
 
+/// An opening that may still wait in memory, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parked(u64);
+
 #[derive(Debug)]
 struct Pending {
     buffer: Vec<u8>,
     last: u64,
+    /// Openings that wait for the housekeeper, oldest first. A call that is over before it comes needs none.
+    parked: VecDeque<(u64, Vec<u8>)>,
+    next_parked: u64,
+    /// Buffers of openings that are gone.
+    spare: Vec<Vec<u8>>,
 }
+
+/// Buffers of openings that are kept.
+const SPARE: usize = 256;
 
 #[derive(Debug)]
 struct Writer {
@@ -114,7 +130,8 @@ impl Journal {
         Ok(Journal {
             instance,
             options,
-            pending: Mutex::new(Pending { buffer: Vec::new(), last }),
+            pending: Mutex::new(Pending::after(last)),
+            appended: AtomicU64::new(last),
             writer: Mutex::new(writer),
             written: AtomicU64::new(last),
             bytes: AtomicU64::new(bytes + segment::HEADER),
@@ -126,41 +143,56 @@ impl Journal {
 
     /// Adds a record; it is in the file after the next write.
     pub(crate) fn append(&self, kind: Kind, record: &impl Serialize) -> Result<u64, Refused> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            frame::begin(scratch, kind);
-            let written = serde_json::to_writer(&mut *scratch, record);
-            let result = match written {
-                Ok(()) if scratch.len() <= frame::MAX_BODY => {
-                    self.enqueue(kind, scratch).ok_or(Refused::NoRoom)
-                }
-                _ => Err(Refused::TooLarge),
-            };
-            if scratch.capacity() > KEPT_BUFFER {
-                *scratch = Vec::new();
-            }
-            result
-        })
+        framed(kind, record, |frame| self.enqueue(kind, frame, None))?.ok_or(Refused::NoRoom)
     }
 
-    fn enqueue(&self, kind: Kind, frame: &mut [u8]) -> Option<u64> {
-        let mut pending = lock(&self.pending);
-        if self.stuck.load(Ordering::Relaxed) {
+    /// Adds the receipt of a call whose opening was parked. An opening that is still there is of no use any more.
+    pub(crate) fn append_settled(
+        &self,
+        record: &impl Serialize,
+        opened: Option<Parked>,
+    ) -> Result<u64, Refused> {
+        framed(Kind::Settled, record, |frame| self.enqueue(Kind::Settled, frame, opened))?
+            .ok_or(Refused::NoRoom)
+    }
+
+    /// Keeps an opening for the housekeeper, which comes within 10 ms. `None`: there is no room.
+    pub(crate) fn park(&self, opening: &impl Serialize) -> Option<Parked> {
+        let parked = framed(Kind::Opened, opening, |frame| {
+            let mut pending = lock(&self.pending);
             // Openings are of use after a crash only; receipts are money.
+            let full = self.is_stuck() && pending.buffer.len() + frame.len() > self.options.memory_bytes / 2;
+            (!full).then(|| pending.park(frame))
+        });
+        parked.ok().flatten()
+    }
+
+    fn enqueue(&self, kind: Kind, frame: &mut [u8], opened: Option<Parked>) -> Option<u64> {
+        let mut pending = lock(&self.pending);
+        if let Some(opened) = opened {
+            pending.forget(opened);
+        }
+        if self.is_stuck() {
             let bound =
                 if kind == Kind::Settled { self.options.memory_bytes } else { self.options.memory_bytes / 2 };
             if pending.buffer.len() + frame.len() > bound {
                 return None;
             }
         }
-        pending.last += 1;
-        frame::seal(frame, pending.last);
-        pending.buffer.extend_from_slice(frame);
-        Some(pending.last)
+        let sequence = pending.push(frame);
+        self.appended.store(sequence, Ordering::Release);
+        Some(sequence)
     }
 
     /// Counts a receipt that found no place; returns how many there are.
     pub(crate) fn drop_one(&self) -> u64 {
         self.dropped.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The last sequence given out, when it is not in the file yet.
+    pub(crate) fn unwritten_sequence(&self) -> Option<u64> {
+        let appended = self.appended.load(Ordering::Acquire);
+        (self.written.load(Ordering::Acquire) < appended).then_some(appended)
     }
 
     /// Sees to it that everything up to `sequence` is in the file, or that the file is known not to take it.
@@ -171,8 +203,13 @@ impl Journal {
         }
     }
 
-    /// Puts everything pending into the file.
+    /// Puts everything pending into the file, openings included.
     pub(crate) fn flush(&self) {
+        {
+            let mut pending = lock(&self.pending);
+            pending.unpark();
+            self.appended.store(pending.last, Ordering::Release);
+        }
         self.write(&mut lock(&self.writer));
     }
 
@@ -321,6 +358,62 @@ impl Journal {
     pub(crate) fn freed(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
     }
+}
+
+impl Pending {
+    const fn after(last: u64) -> Pending {
+        Pending { buffer: Vec::new(), last, parked: VecDeque::new(), next_parked: 0, spare: Vec::new() }
+    }
+
+    fn push(&mut self, frame: &mut [u8]) -> u64 {
+        self.last += 1;
+        frame::seal(frame, self.last);
+        self.buffer.extend_from_slice(frame);
+        self.last
+    }
+
+    fn park(&mut self, frame: &[u8]) -> Parked {
+        let mut kept = self.spare.pop().unwrap_or_default();
+        kept.clear();
+        kept.extend_from_slice(frame);
+        self.next_parked += 1;
+        self.parked.push_back((self.next_parked, kept));
+        Parked(self.next_parked)
+    }
+
+    /// An opening is of no use any more.
+    fn forget(&mut self, Parked(number): Parked) {
+        let Ok(place) = self.parked.binary_search_by_key(&number, |(number, _)| *number) else { return };
+        if let Some((_, frame)) = self.parked.remove(place)
+            && self.spare.len() < SPARE
+            && frame.capacity() <= KEPT_BUFFER
+        {
+            self.spare.push(frame);
+        }
+    }
+
+    /// Openings of calls that are still on their way go to the file.
+    fn unpark(&mut self) {
+        for (_, mut frame) in std::mem::take(&mut self.parked) {
+            self.push(&mut frame);
+        }
+    }
+}
+
+/// Makes a frame without its sequence, and lends it out.
+fn framed<T>(kind: Kind, record: &impl Serialize, lend: impl FnOnce(&mut [u8]) -> T) -> Result<T, Refused> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        frame::begin(scratch, kind);
+        let written = record::write(scratch, record);
+        let result = match written {
+            Ok(()) if scratch.len() <= frame::MAX_BODY => Ok(lend(scratch)),
+            _ => Err(Refused::TooLarge),
+        };
+        if scratch.capacity() > KEPT_BUFFER {
+            *scratch = Vec::new();
+        }
+        result
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

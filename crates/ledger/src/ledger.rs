@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tollway_meters::Scope;
 
-use crate::journal::{self, Damage, Flusher, Instance, Journal, Kind, Refused};
+use crate::journal::{self, Damage, Flusher, Instance, Journal, Parked, Refused};
 use crate::opening::Opening;
 use crate::options::{OnFull, Options};
 use crate::receipt::Receipt;
@@ -28,6 +28,11 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress,
     touched: Touched,
 }
+
+/// A call that was opened, for [`Ledger::closed`].
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use]
+pub struct Opened(Option<Parked>);
 
 /// What is on its way to the store.
 #[derive(Debug, Default)]
@@ -164,22 +169,31 @@ impl Ledger {
         Ok((ledger, recovered))
     }
 
-    /// A call is about to be sent. Reaches the file with the next write, or within 10 ms.
-    pub fn opened(&self, opening: &Opening<'_>) {
+    /// A call is about to be sent. Reaches the file within 10 ms, unless the call is over by then.
+    pub fn opened(&self, opening: &Opening<'_>) -> Opened {
         // Without room it only means that a crash forgets this call.
-        if self.shared.journal.append(Kind::Opened, opening).is_ok() {
+        let parked = self.shared.journal.park(opening);
+        if parked.is_some() {
             self.shared.journal.flusher().wake();
         }
+        Opened(parked)
     }
 
-    /// A call is over. Returns when its record is in the operating system's hands, so that a killed process loses
-    /// nothing whose end a caller has seen; or when the disk does not take it, and it is kept in memory.
+    /// A call is over that was never opened. Otherwise as [`Ledger::closed`], and in the file when this returns.
+    pub fn settled(&self, receipt: &Receipt) -> u64 {
+        let sequence = self.closed(receipt, Opened::default());
+        self.shared.journal.write_until(sequence);
+        sequence
+    }
+
+    /// A call is over. Reaches the file within 10 ms. Whoever is to see the end of the call must wait for
+    /// [`Ledger::written`] or [`Ledger::write`] first, so that a killed process loses nothing whose end was seen.
     ///
     /// Returns the record's sequence; 0 when it is lost, which [`Status::dropped`] counts.
-    pub fn settled(&self, receipt: &Receipt) -> u64 {
+    pub fn closed(&self, receipt: &Receipt, opened: Opened) -> u64 {
         let shared = &self.shared;
-        let appended = match shared.journal.append(Kind::Settled, receipt) {
-            Err(Refused::TooLarge) => shared.journal.append(Kind::Settled, &receipt.shortened()),
+        let appended = match shared.journal.append_settled(receipt, opened.0) {
+            Err(Refused::TooLarge) => shared.journal.append_settled(&receipt.shortened(), None),
             appended => appended,
         };
         let Ok(sequence) = appended else {
@@ -197,9 +211,24 @@ impl Ledger {
         };
         shared.progress.added(receipt.at);
         shared.touched.note(receipt, sequence);
-        shared.journal.write_until(sequence);
         shared.journal.flusher().wake();
         sequence
+    }
+
+    /// Returns when every record of a finished call is in the operating system's hands, or when the disk does not take
+    /// it, and it is kept in memory.
+    pub fn write(&self) {
+        if let Some(sequence) = self.shared.journal.unwritten_sequence() {
+            self.shared.journal.write_until(sequence);
+        }
+    }
+
+    /// As [`Ledger::write`]. Calls that end at the same time are written together.
+    pub async fn written(&self) {
+        let Some(sequence) = self.shared.journal.unwritten_sequence() else { return };
+        // Whoever is ready, too, adds its record first.
+        tokio::task::yield_now().await;
+        self.shared.journal.write_until(sequence);
     }
 
     /// Everything of this process up to this sequence is in the store.

@@ -17,7 +17,7 @@ mod touched;
 
 pub use books::{Batch, Books, MemoryBooks, SqlBooks};
 pub use journal::{Left, inspect};
-pub use ledger::{Ledger, LedgerError, Recovered, Status};
+pub use ledger::{Ledger, LedgerError, Opened, Recovered, Status};
 pub use opening::Opening;
 pub use options::{OnFull, Options};
 pub use receipt::{

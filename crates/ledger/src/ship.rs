@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use tollway_store::StoreError;
 
 use crate::books::{Batch, Books};
-use crate::journal::{Cursor, Instance, Kind, Reader};
+use crate::journal::{Cursor, Instance, Kind, Reader, record};
 use crate::ledger::Ledger;
 use crate::opening::Opening;
 use crate::receipt::Receipt;
 
-/// Bytes of JSON after which a batch is full.
+/// Bytes of records after which a batch is full.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// First pause after a failure of the store; it doubles up to [`LONGEST`].
@@ -349,16 +349,16 @@ fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: u
             break;
         };
         records += 1;
-        bytes += entry.json.len();
+        bytes += entry.record.len();
         match entry.kind {
-            Kind::Opened | Kind::StillOpen => match serde_json::from_slice::<Opening<'_>>(entry.json) {
+            Kind::Opened | Kind::StillOpen => match record::read::<Opening<'_>>(entry.record) {
                 // The segment before the step to the next one is too early, which only carries it on sooner.
                 Ok(opening) => taken.opened.push((segment, entry.kind == Kind::StillOpen, opening)),
                 Err(_) => taken.unreadable += 1,
             },
             Kind::Settled => {
                 taken.receipts += 1;
-                match serde_json::from_slice::<Receipt>(entry.json) {
+                match record::read::<Receipt>(entry.record) {
                     Ok(receipt) => {
                         taken.youngest = taken.youngest.max(receipt.at);
                         taken.settled.push(receipt.id.clone());

@@ -14,10 +14,15 @@ use crate::receipt::Receipt;
 const SLOTS: usize = 1 << 14;
 
 /// The latest sequence by scope.
-#[derive(Debug)]
 pub(crate) struct Touched {
     hasher: RandomState,
     slots: Box<[AtomicU64]>,
+}
+
+impl std::fmt::Debug for Touched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Touched").finish_non_exhaustive()
+    }
 }
 
 impl Touched {

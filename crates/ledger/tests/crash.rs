@@ -54,8 +54,9 @@ fn the_child() {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let receipt = sample::receipt(number);
-                    ledger.opened(&Opening::of(&receipt));
-                    ledger.settled(&receipt);
+                    let opened = ledger.opened(&Opening::of(&receipt));
+                    ledger.closed(&receipt, opened);
+                    ledger.write();
                     // One write a line: what is printed was settled before.
                     let line = format!("settled {number}\n");
                     if std::io::stdout().write_all(line.as_bytes()).is_err() {

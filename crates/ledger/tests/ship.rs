@@ -116,8 +116,9 @@ async fn run(inner: Arc<dyn Books>, count: u64, plan: fn(u32) -> Fault) -> (Ledg
             tokio::task::spawn_blocking(move || {
                 for number in (thread..count).step_by(4) {
                     let receipt = sample::receipt(number);
-                    ledger.opened(&Opening::of(&receipt));
-                    ledger.settled(&receipt);
+                    let opened = ledger.opened(&Opening::of(&receipt));
+                    ledger.closed(&receipt, opened);
+                    ledger.write();
                 }
             })
         })
@@ -223,13 +224,13 @@ async fn a_call_that_outlives_its_segment_is_not_forgotten() {
     let (stop, stopped) = watch::channel(false);
     let shipping = tokio::spawn(ship(ledger.clone(), inner.clone(), None, stopped));
     let (long, finished) = (sample::receipt(5000), sample::receipt(5001));
-    ledger.opened(&Opening::of(&long));
-    ledger.opened(&Opening::of(&finished));
+    let _ = ledger.opened(&Opening::of(&long));
+    let opened = ledger.opened(&Opening::of(&finished));
     for number in 0..200 {
         ledger.settled(&sample::receipt(number));
         until("shipped", || ledger.status().waiting == 0).await;
         if number == 100 {
-            ledger.settled(&finished);
+            ledger.closed(&finished, opened);
         }
     }
     assert!(

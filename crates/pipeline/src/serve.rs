@@ -109,15 +109,20 @@ impl Gateway {
         Ok(Caller { identity, key: presented.hash.id() })
     }
 
-    /// Serves one call of an identified caller. Steps run top to bottom; the first error ends the call.
+    /// Serves one call of an identified caller.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
-    pub async fn serve(
-        self: &Arc<Gateway>,
-        snapshot: Arc<Snapshot>,
-        caller: Caller,
-        mut call: Call,
-    ) -> Reply {
+    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+        let reply = self.journey(snapshot, caller, call).await;
+        // Nobody sees a whole answer that a killed process would forget.
+        if let (ReplyBody::Full(_), Some(ledger)) = (&reply.body, &self.services.ledger) {
+            ledger.written().await;
+        }
+        reply
+    }
+
+    /// Steps run top to bottom; the first error ends the call.
+    async fn journey(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, mut call: Call) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);

@@ -21,8 +21,8 @@ use crate::clock::board_now;
 use crate::demand::Size;
 use crate::serve::Place;
 use tollway_ledger::{
-    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opening, Outcome, Receipt, Receipts, SkippedRecord,
-    Timing, Who, kept, kept_word,
+    AttemptRecord, CostLine, CostRecord, ErrorRecord, Opened, Opening, Outcome, Receipt, Receipts,
+    SkippedRecord, Timing, Who, kept, kept_word,
 };
 
 /// The open record of a call.
@@ -36,6 +36,8 @@ pub(crate) struct Ticket {
     leg: Option<LegHold>,
     /// What the budgets of the deployment gave that the call is at.
     spot: Option<Hold>,
+    /// The journal knows of it.
+    opened: Opened,
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
@@ -147,6 +149,7 @@ impl Ticket {
             hold: None,
             leg: None,
             spot: None,
+            opened: Opened::default(),
             size: Size::of(call),
             sent: false,
             reached: false,
@@ -189,7 +192,7 @@ impl Ticket {
             receipt.cost.held = Some(hold.held());
         }
         if let (Some(ledger), Some(receipt)) = (&self.services.ledger, &self.receipt) {
-            ledger.opened(&Opening::of(receipt));
+            self.opened = ledger.opened(&Opening::of(receipt));
         }
         self.hold = hold;
     }
@@ -507,7 +510,11 @@ impl Ticket {
     fn book(&mut self, receipt: &Receipt, cost: Cost) {
         let services = &self.services;
         if let Some(ledger) = &services.ledger {
-            ledger.settled(receipt);
+            ledger.closed(receipt, self.opened);
+            // The end of a stream follows at once; of a whole answer, `serve` waits for it.
+            if receipt.stream {
+                ledger.write();
+            }
         }
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),

@@ -1,14 +1,19 @@
 //! Frames: how records lie in a segment.
 //!
-//! A frame is `length u32 · CRC-32C u32 · body`, a body `kind u8 · sequence u64 · JSON`; numbers are little-endian, the
-//! length and the checksum are the body's. JSON text never holds a zero byte and a sequence always does, so nothing
-//! inside a record can look like a frame: a reader that lost its place finds the next real one.
+//! A frame is `length u32 · CRC-32C u32 · body`, a body `mark u8 · kind u8 · sequence u64 · record`; numbers are
+//! little-endian, the length and the checksum are the body's. A reader that lost its place looks for the next frame, so
+//! nothing inside a record may look like one, whatever a caller writes into a name: the mark is a byte that neither UTF-8
+//! nor the kinds of [MessagePack](super::record) know. Inside a number it has letters of a field's name before it, which
+//! make a length that no frame has.
 
 /// Bytes before the body.
 pub(super) const PREFIX: usize = 8;
 
-/// Bytes of the body before its JSON.
-pub(super) const BODY: usize = 9;
+/// Bytes of the body before its record.
+pub(super) const BODY: usize = 10;
+
+/// What every body begins with.
+const MARK: u8 = 0xc1;
 
 /// Longest body. Receipts are bounded far below it.
 pub(super) const MAX_BODY: usize = 4 << 20;
@@ -46,18 +51,18 @@ impl Kind {
     }
 }
 
-/// Begins a frame in an empty buffer; the JSON is written behind it.
+/// Begins a frame in an empty buffer; the record is written behind it.
 pub(super) fn begin(buffer: &mut Vec<u8>, kind: Kind) {
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX]);
-    buffer.push(kind.byte());
+    buffer.extend_from_slice(&[MARK, kind.byte()]);
     buffer.extend_from_slice(&[0; 8]);
 }
 
 /// Completes the frame in `buffer`: sequence, length and checksum.
 pub(super) fn seal(buffer: &mut [u8], sequence: u64) {
     let length = u32::try_from(buffer.len().saturating_sub(PREFIX)).unwrap_or(u32::MAX);
-    if let Some(place) = buffer.get_mut(PREFIX + 1..PREFIX + BODY) {
+    if let Some(place) = buffer.get_mut(PREFIX + 2..PREFIX + BODY) {
         place.copy_from_slice(&sequence.to_le_bytes());
     }
     let checksum = crc32c::crc32c(buffer.get(PREFIX..).unwrap_or_default());
@@ -74,7 +79,7 @@ pub(super) fn seal(buffer: &mut [u8], sequence: u64) {
 pub(super) struct Frame<'a> {
     pub(super) kind: Kind,
     pub(super) sequence: u64,
-    pub(super) json: &'a [u8],
+    pub(super) record: &'a [u8],
     /// Bytes it takes.
     pub(super) size: usize,
 }
@@ -113,23 +118,25 @@ pub(super) fn look(bytes: &[u8], after: u64) -> Look<'_> {
     if crc32c::crc32c(body) != checksum {
         return Look::No;
     }
-    let json = body.get(BODY..).unwrap_or_default();
-    Look::Frame(Frame { kind, sequence, json, size: PREFIX + length })
+    let record = body.get(BODY..).unwrap_or_default();
+    Look::Frame(Frame { kind, sequence, record, size: PREFIX + length })
 }
 
 fn head_of(head: &[u8]) -> Option<(Kind, u64)> {
-    let (kind, sequence) = head.split_first()?;
-    Some((Kind::from_byte(*kind)?, u64::from_le_bytes(sequence.try_into().ok()?)))
+    let (mark, rest) = head.split_first()?;
+    let (kind, sequence) = rest.split_first()?;
+    let kind = Kind::from_byte(*kind).filter(|_| *mark == MARK)?;
+    Some((kind, u64::from_le_bytes(sequence.try_into().ok()?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(kind: Kind, sequence: u64, json: &[u8]) -> Vec<u8> {
+    fn frame(kind: Kind, sequence: u64, record: &[u8]) -> Vec<u8> {
         let mut buffer = Vec::new();
         begin(&mut buffer, kind);
-        buffer.extend_from_slice(json);
+        buffer.extend_from_slice(record);
         seal(&mut buffer, sequence);
         buffer
     }
@@ -137,7 +144,7 @@ mod tests {
     #[test]
     fn a_frame_reads_back() {
         let bytes = frame(Kind::Settled, 7, b"{}");
-        let expected = Frame { kind: Kind::Settled, sequence: 7, json: b"{}", size: bytes.len() };
+        let expected = Frame { kind: Kind::Settled, sequence: 7, record: b"{}", size: bytes.len() };
         assert_eq!(look(&bytes, 6), Look::Frame(expected));
         assert_eq!(look(&bytes, 7), Look::No, "sequences only grow");
     }
@@ -152,8 +159,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_flipped_bit_is_no_frame(json in "\\{[a-z]{0,40}\\}", bit: usize) {
-            let mut bytes = frame(Kind::Settled, 3, json.as_bytes());
+        fn a_flipped_bit_is_no_frame(record in "\\{[a-z]{0,40}\\}", bit: usize) {
+            let mut bytes = frame(Kind::Settled, 3, record.as_bytes());
             let bit = bit % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
             proptest::prop_assert!(!matches!(look(&bytes, 0), Look::Frame(_)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Cursor, Kind, Reader, size_of};
+use super::{Cursor, Kind, Reader, record, size_of};
 
 /// What is in one process's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,7 +65,7 @@ fn look(directory: PathBuf) -> io::Result<Left> {
         if entry.kind == Kind::Settled {
             left.unshipped += 1;
             if left.oldest_at.is_none() {
-                left.oldest_at = serde_json::from_slice::<Arrived>(entry.json).ok().map(|arrived| arrived.at);
+                left.oldest_at = record::read::<Arrived>(entry.record).ok().map(|arrived| arrived.at);
             }
         }
     }

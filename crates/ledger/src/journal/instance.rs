@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cursor::Cursor;
 use super::segment;
@@ -14,6 +15,8 @@ const LOCK: &str = "lock";
 pub(crate) struct Instance {
     directory: PathBuf,
     _lock: File,
+    /// Segments before this one are deleted; 0: nobody has looked yet.
+    deleted_before: AtomicU64,
 }
 
 impl Instance {
@@ -63,7 +66,8 @@ impl Instance {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Whoever adopted it may have finished between our opening of the file and our lock on it.
-        Ok(place.exists().then_some(Instance { directory, _lock: lock }))
+        let deleted_before = AtomicU64::new(0);
+        Ok(place.exists().then_some(Instance { directory, _lock: lock, deleted_before }))
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -79,12 +83,17 @@ impl Instance {
     pub(crate) fn advance(&self, cursor: Cursor) -> io::Result<u64> {
         cursor.save(&self.directory)?;
         let mut freed = 0;
+        // Batches are many to a segment.
+        if self.deleted_before.load(Ordering::Relaxed) == cursor.segment {
+            return Ok(freed);
+        }
         for (first, size) in segment::list(&self.directory)? {
             if first < cursor.segment {
                 std::fs::remove_file(segment::path(&self.directory, first))?;
                 freed += size;
             }
         }
+        self.deleted_before.store(cursor.segment, Ordering::Relaxed);
         Ok(freed)
     }
 

@@ -16,7 +16,7 @@ const CHUNK: usize = 256 << 10;
 pub(crate) struct Entry<'a> {
     pub(crate) kind: Kind,
     pub(crate) sequence: u64,
-    pub(crate) json: &'a [u8],
+    pub(crate) record: &'a [u8],
 }
 
 /// What could not be read on the way.
@@ -223,6 +223,6 @@ impl Reader {
             return None;
         };
         self.last = frame.sequence;
-        Some(Entry { kind: frame.kind, sequence: frame.sequence, json: frame.json })
+        Some(Entry { kind: frame.kind, sequence: frame.sequence, record: frame.record })
     }
 }

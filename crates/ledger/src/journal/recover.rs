@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Cursor, Damage, Kind, Reader, segment};
+use super::{Cursor, Damage, Kind, Reader, record, segment};
 use crate::opening::Opening;
 
 /// What is in a directory.
@@ -41,12 +41,12 @@ pub(crate) fn scan(
         found.last = found.last.max(entry.sequence);
         match entry.kind {
             Kind::Opened | Kind::StillOpen => {
-                if let Ok(opening) = serde_json::from_slice::<Opening>(entry.json) {
+                if let Ok(opening) = record::read::<Opening>(entry.record) {
                     open.insert(opening.id.to_string(), opening);
                 }
             }
             Kind::Settled => {
-                if let Ok(Id { id }) = serde_json::from_slice(entry.json) {
+                if let Ok(Id { id }) = record::read(entry.record) {
                     open.remove(&id);
                 }
                 found.unshipped += u64::from(entry.sequence > cursor.sequence);

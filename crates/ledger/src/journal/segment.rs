@@ -10,7 +10,7 @@ pub(super) const HEADER: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 24;
 
 const MAGIC: &[u8; 8] = b"TOLLJRNL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SUFFIX: &str = "journal";
 
 /// Where the segment that begins with `first` is.
