@@ -221,6 +221,8 @@ impl Gateway {
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call = Arc::new(call);
+        let allowances = ticket.allowances();
+        let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
         let mut run = Box::pin({
             let (gateway, snapshot, call, showing) =
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
@@ -237,8 +239,13 @@ impl Gateway {
         if let Some((ticket, won)) = first {
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        let mut out = HeaderMap::with_capacity(8);
+        // Who answers is not known yet, and what is left of the caller's limits is.
+        let mut out = HeaderMap::with_capacity(16 + 8 * allowances.len());
         common_headers(&mut out, &call);
+        if let Some(group) = group {
+            set(&mut out, headers::MODEL_GROUP, &*group);
+        }
+        admission::limit_headers(&allowances, &mut out);
         stream_headers(&mut out, &showing);
         let pending = Box::pin(async move {
             let (ticket, won) = run.await;

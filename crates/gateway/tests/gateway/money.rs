@@ -326,3 +326,23 @@ async fn a_model_that_cannot_be_served_and_a_deleted_key_are_refused() {
     let error = gateway.post("/key/generate", &json!({ "key": own })).await.expect(400).json();
     assert!(error["error"]["message"].as_str().unwrap().contains("was deleted"), "{error}");
 }
+
+#[tokio::test]
+async fn a_stream_that_waits_for_its_provider_tells_the_limits_all_the_same() {
+    let fake = fake().await;
+    let models = [at(&fake, "slow", "openai/fake-slow-2000", PRICE)];
+    let gateway = Gateway::start(&config(&models, "tollway: {timeouts: {keep_alive: 200ms}}")).await;
+    let own = key(&gateway, json!({ "rpm_limit": 7, "max_budget": 100 })).await;
+    let mut body = chat("slow", "hi");
+    body["stream"] = json!(true);
+    let answer = post_as(&gateway, &own, "/v1/chat/completions", &body.to_string()).await;
+    assert!(answer.expect(200).text().contains("keep-alive"), "{answer:?}");
+    for (name, value) in [
+        ("x-litellm-model-group", "slow"),
+        ("x-litellm-key-rpm-limit", "7"),
+        ("x-ratelimit-limit-requests", "7"),
+        ("x-litellm-key-max-budget", "100.00"),
+    ] {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+}
