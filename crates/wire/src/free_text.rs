@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tollway_model::RawJson;
+use tollway_model::{Notices, RawJson, ToolCall, ToolKind};
 
 /// The schema of such a function's arguments.
 pub(crate) const PARAMETERS: &str = r#"{"type":"object","properties":{"input":{"type":"string","description":"The whole input of the tool."}},"required":["input"]}"#;
@@ -26,4 +26,17 @@ pub(crate) fn unwrap(arguments: &str) -> String {
         input: String,
     }
     serde_json::from_str::<Wrapped>(arguments).map_or_else(|_| arguments.to_owned(), |wrapped| wrapped.input)
+}
+/// A call's arguments as the object that APIs ask for which know no free text.
+pub(crate) fn tool_input(call: &ToolCall, field: impl FnOnce() -> String, notices: &mut Notices) -> RawJson {
+    if call.kind == ToolKind::Custom {
+        return RawJson::from(serde_json::json!({ "input": call.arguments }));
+    }
+    let trimmed = call.arguments.trim();
+    let object = if trimmed.is_empty() { "{}" } else { trimmed };
+    let parsed = object.starts_with('{').then(|| RawJson::parse(object)).flatten();
+    parsed.unwrap_or_else(|| {
+        notices.changed(field(), "arguments that are no JSON object: wrapped in one");
+        RawJson::from(serde_json::json!({ "arguments": call.arguments }))
+    })
 }

@@ -26,7 +26,9 @@ pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod openai_text;
+mod parts;
 pub mod relay;
 pub mod sse;
+mod unsupported;
 
 pub use codec::{Codec, Encoded, Framing, Restore, StreamDecoder, StreamEncoder, Target, View, codec};

@@ -10,11 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tollway_model::{
     Capabilities, Content, Dialect, Error, Kind, Media, MediaSource, Message, Notices, Part, RawJson,
-    Request, Result, Role, Signature, ToolCall, ToolKind, ToolResult,
+    Request, Result, Role, Signature, ToolCall, ToolResult,
 };
 
 use super::blocks_out::{Block, ResultContent, Source, Speaker, Turn};
 use super::names::Rewriter;
+use crate::free_text;
 
 /// Stands for a turn that must not be missing and must not be empty.
 const PLACEHOLDER: &str = ".";
@@ -282,18 +283,7 @@ impl<'a> Writer<'a, '_> {
         if call.signature.is_some() {
             self.notices.changed(place.field(), "another provider's signature of a tool call: left out");
         }
-        let input = match call.kind {
-            ToolKind::Custom => RawJson::from(serde_json::json!({ "input": call.arguments })),
-            ToolKind::Function => {
-                let trimmed = call.arguments.trim();
-                let object = if trimmed.is_empty() { "{}" } else { trimmed };
-                let parsed = object.starts_with('{').then(|| RawJson::parse(object)).flatten();
-                parsed.unwrap_or_else(|| {
-                    self.notices.changed(place.field(), "arguments that are no JSON object: wrapped in one");
-                    RawJson::from(serde_json::json!({ "arguments": call.arguments }))
-                })
-            }
-        };
+        let input = free_text::tool_input(call, || place.field(), self.notices);
         let used = self.used.entry(&call.id).or_default();
         *used += 1;
         Block::ToolUse {

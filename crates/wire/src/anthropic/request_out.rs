@@ -19,7 +19,7 @@ use super::structured::{self, Structured};
 use super::thinking::{self, Plan};
 use super::{is_harmless, tools};
 use crate::codec::is_usual_sampling;
-use crate::{Encoded, Restore, Target};
+use crate::{Encoded, Restore, Target, unsupported};
 
 /// Cache marks the API takes in one request.
 const MOST_CACHE_MARKS: usize = 4;
@@ -92,7 +92,8 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         body.rest.insert("mcp_servers", Cow::Owned(RawJson::from(json!(tools.mcp_servers))));
     }
     extras(request, is_ours, &mut body, &mut betas, notices);
-    unsupported(request, notices);
+    unsupported::sampling(request, notices);
+    unsupported::bookkeeping(&[("metadata", request.metadata.is_some())], request, notices);
     limit_cache_marks(&mut body, capabilities, notices);
     let bytes = serde_json::to_vec(&body)
         .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))?;
@@ -389,35 +390,6 @@ fn compaction(value: &RawJson) -> Option<RawJson> {
         None => json!({ "type": "compact_20260112" }),
     });
     Some(RawJson::from(json!({ "edits": edits.collect::<Vec<_>>() })))
-}
-
-/// Notes the neutral fields that have no counterpart.
-fn unsupported(request: &Request, notices: &mut Notices) {
-    let nonzero = |value: Option<f64>| value.is_some_and(|value| value != 0.0);
-    let asks_for_sound =
-        request.modalities.iter().any(|modality| modality != "text") || request.audio.is_some();
-    let dropped = [
-        ("seed", request.seed.is_some()),
-        ("n", request.n.is_some_and(|n| n > 1)),
-        ("presence_penalty", nonzero(request.presence_penalty)),
-        ("frequency_penalty", nonzero(request.frequency_penalty)),
-        ("logit_bias", request.logit_bias.as_ref().is_some_and(|bias| !bias.is_null() && bias.get() != "{}")),
-        ("logprobs", request.logprobs == Some(true)),
-        ("top_logprobs", request.top_logprobs.is_some_and(|count| count > 0)),
-        ("modalities", asks_for_sound),
-    ];
-    for (field, _) in dropped.into_iter().filter(|(_, asked)| *asked) {
-        notices.dropped(field, "this provider has no such parameter");
-    }
-    let changed = [
-        ("verbosity", request.verbosity.is_some()),
-        ("prediction", request.prediction.is_some()),
-        ("metadata", request.metadata.is_some()),
-        ("prompt_cache_key", request.prompt_cache_key.is_some()),
-    ];
-    for (field, _) in changed.into_iter().filter(|(_, given)| *given) {
-        notices.changed(field, "means nothing here: left out");
-    }
 }
 
 /// Keeps the last cache marks: they cover the longest prefixes.

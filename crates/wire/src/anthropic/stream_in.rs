@@ -3,7 +3,7 @@
 //! Frames are known, unknown or corrupt: unknown ones are skipped, corrupt ones end the stream. Blocks that only this
 //! dialect knows are collected and come whole, as do the inputs of free-text tools.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
@@ -16,6 +16,7 @@ use super::blocks_in::{Asides, block, citation, untag};
 use super::read::{Object, Path};
 use super::response_in::{corrupt, finish};
 use super::{error, usage};
+use crate::parts::Parts;
 use crate::sse::Framer;
 use crate::{Restore, StreamDecoder, free_text};
 
@@ -70,21 +71,13 @@ struct State {
     restore: Restore,
     started: bool,
     over: bool,
-    next_part: u32,
+    parts: Parts,
     blocks: BTreeMap<u64, Open>,
     stop: Stop,
     usage: usage::Reader,
     extras: IndexMap<String, RawJson>,
     called: bool,
     answered_by_tool: bool,
-    held: Option<Held>,
-}
-
-/// Events kept back because the text among them may be chatter before the answer's tool is called.
-#[derive(Default)]
-struct Held {
-    events: Vec<Event>,
-    texts: BTreeSet<u32>,
 }
 
 /// A block that is not complete.
@@ -122,14 +115,13 @@ impl State {
             restore,
             started: false,
             over: false,
-            next_part: 0,
+            parts: Parts::default(),
             blocks: BTreeMap::new(),
             stop: Stop::default(),
             usage: usage::Reader::default(),
             extras: IndexMap::new(),
             called: false,
             answered_by_tool: false,
-            held: None,
         }
     }
 
@@ -238,22 +230,22 @@ impl State {
         }
         let open = match part.content {
             Content::Text { text, citations, .. } => {
-                if self.restore.json_tool.is_some() {
-                    self.held.get_or_insert_default().texts.insert(self.next_part);
-                }
-                let part = self.open(PartKind::Text, events);
-                self.delta(part, Delta::Text(text), events);
+                let part = match self.restore.json_tool {
+                    Some(_) => self.parts.open_kept_text(events),
+                    None => self.parts.open(PartKind::Text, events),
+                };
+                self.parts.delta(part, Delta::Text(text), events);
                 for citation in citations {
-                    self.delta(part, Delta::Citation(citation), events);
+                    self.parts.delta(part, Delta::Citation(citation), events);
                 }
                 Open { part, kind: OpenKind::Text }
             }
             Content::Reasoning { text, signature, redacted } => {
                 let kind = if redacted { PartKind::Redacted } else { PartKind::Reasoning };
-                let part = self.open(kind, events);
-                self.delta(part, Delta::Text(text), events);
+                let part = self.parts.open(kind, events);
+                self.parts.delta(part, Delta::Text(text), events);
                 if let Some(signature) = signature {
-                    self.delta(part, Delta::Signature(signature), events);
+                    self.parts.delta(part, Delta::Signature(signature), events);
                 }
                 Open { part, kind: if redacted { OpenKind::Redacted } else { OpenKind::Reasoning } }
             }
@@ -275,16 +267,16 @@ impl State {
         self.release(answer, events);
         if answer {
             self.answered_by_tool = true;
-            let part = self.open(PartKind::Text, events);
+            let part = self.parts.open(PartKind::Text, events);
             return Open { part, kind: OpenKind::Call { given, any: false, answer } };
         }
         self.called = true;
         let custom = self.restore.custom_tools.contains(&name);
         let kind = if custom { ToolKind::Custom } else { ToolKind::Function };
         let name = self.restore.tool_name(&name).to_owned();
-        let part = self.open(PartKind::ToolCall { id, name, kind }, events);
+        let part = self.parts.open(PartKind::ToolCall { id, name, kind }, events);
         if let Some(signature) = signature {
-            self.delta(part, Delta::Signature(signature), events);
+            self.parts.delta(part, Delta::Signature(signature), events);
         }
         let kind = if custom {
             OpenKind::Custom { given, json: String::new() }
@@ -333,7 +325,7 @@ impl State {
             _ => None,
         };
         if let Some(event) = event {
-            self.delta(part, event, events);
+            self.parts.delta(part, event, events);
         }
         Ok(())
     }
@@ -346,65 +338,32 @@ impl State {
             OpenKind::Call { given, answer, .. } => {
                 let given = if given.is_empty() { "{}".to_owned() } else { given };
                 let delta = if answer { Delta::Text(given) } else { Delta::Arguments(given) };
-                self.delta(part, delta, events);
+                self.parts.delta(part, delta, events);
             }
             OpenKind::Custom { given, json } => {
                 let json = if json.is_empty() { given } else { json };
                 let json = if json.is_empty() { "{}" } else { &json };
-                self.delta(part, Delta::Arguments(free_text::unwrap(json)), events);
+                self.parts.delta(part, Delta::Arguments(free_text::unwrap(json)), events);
             }
             OpenKind::Native { mut block, json } => {
                 if let Ok(input) = serde_json::from_str::<Value>(&json) {
                     block.insert("input".to_owned(), input);
                 }
                 let json = RawJson::from(Value::Object(block));
-                let part = self.open(PartKind::Native { dialect: Dialect::Anthropic, json }, events);
-                return self.emit(Event::PartEnd { choice: 0, part }, events);
+                let part = self.parts.open(PartKind::Native { dialect: Dialect::Anthropic, json }, events);
+                return self.parts.close(part, events);
             }
         }
-        self.emit(Event::PartEnd { choice: 0, part }, events);
-    }
-
-    fn open(&mut self, kind: PartKind, events: &mut Vec<Event>) -> u32 {
-        let part = self.next_part;
-        self.next_part += 1;
-        self.emit(Event::PartStart { choice: 0, part, kind }, events);
-        part
-    }
-
-    fn delta(&mut self, part: u32, delta: Delta, events: &mut Vec<Event>) {
-        if let Delta::Text(text) | Delta::Arguments(text) = &delta
-            && text.is_empty()
-        {
-            return;
-        }
-        self.emit(Event::Delta { choice: 0, part, delta }, events);
-    }
-
-    fn emit(&mut self, event: Event, events: &mut Vec<Event>) {
-        match &mut self.held {
-            Some(held) => held.events.push(event),
-            None => events.push(event),
-        }
+        self.parts.close(part, events);
     }
 
     /// Lets go of what was kept back, without its text when the answer's tool was called.
     fn release(&mut self, without_text: bool, events: &mut Vec<Event>) {
-        let Some(held) = self.held.take() else { return };
-        let is_text = |event: &Event| match event {
-            Event::PartStart { part, .. } | Event::Delta { part, .. } | Event::PartEnd { part, .. } => {
-                held.texts.contains(part)
-            }
-            _ => false,
-        };
-        if without_text {
-            // A text block that is still open closes unseen.
-            self.blocks
-                .retain(|_, open| !matches!(open.kind, OpenKind::Text) || !held.texts.contains(&open.part));
-            events.extend(held.events.into_iter().filter(|event| !is_text(event)));
-        } else {
-            events.extend(held.events);
+        if !without_text {
+            return self.parts.release(events);
         }
+        let chatter = self.parts.release_without_text(events);
+        self.blocks.retain(|_, open| !matches!(open.kind, OpenKind::Text) || !chatter.contains(&open.part));
     }
 
     fn end(&mut self, events: &mut Vec<Event>) {

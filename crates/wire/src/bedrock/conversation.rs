@@ -9,13 +9,14 @@ use std::collections::{HashMap, HashSet};
 
 use tollway_model::{
     CacheHint, Capabilities, Citation, Content, Dialect, Media, Message, Notices, Part, RawJson, Request,
-    Result, Role, Signature, ToolCall, ToolKind, ToolResult,
+    Result, Role, Signature, ToolCall, ToolResult,
 };
 
 use super::family::Family;
 use super::media::{Names, audio, image, unsupported, video};
 use super::shape::{Block, CachePoint, Guard, Reasoning, Speaker, ToolResult as Answer, ToolUse, Turn};
 use crate::anthropic::names::Rewriter;
+use crate::free_text;
 
 /// Stands for words that must not be missing.
 const PLACEHOLDER: &str = ".";
@@ -273,18 +274,7 @@ impl<'a> Writer<'a, '_> {
         if call.signature.is_some() {
             self.notices.changed(place.field(), "another provider's signature of a tool call: left out");
         }
-        let input = match call.kind {
-            ToolKind::Custom => RawJson::from(serde_json::json!({ "input": call.arguments })),
-            ToolKind::Function => {
-                let trimmed = call.arguments.trim();
-                let object = if trimmed.is_empty() { "{}" } else { trimmed };
-                let parsed = object.starts_with('{').then(|| RawJson::parse(object)).flatten();
-                parsed.unwrap_or_else(|| {
-                    self.notices.changed(place.field(), "arguments that are no JSON object: wrapped in one");
-                    RawJson::from(serde_json::json!({ "arguments": call.arguments }))
-                })
-            }
-        };
+        let input = free_text::tool_input(call, || place.field(), self.notices);
         *self.used.entry(&call.id).or_default() += 1;
         Block::ToolUse(ToolUse {
             tool_use_id: Cow::Owned(self.call_id(&call.id)),

@@ -19,7 +19,7 @@ use crate::anthropic::is_harmless;
 use crate::anthropic::names::Rewriter;
 use crate::anthropic::request_in::DOCUMENT_CITATIONS;
 use crate::codec::is_usual_sampling;
-use crate::{Encoded, Restore, Target};
+use crate::{Encoded, Restore, Target, unsupported};
 
 /// Pairs of `requestMetadata` the API takes.
 const MOST_METADATA: usize = 16;
@@ -88,7 +88,8 @@ pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notic
         more.insert("anthropic_beta".to_owned(), json!(fields.betas));
     }
     body.additional_model_request_fields = more;
-    unsupported(request, notices);
+    unsupported::sampling(request, notices);
+    unsupported::bookkeeping(&[("user", request.user.is_some())], request, notices);
     let bytes = serde_json::to_vec(&body)
         .map_err(|error| Error::internal(format!("the request cannot be written: {error}")))?;
     let custom_tools = custom_tools(request, &names);
@@ -394,34 +395,5 @@ fn native_member<'a>(name: &'static str, value: &'a RawJson, stream: bool, body:
         _ => {
             body.rest.insert(name, Cow::Borrowed(value));
         }
-    }
-}
-
-/// Notes the neutral fields that have no counterpart.
-fn unsupported(request: &Request, notices: &mut Notices) {
-    let nonzero = |value: Option<f64>| value.is_some_and(|value| value != 0.0);
-    let asks_for_sound =
-        request.modalities.iter().any(|modality| modality != "text") || request.audio.is_some();
-    let dropped = [
-        ("seed", request.seed.is_some()),
-        ("n", request.n.is_some_and(|n| n > 1)),
-        ("presence_penalty", nonzero(request.presence_penalty)),
-        ("frequency_penalty", nonzero(request.frequency_penalty)),
-        ("logit_bias", request.logit_bias.as_ref().is_some_and(|bias| !bias.is_null() && bias.get() != "{}")),
-        ("logprobs", request.logprobs == Some(true)),
-        ("top_logprobs", request.top_logprobs.is_some_and(|count| count > 0)),
-        ("modalities", asks_for_sound),
-    ];
-    for (field, _) in dropped.into_iter().filter(|(_, asked)| *asked) {
-        notices.dropped(field, "this provider has no such parameter");
-    }
-    let changed = [
-        ("verbosity", request.verbosity.is_some()),
-        ("prediction", request.prediction.is_some()),
-        ("user", request.user.is_some()),
-        ("prompt_cache_key", request.prompt_cache_key.is_some()),
-    ];
-    for (field, _) in changed.into_iter().filter(|(_, given)| *given) {
-        notices.changed(field, "means nothing here: left out");
     }
 }

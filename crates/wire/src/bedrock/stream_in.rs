@@ -3,7 +3,7 @@
 //! Messages are known, unknown or corrupt: unknown ones are skipped, corrupt ones end the stream. Blocks of text and
 //! of thinking begin with their first piece; only tool calls and pictures are announced.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use tollway_model::{Delta, Dialect, Error, Event, Extras, Kind, Media, PartKind, Result, ToolKind};
@@ -15,6 +15,7 @@ use crate::anthropic::read::{Object, Path};
 use crate::anthropic::response_in::corrupt;
 use crate::eventstream::{Framer, Message};
 use crate::free_text;
+use crate::parts::Parts;
 use crate::{Restore, StreamDecoder};
 
 /// Reads a stream.
@@ -59,21 +60,13 @@ struct State {
     started: bool,
     stopped: bool,
     over: bool,
-    next_part: u32,
+    parts: Parts,
     blocks: BTreeMap<u64, Open>,
     usage: Option<TokenUsage>,
     thinking: u64,
     extras: Extras,
     called: bool,
     answered_by_tool: bool,
-    held: Option<Held>,
-}
-
-/// Events kept back because the text among them may be chatter before the answer's tool is called.
-#[derive(Default)]
-struct Held {
-    events: Vec<Event>,
-    texts: BTreeSet<u32>,
 }
 
 /// A block that is not complete.
@@ -168,7 +161,7 @@ impl State {
         } else if let Some(raw) = start.take("image") {
             let format = Object::parse(raw, &path)?.text("format", &path)?.unwrap_or_default().into_owned();
             Some(Open {
-                part: self.open(PartKind::Image, events),
+                part: self.parts.open(PartKind::Image, events),
                 kind: OpenKind::Image { format, bytes: String::new() },
             })
         } else {
@@ -196,14 +189,14 @@ impl State {
         self.release(answer, events);
         if answer {
             self.answered_by_tool = true;
-            let part = self.open(PartKind::Text, events);
+            let part = self.parts.open(PartKind::Text, events);
             return Ok(Some(Open { part, kind: OpenKind::Call { any: false, answer } }));
         }
         self.called = true;
         let is_custom = self.restore.custom_tools.contains(&*name);
         let name = self.restore.tool_name(&name).to_owned();
         let kind = if is_custom { ToolKind::Custom } else { ToolKind::Function };
-        let part = self.open(PartKind::ToolCall { id, name, kind }, events);
+        let part = self.parts.open(PartKind::ToolCall { id, name, kind }, events);
         let kind =
             if is_custom { OpenKind::Custom(String::new()) } else { OpenKind::Call { any: false, answer } };
         Ok(Some(Open { part, kind }))
@@ -242,19 +235,15 @@ impl State {
                 return;
             }
             self.close_at(index, events);
-            let part_kind = if kind == OpenKind::Text {
-                if self.restore.json_tool.is_some() {
-                    self.held.get_or_insert_default().texts.insert(self.next_part);
-                }
-                PartKind::Text
-            } else {
-                PartKind::Reasoning
+            let part = match kind {
+                OpenKind::Text if self.restore.json_tool.is_some() => self.parts.open_kept_text(events),
+                OpenKind::Text => self.parts.open(PartKind::Text, events),
+                _ => self.parts.open(PartKind::Reasoning, events),
             };
-            let part = self.open(part_kind, events);
             self.blocks.insert(index, Open { part, kind });
         }
         if let Some(part) = self.blocks.get(&index).map(|open| open.part) {
-            self.delta(part, delta, events);
+            self.parts.delta(part, delta, events);
         }
     }
 
@@ -276,7 +265,7 @@ impl State {
         let Some(data) = delta.text("redactedContent", path)? else { return Ok(()) };
         if !matches!(self.blocks.get(&index), Some(Open { kind: OpenKind::Redacted(_), .. })) {
             self.close_at(index, events);
-            let part = self.open(PartKind::Redacted, events);
+            let part = self.parts.open(PartKind::Redacted, events);
             self.blocks.insert(index, Open { part, kind: OpenKind::Redacted(String::new()) });
         }
         if let Some(Open { kind: OpenKind::Redacted(all), .. }) = self.blocks.get_mut(&index) {
@@ -294,7 +283,7 @@ impl State {
             OpenKind::Call { any, answer } => {
                 *any |= !input.is_empty();
                 let delta = if *answer { Delta::Text(input) } else { Delta::Arguments(input) };
-                self.delta(part, delta, events);
+                self.parts.delta(part, delta, events);
             }
             OpenKind::Custom(json) => json.push_str(&input),
             _ => {}
@@ -330,9 +319,9 @@ impl State {
             }
         };
         if let Some(delta) = last {
-            self.delta(part, delta, events);
+            self.parts.delta(part, delta, events);
         }
-        self.emit(Event::PartEnd { choice: 0, part }, events);
+        self.parts.close(part, events);
     }
 
     fn message_stop(&mut self, mut payload: Object<'_>, events: &mut Vec<Event>) -> Result<()> {
@@ -377,45 +366,13 @@ impl State {
         Ok(())
     }
 
-    fn open(&mut self, kind: PartKind, events: &mut Vec<Event>) -> u32 {
-        let part = self.next_part;
-        self.next_part += 1;
-        self.emit(Event::PartStart { choice: 0, part, kind }, events);
-        part
-    }
-
-    fn delta(&mut self, part: u32, delta: Delta, events: &mut Vec<Event>) {
-        if let Delta::Text(text) | Delta::Arguments(text) = &delta
-            && text.is_empty()
-        {
-            return;
-        }
-        self.emit(Event::Delta { choice: 0, part, delta }, events);
-    }
-
-    fn emit(&mut self, event: Event, events: &mut Vec<Event>) {
-        match &mut self.held {
-            Some(held) => held.events.push(event),
-            None => events.push(event),
-        }
-    }
-
     /// Lets go of what was kept back, without its text when the answer's tool was called.
     fn release(&mut self, without_text: bool, events: &mut Vec<Event>) {
-        let Some(held) = self.held.take() else { return };
-        let is_text = |event: &Event| match event {
-            Event::PartStart { part, .. } | Event::Delta { part, .. } | Event::PartEnd { part, .. } => {
-                held.texts.contains(part)
-            }
-            _ => false,
-        };
-        if without_text {
-            // A text block that is still open closes unseen.
-            self.blocks.retain(|_, open| open.kind != OpenKind::Text || !held.texts.contains(&open.part));
-            events.extend(held.events.into_iter().filter(|event| !is_text(event)));
-        } else {
-            events.extend(held.events);
+        if !without_text {
+            return self.parts.release(events);
         }
+        let chatter = self.parts.release_without_text(events);
+        self.blocks.retain(|_, open| open.kind != OpenKind::Text || !chatter.contains(&open.part));
     }
 
     fn end(&mut self, events: &mut Vec<Event>) {

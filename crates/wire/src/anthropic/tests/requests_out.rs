@@ -424,8 +424,8 @@ fn what_has_no_counterpart_is_noted() {
             "dropped modalities",
             "changed verbosity",
             "changed prediction",
-            "changed metadata",
             "changed prompt_cache_key",
+            "changed metadata",
         ],
     );
     let mut extras = Extras::of(Dialect::OpenaiChat);
