@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
 
     let Ok(response) = codec(dialect).decode_response(body, &Restore::default()) else { return };
     let view =
-        View { model: "some-model", id: "call_fuzz", created: 1, include_usage: true, framing: Framing::Sse };
+        View { model: "some-model", id: "call_fuzz", created: 1, include_usage: true, legacy_functions: false, framing: Framing::Sse };
     for other in Dialect::ALL {
         is_json(&codec(other).encode_response(&response, &view, &mut Notices::default()));
     }

@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     for other in Dialect::ALL {
         for framing in [Framing::Sse, Framing::JsonArray] {
             let view =
-                View { model: "some-model", id: "call_fuzz", created: 1, include_usage: true, framing };
+                View { model: "some-model", id: "call_fuzz", created: 1, include_usage: true, legacy_functions: false, framing };
             let mut encoder = codec(other).encoder(&view);
             let mut bytes = Vec::new();
             for event in &whole {

@@ -329,8 +329,15 @@ impl Identity {
 fn names(principal: &Principal) -> Names {
     let key = principal.key.as_ref();
     let shared = |text: Option<&String>| text.map(|text| Arc::from(text.as_str()));
-    let of_team = principal.team.iter().flat_map(|team| &team.tags);
-    let tags = key.iter().flat_map(|key| &key.tags).chain(of_team).map(|tag| Arc::from(tag.as_str()));
+    let of_key = key.iter().flat_map(|key| key.tags.iter().map(String::as_str).chain(tags_in(&key.metadata)));
+    let team = principal.team.iter();
+    let of_team = team.flat_map(|team| team.tags.iter().map(String::as_str).chain(tags_in(&team.metadata)));
+    let mut tags: Vec<&str> = Vec::new();
+    for tag in of_key.chain(of_team) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
     Names {
         token: principal.token.clone(),
         key: shared(key.map(|key| &key.id)),
@@ -339,8 +346,14 @@ fn names(principal: &Principal) -> Names {
         team: shared(key.and_then(|key| key.team_id.as_ref())),
         team_alias: shared(principal.team.as_ref().and_then(|team| team.team_alias.as_ref())),
         organization: shared(key.and_then(|key| key.organization_id.as_ref())),
-        tags: tags.collect(),
+        tags: tags.into_iter().map(Arc::from).collect(),
     }
+}
+
+/// `metadata.tags`, where LiteLLM keeps the tags of keys and teams.
+fn tags_in(metadata: &serde_json::Map<String, serde_json::Value>) -> impl Iterator<Item = &str> {
+    let tags = metadata.get("tags").and_then(serde_json::Value::as_array);
+    tags.into_iter().flatten().filter_map(serde_json::Value::as_str)
 }
 
 fn access(principal: &Principal) -> Vec<(Owner, ModelAccess)> {

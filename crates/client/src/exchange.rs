@@ -15,7 +15,7 @@ use tollway_model::{
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, Pieces, write_str};
-use tollway_wire::{Encoded, Framing, Restore, carry, codec, embedding, gemini, openai_chat};
+use tollway_wire::{Encoded, Framing, Restore, carry, codec, embedding, field_name, gemini, openai_chat};
 
 use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
 use crate::transport::{Answer, Timeouts, Transport, UNSENT, is_unsent};
@@ -196,11 +196,12 @@ pub fn prepare(
         (Pieces::from(body), Lane::Translated { target, restore }, Cow::Owned(headers))
     };
     if !drop_params && let Some(refused) = notices.first_dropped() {
+        let field = field_name(ask.surface, &refused.field);
         let message = format!(
-            "`{}` is not supported by {}: {}; remove it, or set drop_params to leave it out",
-            refused.field, ask.model, refused.message
+            "`{field}` is not supported by {}: {}; remove it, or set drop_params to leave it out",
+            ask.model, refused.message
         );
-        return Err(Error::new(Kind::Unsupported, message).with_param(refused.field.clone()));
+        return Err(Error::new(Kind::Unsupported, message).with_param(field.into_owned()));
     }
     let request = endpoint.request(operation, target, ask.stream, body, &headers)?;
     Ok(Prepared { request, lane, notices })

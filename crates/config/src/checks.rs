@@ -102,7 +102,8 @@ fn repeated_ids(root: &Node, reader: &mut Reader<'_>) {
     }
 }
 
-fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+/// The value of `key` of a map.
+pub(crate) fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     node.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
 }
 

@@ -265,12 +265,10 @@ fn secrets(node: &Node, file: usize, found: &mut Vec<(usize, usize)>) {
     }
 }
 
-/// Hides every scalar under `node` that is not a reference to a variable.
+/// Hides every scalar under `node` that may be a secret.
 fn hide(node: &Node, file: usize, found: &mut Vec<(usize, usize)>) {
     match &node.value {
-        Value::Scalar(scalar)
-            if crate::environment::reference(&scalar.text).is_none() && !scalar.is_null() =>
-        {
+        Value::Scalar(scalar) if !scalar.is_null() && mask::may_be_secret(&scalar.text) => {
             if node.mark.file == file {
                 found.push(node.mark.bytes);
             }

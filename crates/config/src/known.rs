@@ -308,6 +308,16 @@ pub(crate) static GROUPS: &[Group] = &[
     ),
     Group::new(
         Warning,
+        "cache marks that the gateway sets are",
+        "a provider's prompt cache is used where callers mark their prompts, or where it needs no marks",
+        &[
+            "cache_control_injection_points",
+            "enable_anthropic_prompt_caching",
+            "anthropic_prompt_caching_ttl",
+        ],
+    ),
+    Group::new(
+        Warning,
         "caches of answers are",
         "every call goes to its provider",
         &[
@@ -555,6 +565,7 @@ mod tests {
         check("general_settings", "allowed_ips", "restrictions of access are");
         check("litellm_settings", "max_ui_session_budget", "these budgets, quotas and rate limits are");
         check("litellm_settings", "max_user_budget", "these budgets, quotas and rate limits are");
+        check("litellm_params", "cache_control_injection_points", "cache marks that the gateway sets are");
         check("litellm_settings", "cache", "caches of answers are");
         check("litellm_settings", "success_callback", "callbacks, traces and metrics are");
         check("top", "mcp_servers", "MCP, agents, tools, prompts and vector stores are");

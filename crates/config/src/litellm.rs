@@ -33,6 +33,9 @@ settings! {
         pub max_fallbacks: Option<u32> = None;
         /// As in `router_settings`.
         pub allowed_fails: Option<u32> = None;
+        /// Tells callers, in the message of an error, which model group failed, how often it was tried and what else was.
+        /// Names of groups are the operator's own, so it is off unless it is asked for. Default: `false`.
+        pub expose_router_debug_in_errors: bool = false;
         /// Further names of models, replaced before anything else. Example: `model_alias_map: {gpt-4: gpt-4o}`.
         pub model_alias_map: IndexMap<String, String> = IndexMap::new();
         /// Most US dollars that all calls together may cost in `budget_duration`. Default: no limit.

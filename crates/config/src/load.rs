@@ -77,6 +77,9 @@ pub fn load(source: Source, env: &dyn Fn(&str) -> Option<String>, options: Optio
     let read_all = !diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.code != "duplicate-key");
+    let key =
+        root.as_ref().and_then(|root| checks::child(checks::child(root, "general_settings")?, "master_key"));
+    let key = key.and_then(|node| sources.place(node.mark));
     let mut config = match root.filter(|root| !root.is_null()) {
         Some(root) => interpret(&root, &sources, env, options, &mut diagnostics),
         None => Config::default(),
@@ -88,7 +91,8 @@ pub fn load(source: Source, env: &dyn Fn(&str) -> Option<String>, options: Optio
         general.master_key = env("LITELLM_MASTER_KEY").filter(|key| !key.is_empty()).map(Secret::from);
     }
     // A file that could not be read says nothing about its key.
-    diagnostics.extend(master_key::judge(&config, options.public).filter(|_| read_all));
+    diagnostics
+        .extend(master_key::judge(&config, options.public).filter(|_| read_all).map(|weak| weak.at(key)));
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     Loaded { config: (!failed).then_some(config), diagnostics, files, fingerprint }
 }

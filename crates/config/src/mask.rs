@@ -4,6 +4,8 @@
 //! when it does not), and anything that looks like a key or carries a password in a URL.
 //! A masked stretch keeps its length, so that the caret still points at the right column.
 
+use crate::scalar::boolean;
+
 /// Does a key of this name hold a secret?
 pub(crate) fn is_secret_key(key: &str) -> bool {
     const PARTS: [&str; 8] = [
@@ -31,7 +33,7 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
     ];
     // `max_input_tokens` and `input_cost_per_token` count tokens; `client_ids` and `key_name` only name things.
     const NOT: [&str; 4] = ["max_", "cost", "_name", "default_api_key_"];
-    const ENDS: [&str; 5] = ["_key", "-key", "_token", "-token", "_credentials"];
+    const ENDS: [&str; 4] = ["key", "_token", "-token", "_credentials"];
     let key = key.to_ascii_lowercase();
     let named = PARTS.iter().any(|part| key.contains(part))
         || NAMES.contains(&key.as_str())
@@ -72,11 +74,13 @@ fn values_of_secret_keys(line: &str) -> Vec<(usize, usize)> {
             .unwrap_or("");
         let start = colon + 1 + (after.len() - after.trim_start().len());
         let value = after.trim();
-        if is_secret_key(key) && !value.starts_with(['{', '[', '&', '|', '>', '#']) && !is_reference(value) {
+        if is_secret_key(key) && !value.starts_with(['{', '[', '&', '|', '>', '#']) {
             let ends =
                 if line.get(..colon).is_some_and(|text| text.contains('{')) { &[',', '}'][..] } else { &[] };
             let end = value.find(ends).unwrap_or(value.len());
-            found.push((start, start + end));
+            if value.get(..end).is_some_and(may_be_secret) {
+                found.push((start, start + end));
+            }
         }
     }
     found
@@ -119,9 +123,10 @@ pub(crate) fn text(text: &str) -> String {
     masked
 }
 
-/// A reference names a secret without being one.
-fn is_reference(value: &str) -> bool {
-    value.trim_matches(['"', '\'']).starts_with("os.environ/")
+/// Can the value of a key that names a secret be one? A reference only names it, and no secret is a mere yes or no.
+pub(crate) fn may_be_secret(value: &str) -> bool {
+    let value = value.trim().trim_matches(['"', '\'']);
+    !value.starts_with("os.environ/") && boolean(value).is_none()
 }
 
 /// Stretches that look like a key or a password, whatever the key is called.
@@ -133,7 +138,7 @@ fn secret_looking(line: &str) -> Vec<(usize, usize)> {
     for word in line.split(|character| !is_word(character)) {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
         let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
-        let prefixed = word.len() > 8 && STARTS.iter().any(|start| word.starts_with(start));
+        let prefixed = word.len() > 6 && STARTS.iter().any(|start| word.starts_with(start));
         let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
         // Names of models have digits and capitals, too, and dashes between them.
         let mixed = digits >= 2 && upper >= 4 && letters - upper >= 4 && !word.contains('-');
@@ -178,6 +183,10 @@ mod tests {
         check("target: postgres://u:p@h/db", "target: postgres://***@h/db");
         check("model_name: sk-abcdefghijkl", "model_name: ***************");
         check("apikey: hunter2", "apikey: *******");
+        check("masterkey: hunter2", "masterkey: *******");
+        check("  x: sk-1234", "  x: *******");
+        check("redact_user_api_key_info: true", "redact_user_api_key_info: true");
+        check("{api_key: hunter2, redact_api_key: no, a: 1}", "{api_key: *******, redact_api_key: no, a: 1}");
         check("rpm: XdDNtwBzLTBoxhTot8YGaLEk2wBxuPRuxPHL", "rpm: ************************************");
         check(
             "model: Meta-Llama-3.1-70B-Instruct-Turbo-Free",

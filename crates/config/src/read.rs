@@ -323,7 +323,9 @@ impl<'n> Fields<'n> {
 
     /// Names that can be written here, as far as they have been asked for, and LiteLLM's.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.names.iter().copied().chain(known::keys(self.section))
+        // A deployment sets fields of requests, too.
+        let also = if self.section == "litellm_params" { "request" } else { "" };
+        self.names.iter().copied().chain(known::keys(self.section)).chain(known::keys(also))
     }
 
     /// Reports every key that nobody has asked for.

@@ -10,7 +10,8 @@ use crate::log::Format;
 
 /// One door to every AI model provider.
 ///
-/// Without a command it serves: `tollway` is `tollway serve`. LiteLLM's flags are accepted with their meaning.
+/// Without a command it serves: `tollway` is `tollway serve`. LiteLLM's flags are accepted with their meaning, or with a word
+/// why they have none.
 #[derive(Debug, Parser)]
 #[command(name = "tollway", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -142,39 +143,11 @@ pub(crate) struct LitellmArgs {
     /// Checks the configuration and exits, as `tollway check`
     #[arg(long = "validate_config")]
     pub(crate) validate_config: bool,
-    /// No TLS here: put a reverse proxy in front
-    #[arg(long = "ssl_keyfile_path", value_name = "FILE")]
-    pub(crate) ssl_keyfile_path: Option<PathBuf>,
-    /// No TLS here: put a reverse proxy in front
-    #[arg(long = "ssl_certfile_path", value_name = "FILE")]
-    pub(crate) ssl_certfile_path: Option<PathBuf>,
-    /// There is one server; has no effect
-    #[arg(long = "run_gunicorn")]
-    pub(crate) run_gunicorn: bool,
-    /// There is one server; has no effect
-    #[arg(long = "run_hypercorn")]
-    pub(crate) run_hypercorn: bool,
-    /// There is one server; has no effect
-    #[arg(long = "run_granian")]
-    pub(crate) run_granian: bool,
-    /// Workers are threads and are never restarted; has no effect
-    #[arg(long = "max_requests_before_restart", value_name = "COUNT")]
-    pub(crate) max_requests_before_restart: Option<u64>,
-    /// Idle connections stay open until the client closes them; has no effect
-    #[arg(long = "keepalive_timeout", value_name = "SECONDS")]
-    pub(crate) keepalive_timeout: Option<u64>,
-    /// There is no telemetry; has no effect
-    #[arg(long, value_name = "BOOLEAN")]
-    pub(crate) telemetry: Option<String>,
-    /// There is no database yet; has no effect
-    #[arg(long = "use_prisma_db_push")]
-    pub(crate) use_prisma_db_push: bool,
-    /// There is no database yet; has no effect
-    #[arg(long = "skip_db_migration_check")]
-    pub(crate) skip_db_migration_check: bool,
-    /// There is no database yet: exits without serving
+    /// Exits without serving; `tollway db migrate` makes the tables
     #[arg(long = "skip_server_startup")]
     pub(crate) skip_server_startup: bool,
+    #[command(flatten)]
+    pub(crate) foreign: crate::foreign_flags::ForeignFlags,
 }
 
 /// What to check.

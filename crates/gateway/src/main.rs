@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod data_dir;
 mod db;
+mod foreign_flags;
 mod keys;
 mod ledger;
 mod log;

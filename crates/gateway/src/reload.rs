@@ -14,7 +14,7 @@ use tollway_pipeline::Gateway;
 use tollway_server::Hooks;
 
 use crate::cli::ServeArgs;
-use crate::serve::{Build, read_configuration};
+use crate::serve::{Build, needs_restart, read_configuration};
 use crate::services::stored_models;
 use crate::state;
 
@@ -171,11 +171,16 @@ impl Hooks for Reloader {
         let Some(mut config) = loaded.config.clone() else { return Err(loaded.report()) };
         state::apply_flags(&mut config, &self.arguments.litellm)?;
         self.gateway.replace(self.build.snapshot(&config)?);
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
-        let warnings = loaded.diagnostics.len();
-        Ok(format!(
-            "the configuration was read again: {} deployments, {warnings} warnings",
-            config.model_list.len()
-        ))
+        let (deployments, warnings) = (config.model_list.len(), loaded.diagnostics.len());
+        let mut served = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = needs_restart(&served, &config);
+        *served = config;
+        let mut message =
+            format!("the configuration was read again: {deployments} deployments, {warnings} warnings");
+        if !late.is_empty() {
+            message.push_str("; these changes count from the next start: ");
+            message.push_str(&late.join(", "));
+        }
+        Ok(message)
     }
 }

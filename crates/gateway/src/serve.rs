@@ -20,9 +20,7 @@ use crate::{data_dir, log, services, state, welcome};
 /// Serves until it is told to stop. Exit code 0 after an orderly stop.
 pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
     let flags = &arguments.litellm;
-    if flags.ssl_certfile_path.is_some() || flags.ssl_keyfile_path.is_some() {
-        return Err("TLS is not built in: run a reverse proxy with the certificate in front, and leave out --ssl_keyfile_path and --ssl_certfile_path".into());
-    }
+    let words = flags.foreign.words()?;
     let loaded = read_configuration(arguments);
     let Some(mut config) = loaded.config.clone() else {
         eprintln!("{}", loaded.report());
@@ -34,6 +32,7 @@ pub(crate) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     start_log(arguments, &config);
+    words.iter().for_each(|word| tracing::warn!("{word}"));
     report(&loaded);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
@@ -218,6 +217,28 @@ fn limits(config: &Config) -> HttpLimits {
         connections: limits.max_connections as usize,
         drain: waits.shutdown,
     }
+}
+
+/// What differs between two configurations and counts from the next start only.
+pub(crate) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (before, after) = (limits(old), limits(new));
+    let kept = |config: &Config| config.tollway.receipts.keep;
+    let connect = |config: &Config| config.tollway.timeouts.connect;
+    let changed = [
+        ("tollway.limits.max_body", before.body_bytes != after.body_bytes),
+        ("tollway.limits.max_headers_size", before.header_bytes != after.header_bytes),
+        ("tollway.limits.max_headers", before.headers != after.headers),
+        ("tollway.limits.max_url", before.url_bytes != after.url_bytes),
+        ("tollway.limits.max_connections", before.connections != after.connections),
+        ("tollway.timeouts.read_headers", before.header_time != after.header_time),
+        ("tollway.timeouts.min_body_rate", before.body_rate != after.body_rate),
+        ("tollway.timeouts.read_body", before.body_time != after.body_time),
+        ("tollway.timeouts.write", before.write_stall != after.write_stall),
+        ("tollway.timeouts.shutdown", before.drain != after.drain),
+        ("tollway.timeouts.connect", connect(old) != connect(new)),
+        ("tollway.receipts.keep", kept(old) != kept(new)),
+    ];
+    changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }
 
 /// Resolves on Ctrl-C and on SIGTERM; they are heard from the call on, not from the first poll.

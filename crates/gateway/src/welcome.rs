@@ -21,10 +21,13 @@ pub(crate) fn print(
     let mut text = format!("Tollway {VERSION} listens on http://{address}\n");
     let (names, unavailable) = names(snapshot);
     text.push_str(&format!("  serves    {}\n", listed(&names)));
-    if unavailable > 0 {
-        text.push_str(&format!(
-            "  cannot    {unavailable} deployments cannot be called; GET /health says why\n"
-        ));
+    match unavailable.as_slice() {
+        [] => {}
+        [(name, why)] => text.push_str(&format!("  cannot    {name}: {why}\n")),
+        more => text.push_str(&format!(
+            "  cannot    {} deployments cannot be called; GET /health says why\n",
+            more.len()
+        )),
     }
     text.push_str(&format!("  data in   {}\n", directory.display()));
     let key = match admin_key {
@@ -52,14 +55,20 @@ pub(crate) fn print(
     crate::output::offer(&text);
 }
 
-fn names(snapshot: &Snapshot) -> (Vec<String>, usize) {
+/// What is served, and what cannot be called and why.
+fn names(snapshot: &Snapshot) -> (Vec<String>, Vec<(String, String)>) {
     let mut names: Vec<String> = snapshot.listed.clone();
-    let mut unavailable = 0;
+    let mut unavailable = Vec::new();
     for name in snapshot.routes.names() {
         let group = snapshot.routes.group(name).map(AsRef::as_ref).unwrap_or_default();
-        let ready = group.iter().filter(|one| matches!(one.availability, Availability::Ready(_))).count();
-        unavailable += group.len() - ready;
-        if ready > 0 {
+        let mut ready = false;
+        for one in group {
+            match &one.availability {
+                Availability::Ready(_) => ready = true,
+                Availability::Unavailable(why) => unavailable.push((name.to_string(), why.clone())),
+            }
+        }
+        if ready {
             names.push(name.to_string());
         }
     }
@@ -76,7 +85,8 @@ fn names(snapshot: &Snapshot) -> (Vec<String>, usize) {
 
 fn listed(names: &[String]) -> String {
     if names.is_empty() {
-        return "nothing yet: set a provider's key in the environment, or give a --config".to_owned();
+        return "nothing yet: set a provider's key in the environment, or name models in the configuration"
+            .to_owned();
     }
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(SHOWN) {

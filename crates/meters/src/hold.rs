@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tollway_model::Money;
 
+use crate::block::Draw;
 use crate::meters::Inner;
 use crate::rate::MINUTE;
 use crate::registry::Entry;
@@ -16,11 +17,17 @@ use crate::{AllowanceState, Demand, Limits, Scope, ScopeKind, Spent};
 #[must_use = "a hold that is dropped gives back what it holds"]
 pub struct Hold {
     meters: Arc<Inner>,
-    taken: Vec<Taken>,
+    from: From,
     demand: Demand,
-    /// Its name in the shared store.
-    lease: Option<Lease>,
     open: bool,
+}
+
+/// Where it was taken.
+enum From {
+    /// From every claim by itself; with its name in the shared store.
+    Claims(Vec<Taken>, Option<Lease>),
+    /// From what this process had taken before for several calls.
+    Block(Draw),
 }
 
 /// What was taken for one claim.
@@ -35,12 +42,21 @@ pub(crate) struct Taken {
 
 impl Hold {
     pub(crate) fn new(meters: Arc<Inner>, taken: Vec<Taken>, demand: Demand, lease: Option<Lease>) -> Hold {
-        Hold { meters, taken, demand, lease, open: true }
+        Hold { meters, from: From::Claims(taken, lease), demand, open: true }
+    }
+
+    pub(crate) fn drawn(meters: Arc<Inner>, draw: Draw, demand: Demand) -> Hold {
+        Hold { meters, from: From::Block(draw), demand, open: true }
     }
 
     /// What is left after this decision, of every scope that has a limit, in the order of the claims.
     pub fn states(&self) -> Vec<AllowanceState> {
-        self.taken.iter().filter(|taken| taken.entry.is_some()).map(Taken::state).collect()
+        match &self.from {
+            From::Claims(taken, _) => {
+                taken.iter().filter(|taken| taken.entry.is_some()).map(Taken::state).collect()
+            }
+            From::Block(draw) => draw.states(),
+        }
     }
 
     /// Does the call count for a scope of this kind?
@@ -68,9 +84,20 @@ impl Hold {
         if !std::mem::take(&mut self.open) {
             return;
         }
+        let taken = match &mut self.from {
+            From::Claims(taken, _) => taken,
+            From::Block(Draw { block, .. }) => {
+                if let Some(shared) = &self.meters.shared
+                    && block.settle(&self.meters, self.demand, (spent, apart), apart_refused)
+                {
+                    shared.has_news(block);
+                }
+                return;
+            }
+        };
         let now = self.meters.now();
         let (mut parts, mut without) = (Vec::new(), Vec::new());
-        for taken in &self.taken {
+        for taken in taken.iter() {
             let is_apart = apart(&taken.scope);
             let spent = if is_apart { Spent { refused: apart_refused, ..Spent::default() } } else { spent };
             // A scope that had no limit may have got a budget while the call was on its way.
@@ -96,7 +123,8 @@ impl Hold {
         }
         if let Some(shared) = &self.meters.shared {
             let apart = Apart { scopes: without, refused: apart_refused };
-            shared.settled(self.lease.take(), parts, self.demand, (spent, apart));
+            let lease = if let From::Claims(_, lease) = &mut self.from { lease.take() } else { None };
+            shared.settled(lease, parts, self.demand, (spent, apart));
         }
     }
 }
@@ -118,13 +146,18 @@ impl fmt::Debug for Hold {
 
 impl Taken {
     fn state(&self) -> AllowanceState {
+        self.state_with(self.left)
+    }
+
+    /// What is left of the claim when so much is used.
+    pub(crate) fn state_with(&self, used: Left) -> AllowanceState {
         let left = |limit: Option<u64>, used: u64| limit.map(|limit| (limit, limit.saturating_sub(used)));
         AllowanceState {
             scope: self.scope.clone(),
-            requests: left(self.limits.rpm, self.left.requests),
-            tokens: left(self.limits.tpm, self.left.tokens),
-            parallel: left(self.limits.parallel, self.left.in_flight),
-            budget: self.left.budget,
+            requests: left(self.limits.rpm, used.requests),
+            tokens: left(self.limits.tpm, used.tokens),
+            parallel: left(self.limits.parallel, used.in_flight),
+            budget: used.budget,
             resets_at: self.took.at.wall.saturating_add(MINUTE.cast_signed()),
         }
     }

@@ -7,10 +7,12 @@
 //! Rates are buckets, budgets are ledgers, and the two are never mixed: what left a rate window is free again, what was
 //! spent of a budget stays spent until its window ends. Windows are computed from the time, not by a job.
 
+mod block;
 mod clock;
 mod hold;
 mod link;
 mod meters;
+mod pool;
 mod purse;
 mod rate;
 mod registry;

@@ -4,12 +4,16 @@
 //! what waits behind other calls of a burst, or because this machine is busy, gets the time for it on top. After an error
 //! of the connection, or three answers that did not come in time, the connection is dropped: calls find none and go on at
 //! once, those that wait on it, too. One task in the background connects again, twice a second at most.
+//!
+//! Three answers that do not come say little when all three were asked for in one moment: a machine that stood still for
+//! it looks the same. So the store must have been silent for as long as three questions one after the other take, too.
+//! Until then a call asks again, which is what it would have waited anyway.
 
 mod settings;
 mod wire;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +31,8 @@ pub(crate) use wire::Wire;
 
 /// So many operations in a row may fail before the connection is given up.
 const FAILURES: u32 = 3;
+/// And the first of them must have been asked for so long ago, unless the connection is broken.
+const SILENCE: Duration = Duration::from_millis(60);
 /// Pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often an idle connection is tried.
@@ -86,6 +92,9 @@ struct Link {
     /// The connection, while it works.
     wire: ArcSwapOption<Wire>,
     failures: AtomicU32,
+    /// When the first of them was asked for, milliseconds after `begun`.
+    silent_since: AtomicU64,
+    begun: Instant,
     health: Mutex<Health>,
     /// The connection was given up: for the task that connects again.
     lost: Notify,
@@ -114,6 +123,8 @@ impl Redis {
             clock,
             wire: ArcSwapOption::empty(),
             failures: AtomicU32::new(0),
+            silent_since: AtomicU64::new(0),
+            begun: Instant::now(),
             health,
             lost: Notify::new(),
             given_up: Notify::new(),
@@ -223,6 +234,7 @@ impl Link {
         let mut ours = Wire::clone(wire);
         let turn = Turn::take(&self.in_flight);
         let bound = within + TURN * turn.ahead;
+        let asked_at = Instant::now();
         let mut given_up = std::pin::pin!(self.given_up.notified());
         given_up.as_mut().enable();
         let answer = tokio::select! {
@@ -238,19 +250,25 @@ impl Link {
             Some(Err(error)) => {
                 tracing::debug!(%error, "an operation of the shared store failed");
                 let broken = error.is_unrecoverable_error() || error.is_io_error();
-                self.failed(wire, broken, &error);
+                self.failed(wire, asked_at, broken, &error);
                 Err(Away)
             }
             None => {
-                self.failed(wire, false, &format_args!("no answer within {bound:?}"));
+                self.failed(wire, asked_at, false, &format_args!("no answer within {bound:?}"));
                 Err(Away)
             }
         }
     }
 
-    fn failed(&self, wire: &Arc<Wire>, broken: bool, why: &dyn fmt::Display) {
+    fn failed(&self, wire: &Arc<Wire>, asked_at: Instant, broken: bool, why: &dyn fmt::Display) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if !broken && failures < FAILURES {
+        if failures == 1 {
+            let since = asked_at.saturating_duration_since(self.begun).as_millis();
+            self.silent_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        let since = Duration::from_millis(self.silent_since.load(Ordering::Relaxed));
+        let silent = self.begun.elapsed().saturating_sub(since);
+        if !broken && (failures < FAILURES || silent < SILENCE) {
             return;
         }
         // Only the first of those that failed on this connection gives it up.

@@ -9,7 +9,7 @@ use tollway_model::Money;
 
 use crate::hold::{Hold, Taken};
 use crate::registry::{Entry, Registry};
-use crate::shared::Shared;
+use crate::shared::{Part, Shared, Undecided};
 use crate::state::{Left, Moment, State, Took, Verdict};
 use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent};
 
@@ -100,10 +100,22 @@ impl Meters {
         if let Some(shared) = &self.inner.shared
             && claims.iter().any(|claim| !claim.limits.is_empty())
         {
-            match Box::pin(shared.reserve(&self.inner, claims, demand)).await {
+            // Claims that were put together here are others every time.
+            let drawn = if merged.is_none() {
+                shared.draw(&self.inner, claims, demand)
+            } else {
+                Err(Undecided::Alone)
+            };
+            let undecided = match drawn {
+                Ok(hold) => return Ok(hold),
+                Err(undecided) => undecided,
+            };
+            match Box::pin(shared.reserve(&self.inner, claims, demand, undecided)).await {
                 Ok(decided) => return decided,
                 Err(Away) => share = shared.processes(),
             }
+            // What blocks hold and nobody has drawn is part of what is left now.
+            shared.close_all(&self.inner, None);
         }
         loop {
             let now = self.inner.now();
@@ -127,15 +139,21 @@ impl Meters {
     }
 
     /// What a scope has spent changes by `money`, though no call spent it: a reset, a correction. Every window that
-    /// runs now changes, in the shared store too where this process counts the scope. A scope that nobody counts is asked
-    /// of the ledger when it is next seen, so the ledger must know first.
+    /// runs now changes, and in the shared store every window that anybody counts. One that nobody counts is asked of
+    /// the ledger when it is next seen, so the ledger must know first.
     pub fn adjust(&self, scope: &Scope, money: Money) {
-        let (demand, at) = (Demand { tokens: 0, money: Money::ZERO, free: true }, self.inner.now());
-        let took = Took { demand, at, rate: false, parallel: false, turn: 0 };
-        let (scope, limits) = (scope.clone(), Arc::default());
-        let taken = Taken { scope, limits, entry: None, took, left: Left::default() };
-        let hold = Hold::new(Arc::clone(&self.inner), vec![taken], demand, None);
-        hold.settle(Spent { money, ..Spent::default() });
+        let (demand, now) = (Demand { tokens: 0, money: Money::ZERO, free: true }, self.inner.now());
+        let took = Took { demand, at: now, rate: false, parallel: false, turn: 0 };
+        let taken =
+            Taken { scope: scope.clone(), limits: Arc::default(), entry: None, took, left: Left::default() };
+        let part = self.inner.registry.find(scope).map(|entry| {
+            let mut state = entry.state();
+            state.settle_late(now, Spent { money, ..Spent::default() }, now);
+            Part::new(&taken, state.pots(&took, true, &taken.limits))
+        });
+        if let Some(shared) = &self.inner.shared {
+            shared.adjusted(scope, money, part);
+        }
     }
 
     /// A call that began at `at` (milliseconds since 1970), when `scope` had no limit, has spent `money`. Where the scope is

@@ -1,7 +1,8 @@
 //! Meters of several processes that count together in Redis or Valkey.
 //!
-//! Every decision is one script there. What a process settles is told in batches in the background. When the store is
-//! away, each process goes on with its share of what was left, and tells what happened when the store is back.
+//! Every decision is one script there, for one call or for a block of several. What a process settles is told in batches
+//! in the background. When the store is away, each process goes on with its share of what was left, and tells what
+//! happened when the store is back.
 //!
 //! What a process spent is in the ledger, whatever becomes of the process or of the store. A purse that may have missed
 //! some of it, because a process died or the store lost its memory, is in doubt: for a day it is compared with the ledger
@@ -10,6 +11,7 @@
 //! The store's own numbers are doubles inside scripts and whole 64-bit numbers in its sums: money up to nine million
 //! dollars a limit is compared exactly, and summed exactly beyond.
 
+mod blocks;
 mod doubts;
 mod message;
 mod outbox;
@@ -23,15 +25,19 @@ use redis::{FromRedisValue, Script, ScriptInvocation};
 use tokio::sync::Notify;
 use tollway_model::Money;
 
+use crate::block::Block;
 use crate::hold::{Hold, Taken};
 use crate::link::Wire;
 use crate::meters::{Inner, Options};
+use crate::pool::{Pool, Pools, Wish};
 use crate::registry::Entry;
 use crate::state::{Left, Moment};
-use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Spent};
+use crate::{Alert, Away, Demand, Denied, LimitKind, Redis, Refusal, Scope, Spent};
 
+pub(crate) use blocks::Undecided;
+use blocks::{Blocks, Grant};
+use message::{Adjustment, Settlement, exact};
 pub(crate) use message::{Apart, Part, Pot};
-use message::{Settlement, exact};
 use outbox::{Batch, Outbox};
 
 /// Most time a script may take that no call waits for.
@@ -42,6 +48,11 @@ const BATCH: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// A process that was not heard of for so long shares no limits any more, milliseconds.
 const SILENT: u64 = 10_000;
+/// So long what blocks have to tell waits for more of it.
+const PACE: Duration = Duration::from_millis(20);
+/// So long after the store has lost its memory there are no blocks, milliseconds: what they have not told yet would be
+/// counted twice where another process asks the ledger for what is lost.
+const CALM: u64 = 2000;
 /// So often the store is asked for a decision that did not come in time.
 const TRIES: usize = 3;
 /// So often a decision may find purses that must be seeded; each time it is fewer, unless the store is emptied meanwhile.
@@ -59,6 +70,10 @@ pub(crate) struct Shared {
     /// How many processes there are, as far as is known.
     processes: AtomicU64,
     live: Mutex<HashMap<u64, Arc<Registration>>>,
+    pools: Pools,
+    /// Nobody draws from blocks before this moment of the steady clock.
+    calm_until: AtomicU64,
+    blocks: Mutex<Blocks>,
     outbox: Mutex<Outbox>,
     /// The name the store had when it was last heard: another one has lost its memory.
     born: Mutex<Option<String>>,
@@ -66,7 +81,10 @@ pub(crate) struct Shared {
     raising: AtomicBool,
     /// The batch that is being sent: the same one until it has arrived.
     sending: tokio::sync::Mutex<Batch>,
+    /// Something must be told at once.
     wake: Arc<Notify>,
+    /// Something may be told together with what comes in the next moments.
+    soon: Arc<Notify>,
     scripts: Scripts,
 }
 
@@ -115,11 +133,15 @@ impl Shared {
             next: AtomicU64::new(1),
             processes: AtomicU64::new(options.processes.max(1)),
             live: Mutex::default(),
+            pools: Pools::new(),
+            calm_until: AtomicU64::new(0),
+            blocks: Mutex::default(),
             outbox: Mutex::default(),
             born: Mutex::default(),
             raising: AtomicBool::new(false),
             sending: tokio::sync::Mutex::default(),
             wake: Arc::default(),
+            soon: Arc::default(),
             scripts: Scripts {
                 reserve: script(include_str!("shared/reserve.lua")),
                 settle: script(include_str!("shared/settle.lua")),
@@ -142,12 +164,13 @@ impl Shared {
             Box::pin(async move {
                 let Some(inner) = inner else { return Ok(()) };
                 let Some(shared) = &inner.shared else { return Ok(()) };
+                shared.close_all(&inner, None);
                 shared.beat(&inner, Way::Wire(&wire)).await?;
                 shared.renew(Way::Wire(&wire), true).await?;
                 shared.send(&inner, Way::Wire(&wire)).await
             })
         }));
-        tokio::spawn(keep(weak, Arc::clone(&shared.wake)));
+        tokio::spawn(keep(weak, Arc::clone(&shared.wake), Arc::clone(&shared.soon)));
     }
 
     /// How many processes share the limits while the store is away.
@@ -192,31 +215,14 @@ impl Shared {
         }
     }
 
-    /// The decision of the shared store; [`Away`] when it does not give one in time.
-    ///
-    /// As long as the store is not given up it is asked again: others go by what it says, and what this process decides
-    /// alone meanwhile would come on top.
-    pub(crate) async fn reserve(
-        &self,
-        inner: &Arc<Inner>,
-        claims: &[crate::Claim],
-        demand: Demand,
-    ) -> Result<Result<Hold, Refusal>, Away> {
-        for _ in 1..TRIES {
-            match self.decide(inner, claims, demand).await {
-                Err(Away) if self.redis.is_up() => {}
-                decided => return decided,
-            }
-        }
-        self.decide(inner, claims, demand).await
-    }
-
+    /// One question to the store: for one call, and with a `wish` for more like it.
     async fn decide(
         &self,
         inner: &Arc<Inner>,
         claims: &[crate::Claim],
         demand: Demand,
-    ) -> Result<Result<Hold, Refusal>, Away> {
+        wish: Option<(&Arc<Pool>, Wish)>,
+    ) -> Result<Result<Grant, Refusal>, Away> {
         for _ in 0..ROUNDS {
             if !self.redis.is_up() {
                 return Err(Away);
@@ -228,10 +234,9 @@ impl Shared {
                 Pending { shared: self, number: self.next.fetch_add(1, Ordering::Relaxed), armed: true };
             let mut script = self.scripts.reserve.key(&self.space);
             script.arg(self.id(pending.number)).arg(self.lease).arg(exact(demand.tokens));
-            script
-                .arg(exact(demand.money.nanos().unsigned_abs()))
-                .arg(u8::from(demand.free))
-                .arg(parts.len());
+            script.arg(exact(demand.money.nanos().unsigned_abs())).arg(u8::from(demand.free));
+            self.write_wish(wish.map(|(_, wish)| wish), &mut script);
+            script.arg(parts.len());
             for part in &parts {
                 part.demand_on(&mut script);
             }
@@ -239,9 +244,24 @@ impl Shared {
             let mut numbers = answer.into_iter();
             match numbers.next() {
                 Some(1) => {
-                    learn(&mut taken, &parts, &mut numbers);
-                    let lease = Some(self.register(pending.disarm(), parts, demand, true));
-                    return Ok(Ok(Hold::new(Arc::clone(inner), taken, demand, lease)));
+                    let mut next =
+                        || numbers.next().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+                    let (more, places, valid) = (next(), next(), next());
+                    let Some((pool, wish)) = wish.filter(|_| more > 0) else {
+                        learn(&mut taken, &parts, (1, 1), &mut numbers);
+                        let lease = Some(self.register(pending.disarm(), parts, demand, true));
+                        return Ok(Ok(Grant::Call(Hold::new(Arc::clone(inner), taken, demand, lease))));
+                    };
+                    let size = wish.size(demand, more, places);
+                    for taken in &mut taken {
+                        let (tokens, money) = (size.tokens, Money::from_nanos(size.money));
+                        taken.took.demand = Demand { tokens, money, free: demand.free };
+                    }
+                    learn(&mut taken, &parts, (size.requests, size.places), &mut numbers);
+                    let (number, pool) = (pending.disarm(), Arc::downgrade(pool));
+                    let block = Arc::new(Block::new(number, (taken, parts), size, (now, valid), pool));
+                    self.opened(&block);
+                    return Ok(Ok(Grant::Block(block)));
                 }
                 Some(0) => {
                     pending.disarm();
@@ -284,6 +304,9 @@ impl Shared {
             if state == 1 {
                 continue;
             }
+            // What the ledger knows of and the store was not told yet would be counted twice.
+            self.close_all(inner, None);
+            self.send(inner, Way::Link).await?;
             let from = (pot.start != i64::MIN).then_some(pot.start);
             let answer = if inner.has_just_failed(*failed_at) {
                 Err("the question has just failed".to_owned())
@@ -349,6 +372,17 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// What a scope has spent changes though no call spent it: `part` is what this process counts of it.
+    pub(crate) fn adjusted(&self, scope: &Scope, money: Money, part: Option<Part>) {
+        let known = part.iter().flat_map(|part| &part.pots).map(|pot| pot.name.clone()).collect();
+        let adjustment = Adjustment { key: Part::key_of(scope), money: money.nanos(), known };
+        let mut outbox = self.outbox();
+        outbox.spent_alone(part.into_iter().collect(), money);
+        outbox.adjusted(adjustment);
+        drop(outbox);
+        self.wake.notify_one();
+    }
+
     /// Prolongs the leases of all holds, or only registers those that the store does not know.
     async fn renew(&self, way: Way<'_>, all: bool) -> Result<(), Away> {
         let chosen = |other: &&Arc<Registration>| all || !other.known.load(Ordering::Relaxed);
@@ -365,8 +399,22 @@ impl Shared {
             script.arg(self.lease).arg(live.len());
             for hold in &live {
                 script.arg(self.id(hold.number)).arg(exact(hold.demand.tokens));
-                script.arg(exact(hold.demand.money.nanos().unsigned_abs())).arg(hold.parts.len());
+                script.arg(exact(hold.demand.money.nanos().unsigned_abs())).arg(1).arg(hold.parts.len());
                 for part in &hold.parts {
+                    part.renew_in(&mut script);
+                }
+            }
+            self.invoke::<i64>(way, Some(BACKGROUND), &script).await?;
+        }
+        let blocks = if all { self.blocks_alive() } else { Vec::new() };
+        for batch in blocks.chunks(BATCH) {
+            let mut script = self.scripts.renew.key(&self.space);
+            script.arg(self.lease).arg(batch.len());
+            for block in batch {
+                let (money, places) = block.held();
+                script.arg(self.id(block.number)).arg(0).arg(exact(money.unsigned_abs())).arg(places);
+                script.arg(block.parts.len());
+                for part in &block.parts {
                     part.renew_in(&mut script);
                 }
             }
@@ -375,13 +423,28 @@ impl Shared {
         Ok(())
     }
 
+    fn write_wish(&self, wish: Option<Wish>, script: &mut ScriptInvocation<'_>) {
+        let Some(wish) = wish else {
+            script.arg(0);
+            return;
+        };
+        let (part, part_of_places) = self.parts_of_rest();
+        script.arg(wish.more).arg(exact(wish.tokens)).arg(exact(wish.money.unsigned_abs()));
+        script.arg(part).arg(part_of_places);
+    }
+
     /// Tells the store what was settled.
     async fn send(&self, inner: &Inner, way: Way<'_>) -> Result<(), Away> {
         let mut batch = self.sending.lock().await;
         loop {
-            if batch.settlements.is_empty() {
-                self.outbox().fill(&mut batch, BATCH, |number| self.id(number), &self.next);
-                if batch.settlements.is_empty() {
+            if batch.is_empty() {
+                let changed = {
+                    let mut outbox = self.outbox();
+                    outbox.fill(&mut batch, BATCH, |number| self.id(number), &self.next);
+                    outbox.changed(BATCH)
+                };
+                batch.accounts.extend(changed.into_iter().map(|block| self.account(inner, block)));
+                if batch.is_empty() {
                     return Ok(());
                 }
                 batch.number += 1;
@@ -391,13 +454,25 @@ impl Shared {
             for settlement in &batch.settlements {
                 settlement.write(&mut script);
             }
+            script.arg(batch.accounts.len());
+            for account in &batch.accounts {
+                account.write(&mut script);
+            }
+            script.arg(batch.adjustments.len());
+            for adjustment in &batch.adjustments {
+                adjustment.write(&mut script);
+            }
             let reached: Vec<i64> = self.invoke(way, Some(BACKGROUND), &script).await?;
             for reached in reached.chunks_exact(4) {
-                if let Some(alert) = alert(&batch.settlements, reached) {
+                if let Some(alert) = alert(&batch, reached) {
                     let _ = inner.alerts.send(alert);
                 }
             }
             batch.settlements.clear();
+            batch.adjustments.clear();
+            for account in batch.accounts.drain(..) {
+                account.block.confirmed(&account.all);
+            }
         }
     }
 
@@ -408,27 +483,37 @@ impl Shared {
         let answer: Vec<String> = self.invoke(way, Some(BACKGROUND), &script).await?;
         let [processes, born, due @ ..] = answer.as_slice() else { return Err(Away) };
         self.processes.store(processes.parse().unwrap_or(1).max(1), Ordering::Relaxed);
-        self.recognise(born, way).await?;
+        self.recognise(inner, born, way).await?;
         doubts::raise(inner, due);
         Ok(())
     }
 
     pub(crate) async fn flush(&self, inner: &Inner) -> Result<(), Away> {
+        self.close_all(inner, None);
         self.renew(Way::Link, false).await?;
         self.send(inner, Way::Link).await
     }
 }
 
 /// Goes on in the background until the meters are gone.
-async fn keep(inner: Weak<Inner>, wake: Arc<Notify>) {
+async fn keep(inner: Weak<Inner>, wake: Arc<Notify>, soon: Arc<Notify>) {
     let (mut beaten, mut renewed) = (None::<Instant>, Instant::now());
+    let mut pause = BEAT;
     loop {
-        let _ = tokio::time::timeout(BEAT, wake.notified()).await;
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = soon.notified() => {
+                let _ = tokio::time::timeout(PACE, wake.notified()).await;
+            }
+        }
         let Some(inner) = inner.upgrade() else { return };
         let Some(shared) = &inner.shared else { return };
+        pause = BEAT.min(Duration::from_millis(shared.lease / 4));
         if !shared.redis.is_up() {
             continue;
         }
+        shared.close_all(&inner, Some(inner.now()));
         if beaten.is_none_or(|then| then.elapsed() >= BEAT) && shared.beat(&inner, Way::Link).await.is_ok() {
             beaten = Some(Instant::now());
         }
@@ -437,6 +522,9 @@ async fn keep(inner: Weak<Inner>, wake: Arc<Notify>) {
             renewed = Instant::now();
         }
         let _ = shared.send(&inner, Way::Link).await;
+        if shared.has_blocks() {
+            pause = PACE;
+        }
     }
 }
 
@@ -477,14 +565,15 @@ fn parts(taken: &[Taken], now: Moment) -> Vec<Part> {
 }
 
 /// What the store says after granting, kept for headers and for the time when it is away.
-fn learn(taken: &mut [Taken], parts: &[Part], numbers: &mut impl Iterator<Item = i64>) {
+/// `count`: requests and places that were taken.
+fn learn(taken: &mut [Taken], parts: &[Part], count: (u64, u64), numbers: &mut impl Iterator<Item = i64>) {
     let mut parts = parts.iter();
     for taken in taken.iter_mut() {
         let Some(entry) = &taken.entry else { continue };
         let Some(part) = parts.next() else { return };
         let mut next = || numbers.next().unwrap_or(0);
-        let mut count = || u64::try_from(next()).unwrap_or(0);
-        let (requests, tokens, in_flight) = (count(), count(), count());
+        let mut sum = || u64::try_from(next()).unwrap_or(0);
+        let (requests, tokens, in_flight) = (sum(), sum(), sum());
         let mut state = entry.state();
         let mut tightest: Option<(Money, Money)> = None;
         for pot in &part.pots {
@@ -496,7 +585,7 @@ fn learn(taken: &mut [Taken], parts: &[Part], numbers: &mut impl Iterator<Item =
                 tightest = Some(budget);
             }
         }
-        state.take(&mut taken.took, true);
+        state.take_many(&mut taken.took, count.0, count.1);
         taken.left = Left { requests, tokens, in_flight, budget: tightest };
     }
 }
@@ -527,10 +616,9 @@ fn known(entry: &Entry, pot: &Pot) -> Option<Money> {
 }
 
 /// Reads `settlement, claim, budget, spent`.
-fn alert(settlements: &[Settlement], reached: &[i64]) -> Option<Alert> {
+fn alert(batch: &Batch, reached: &[i64]) -> Option<Alert> {
     let [settlement, part, pot, spent] = reached else { return None };
-    let part =
-        settlements.get(usize::try_from(*settlement).ok()?)?.parts.get(usize::try_from(*part).ok()?)?;
+    let part = batch.part(usize::try_from(*settlement).ok()?, usize::try_from(*part).ok()?)?;
     let pot = part.pots.get(usize::try_from(*pot).ok()?)?;
     let (soft, spent) = (Money::from_nanos(pot.soft?), Money::from_nanos(*spent));
     Some(Alert { scope: part.scope.clone(), soft, spent, resets_at: pot.resets_at() })

@@ -2,6 +2,7 @@
 
 use tollway_model::Money;
 
+use crate::block::Change;
 use crate::purse::Purse;
 use crate::rate::Rate;
 use crate::shared::Pot;
@@ -170,6 +171,48 @@ impl State {
             }
         }
         took.turn = self.turn;
+    }
+
+    /// Takes what a block holds. Money is in what the shared store told.
+    pub(crate) fn take_many(&mut self, took: &mut Took, requests: u64, places: u64) {
+        if took.rate {
+            self.rate.forget(took.at.steady);
+            let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+            self.rate.add(took.at.steady, requests, took.demand.tokens);
+        }
+        if took.parallel {
+            self.in_flight = self.in_flight.saturating_add(places);
+        }
+        took.turn = self.turn;
+    }
+
+    /// What has come back of a block, and what was used of it.
+    pub(crate) fn settle_many(&mut self, took: &Took, change: &Change, now: Moment) {
+        if took.rate {
+            let (requests, tokens) = (change.requests.max(0), change.tokens.max(0).unsigned_abs());
+            if requests > 0 || tokens > 0 {
+                let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+                self.rate.take_back(took.at.steady, now.steady, requests, tokens);
+            }
+            if change.beyond > 0 {
+                self.rate.forget(now.steady);
+                self.rate.add(now.steady, 0, change.beyond.unsigned_abs());
+            }
+        }
+        if took.parallel {
+            self.in_flight = self.in_flight.saturating_sub(change.places);
+        }
+        for purse in &mut self.purses {
+            if holds(took, purse) {
+                purse.held = purse.held.saturating_sub(change.freed);
+                purse.spent = purse.spent.saturating_add(change.spent);
+            } else if purse.includes(took.at.wall) {
+                purse.spent = purse.spent.saturating_add(change.spent);
+            }
+        }
+        if change.spent != 0 {
+            self.settled_at = self.settled_at.max(now.wall);
+        }
     }
 
     /// Gives back what was taken and takes what was really used. Money goes to the stretch it was held in; to a purse

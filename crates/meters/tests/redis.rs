@@ -269,6 +269,32 @@ async fn what_a_killed_process_spent_and_did_not_tell_is_found_in_the_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spending_that_is_set_back_by_a_process_that_does_not_count_it_is_set_back() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::<Ledger>::default();
+    let one = connected(settings(&server.url()), LEASE, &ledger).await;
+    let two = connected(settings(&server.url()), LEASE, &ledger).await;
+    let (month, ever) = (budget(100), Budget { window: Window::Lifetime, ..budget(100) });
+    let claims =
+        [claim(ScopeKind::Key, "capped", Limits { budgets: vec![month, ever], ..Limits::default() })];
+    one.meters.reserve(&claims, money(90)).await.unwrap().settle(spent(90));
+    one.meters.flush().await.unwrap();
+    // One counts both windows, two none, then one of them.
+    for (teller, left) in [(&two, 60), (&one, 30), (&two, 0)] {
+        teller.meters.adjust(&claims[0].scope, Money::from_nanos(-30));
+        teller.meters.flush().await.unwrap();
+        assert_eq!(used(&two).await, left);
+        let hold = one.meters.reserve(&claims, Demand { free: true, ..Demand::default() }).await.unwrap();
+        let tightest = hold.states()[0].budget.unwrap();
+        assert_eq!(tightest, (Money::from_nanos(100), Money::from_nanos(left)));
+        let none =
+            Limits { budgets: vec![Budget { window: Window::Lifetime, ..budget(0) }], ..Limits::default() };
+        let ever = denied(one.meters.reserve(&[claim(ScopeKind::Key, "capped", none)], money(1)).await);
+        assert_eq!(ever.used, left);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute"]
 async fn a_minute_later_the_store_admits_again_exactly_what_is_over() {
     let server = services::Redis::start().unwrap();

@@ -134,6 +134,39 @@ async fn a_paused_store_delays_nobody_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn many_calls_at_once_do_not_take_a_moment_for_an_outage() {
+    let server = services::Redis::start().unwrap();
+    let instance = connected(bounded(&server.url()), LEASE, &Arc::default()).await;
+    // Too narrow for blocks: each asks for itself.
+    let claims = [claim(ScopeKind::Key, "k", Limits { parallel: Some(20), ..Limits::default() })];
+    let (mut stalls, mut turn) = (0, 0);
+    while stalls < 3 {
+        turn += 1;
+        assert!(turn < 50, "this machine is too busy to say");
+        until(Duration::from_secs(5), || instance.redis.health().up).await;
+        let since = instance.redis.health().since;
+        let begun = Instant::now();
+        server.pause().unwrap();
+        let calls =
+            futures_util::future::join_all((0..10).map(|_| instance.meters.reserve(&claims, money(0))));
+        let wake = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            server.resume().unwrap();
+            begun.elapsed()
+        };
+        let (calls, stall) = tokio::join!(calls, wake);
+        assert!(calls.iter().all(Result::is_ok));
+        // A machine that is busy may have made more of it than a moment.
+        if stall < Duration::from_millis(50) && begun.elapsed() < Duration::from_millis(58) {
+            assert_eq!((instance.redis.health().up, instance.redis.health().since), (true, since));
+            stalls += 1;
+        }
+        drop(calls);
+        let _ = instance.meters.flush().await;
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_loses_everything_is_seeded_from_the_ledger() {
     let (lines, _guard) = listen_to_the_log();
     let mut server = services::Redis::start().unwrap();

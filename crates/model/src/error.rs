@@ -255,6 +255,13 @@ impl Error {
         self
     }
 
+    /// Something that is said to the caller behind the message.
+    #[must_use]
+    pub fn with_note(mut self, note: &str) -> Error {
+        self.0.message.push_str(note);
+        self
+    }
+
     /// Something the log needs and the caller must not see (a host name, an OS error).
     #[must_use]
     pub fn with_context(mut self, key: &'static str, value: impl Into<String>) -> Error {

@@ -93,6 +93,10 @@ pub(crate) async fn authorise<'c>(
     let groups = snapshot.access_groups(&model);
     // Asked for what the alias stands for: an alias opens nothing.
     identity.may_use(&model, groups)?;
+    // A caller that names a model asks for it, be it as the second choice.
+    for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
+        identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
+    }
     let customer = match (&services.directory, &call.attribution.customer) {
         (Some(directory), Some(id)) => {
             let customer = directory.customer(id, identity.customer_budget.as_ref()).await;

@@ -6,13 +6,16 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
-use tollway_model::{Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result};
+use tollway_model::{
+    Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result, Usage,
+};
 use tollway_providers::Endpoint;
+use tollway_wire::embedding::{EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
 use tollway_wire::json::Envelope;
-use tollway_wire::relay::{Relay, RelayOptions, service_tier, show_model};
+use tollway_wire::relay::{Relay, RelayOptions, finish_reason, service_tier, show_model};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
-use crate::content;
+use crate::content::{self, Opening};
 use crate::responses::{Thread, Turn};
 use crate::ticket::Settlement;
 
@@ -32,6 +35,7 @@ pub(crate) struct Showing {
     pub(crate) id: String,
     pub(crate) created: i64,
     pub(crate) include_usage: bool,
+    pub(crate) legacy_functions: bool,
     pub(crate) framing: tollway_wire::Framing,
     /// Where the answer belongs to a conversation that the gateway keeps.
     pub(crate) turn: Option<Arc<Turn>>,
@@ -44,6 +48,7 @@ impl Showing {
             id: &self.id,
             created: self.created,
             include_usage: self.include_usage,
+            legacy_functions: self.legacy_functions,
             framing: self.framing,
         }
     }
@@ -117,9 +122,7 @@ async fn read(
         }
     };
     let body = match &showing.turn {
-        Some(turn) if ask.operation == Operation::Chat => {
-            turn.whole(body, verbatim, &showing.model, origin)?
-        }
+        Some(turn) if ask.operation == Operation::Chat => turn.whole(body, verbatim, origin)?,
         _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
@@ -140,7 +143,8 @@ fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)
         refuse_failure(&body, showing.surface)?;
     }
     let service_tier = service_tier(&body).map(str::to_owned);
-    let settlement = Settlement { usage, finish: None, service_tier, emitted: body.len() as u64 };
+    let finish = finish_reason(showing.surface, &body);
+    let settlement = Settlement { usage, finish, service_tier, emitted: body.len() as u64 };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
@@ -167,18 +171,30 @@ fn refuse_failure(body: &Bytes, surface: Dialect) -> Result<()> {
 }
 
 fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Result<(Bytes, Settlement)> {
-    let request = || embedding::decode_request(ask.envelope.body());
     let answer = match lane {
         Lane::Verbatim => {
             let (body, settlement) = verbatim_answer(body, showing)?;
-            return Ok((body, settlement));
+            let shown = embedding::show_completion_tokens(&body).map_or(body, Bytes::from);
+            // Vectors are not text that was emitted.
+            return Ok((shown, Settlement { emitted: 0, finish: None, ..settlement }));
         }
         Lane::Translated { target: Dialect::Gemini, .. } => gemini::embedding::decode_response(&body)?,
         Lane::Translated { .. } => embedding::decode_response(&body)?,
     };
+    let request = embedding::decode_request(ask.envelope.body())?;
+    let usage = answer.usage.unwrap_or_else(|| embedded(&request));
+    let answer = EmbeddingResponse { usage: Some(usage), ..answer };
     let settlement = Settlement { usage: answer.usage, ..Settlement::default() };
-    let base64 = request()?.base64;
-    Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, base64)), settlement))
+    Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, request.base64)), settlement))
+}
+
+/// What a provider that does not say (Gemini) has likely counted.
+fn embedded(request: &EmbeddingRequest) -> Usage {
+    let tokens = request.input.iter().map(|input| match input {
+        EmbeddingInput::Text(text) => tollway_prices::tokens::estimate(text),
+        EmbeddingInput::Tokens(tokens) => tokens.len() as u64,
+    });
+    Usage { input: tokens.sum(), estimated: true, ..Usage::default() }
 }
 
 /// Most bytes of a stream that are held back until content comes. Announcements of an answer are shorter, those that
@@ -212,9 +228,10 @@ struct Translation {
     events: Vec<Event>,
     settlement: Settlement,
     error: Option<Error>,
-    /// Content has come.
-    content: bool,
+    opening: Opening,
     laws: tollway_model::Laws,
+    ended: bool,
+    /// It has ended, and said what it used.
     complete: bool,
 }
 
@@ -312,10 +329,40 @@ impl Source {
         }
     }
 
+    /// Is the first content that the model, or its provider's filter, declines? `first`: all that has come until then.
+    pub(crate) fn declines(&self, first: &[u8]) -> bool {
+        match &self.way {
+            Way::Translate(translation) => translation.opening.declines,
+            Way::Told(_) => false,
+            Way::Relay(relay) => Opening::of(relay.dialect(), first).declines,
+        }
+    }
+
+    /// Reads on to the end, and throws it away.
+    pub(crate) async fn drain(&mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|context| self.poll_next(context)).await {}
+    }
+
+    /// The caller gets this answer, and no other.
+    pub(crate) fn won(&mut self) {
+        if let Some(thread) = &mut self.thread {
+            thread.won();
+        }
+    }
+
     fn pass(&mut self, bytes: Bytes) -> Bytes {
         match &mut self.thread {
             Some(thread) => thread.pass(bytes),
             None => bytes,
+        }
+    }
+
+    /// Has the stream come to the end that its dialect has?
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.way {
+            Way::Relay(relay) => relay.seen().ended,
+            Way::Translate(translation) => translation.ended,
+            Way::Told(_) => true,
         }
     }
 
@@ -376,7 +423,7 @@ impl Way {
     fn shows_content(&self, piece: &[u8]) -> bool {
         match self {
             Way::Relay(relay) => content::in_bytes(relay.dialect(), piece),
-            Way::Translate(translation) => translation.content,
+            Way::Translate(translation) => translation.opening.content,
             Way::Told(_) => true,
         }
     }
@@ -409,8 +456,9 @@ impl Translation {
             events: Vec::new(),
             settlement: Settlement::default(),
             error: None,
-            content: false,
+            opening: Opening::default(),
             laws: tollway_model::Laws::new(),
+            ended: false,
             complete: false,
         }
     }
@@ -424,7 +472,7 @@ impl Translation {
                 tracing::error!(target: "tollway::laws", broken, "a decoder broke the order of events");
                 debug_assert!(false, "a decoder broke the order of events: {broken}");
             }
-            self.content |= content::is(&event);
+            self.opening.note(&event);
             match event {
                 Event::Usage(usage) => {
                     self.settlement.usage = Some(usage);
@@ -444,7 +492,10 @@ impl Translation {
                         Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text), .. } => {
                             self.settlement.emitted += text.len() as u64;
                         }
-                        Event::End => self.complete = self.settlement.usage.is_some(),
+                        Event::End => {
+                            self.ended = true;
+                            self.complete = self.settlement.usage.is_some();
+                        }
                         _ => {}
                     }
                     self.encoder.push(&event, &mut bytes);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tollway::exchange::{Ask, Lane, Prepared, Refused, prepare, send};
 use tollway_accounts::Identity;
-use tollway_model::{Dialect, Error, FinishReason, Kind, Notices, Operation, Origin, RawJson, Retry};
+use tollway_model::{Dialect, Error, Kind, Notices, Operation, Origin, RawJson, Retry};
 use tollway_providers::Endpoint;
 use tollway_route::{Candidate, Class, Denied, Deployment, Flight, Reason};
 use tollway_wire::{Restore, codec};
@@ -30,6 +30,7 @@ use crate::answer::{Opened, Showing, finish_of, open};
 use crate::budgets::{self, Short};
 use crate::call::Call;
 use crate::clock::board_now;
+use crate::content;
 use crate::responses;
 use crate::serve::Gateway;
 use crate::settings::Settings;
@@ -87,6 +88,9 @@ struct Lost {
 /// A pause while every deployment of a group is as busy as it may be doubles from the first of these to the second.
 const BUSY_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(160));
 
+/// How long the rest of a stream that declines is read for what it used.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Tries the plan's deployments, and then the groups the call falls back to, until one answers.
 ///
 /// When all fail, the error is that of the group that was asked for.
@@ -142,7 +146,11 @@ pub(crate) async fn run(
             }
             None => {
                 run.ticket.then(&leg.counted, lost.why.to_owned());
-                return Err(walk.original());
+                if !settings.recovery.explain_failures {
+                    return Err(walk.original());
+                }
+                let story = walk.story(run.ticket.attempts().len());
+                return Err(walk.original().with_note(&story));
             }
         }
     }
@@ -243,7 +251,14 @@ impl Run<'_> {
             }
         }
         self.not_needed(leg);
-        Err(lost.unwrap_or_else(|| Lost { error: refusal(leg), why: "nothing could be tried", over: false }))
+        Err(match lost {
+            // None of them can.
+            Some(lost) if is_unable(&lost.error) => {
+                Lost { error: lost.error.with_retry(Retry::Never), ..lost }
+            }
+            Some(lost) => lost,
+            None => Lost { error: refusal(leg), why: "nothing could be tried", over: false },
+        })
     }
 
     /// Candidates that were never tried say so, and why they would have come later.
@@ -288,6 +303,8 @@ impl Run<'_> {
                 one.closed |= money::is_short(&short, deployment);
             }
             let leaves = leg.leaves(walk, &error);
+            // Nobody was asked: another that can do it costs no retry.
+            let unable = is_unable(&error);
             let by_class = self.settings.recovery.by_class(&leg.group, Class::of(&error));
             let retries = by_class.unwrap_or(retries);
             let facts = retry::Facts {
@@ -295,7 +312,7 @@ impl Run<'_> {
                 retries,
                 forced: by_class.is_some_and(|count| count > 0),
                 leaves,
-                weighted_failover: self.settings.recovery.weighted_failover,
+                weighted_failover: self.settings.recovery.weighted_failover || unable,
                 shortest_pause: self.settings.recovery.shortest_pause,
                 deadline: self.deadline,
             };
@@ -317,7 +334,7 @@ impl Run<'_> {
                     preferred = Some(other);
                 }
             }
-            tried += 1;
+            tried += u32::from(!unable);
             last = Some(error);
         }
     }
@@ -427,8 +444,11 @@ impl Run<'_> {
     ) -> Result<Opened, Error> {
         let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
+        if self.call.control.mock_timeout && leg.is_first {
+            return Err(self.timed_out(deployment, waits, leg).await);
+        }
         if let Some(mock) = self.call.control.mock_response.as_ref().or(deployment.mock.as_ref()) {
-            return self.mocked(mock, deployment, flight, leg);
+            return self.mocked(mock, deployment, flight, waits, leg).await;
         }
         let drop_params =
             self.call.control.drop_params.or(deployment.drop_params).unwrap_or(self.settings.drop_params);
@@ -439,6 +459,7 @@ impl Run<'_> {
         let (endpoint, Prepared { request, lane, notices }) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
+                let error = if is_unable(&error) { error.with_retry(Retry::Elsewhere) } else { error };
                 let record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
                 self.ticket.attempt(&leg.counted, record, Duration::ZERO, End::Unsent);
                 return Err(error);
@@ -454,27 +475,33 @@ impl Run<'_> {
         let origin = leg.showing.turn.is_some() && leg.siblings && spoken == Dialect::OpenaiResponses;
         let origin = origin.then(|| responses::origin(&deployment.id));
         let result = receive(self.gateway, endpoint, request, lane, waits, leg, origin).await;
-        let waited = sent.elapsed();
         let mut end = End::Told;
-        let result = result.map_err(|refused| {
+        let mut result = result.map_err(|refused| {
             end = ended(&refused);
             self.ticket.refused(refused.headers);
             refused.error
         });
+        let declining = match &mut result {
+            Ok(opened) if walk.may_be_declined(leg) => {
+                declining(opened, leg.ask(), self.deadline.min(Instant::now() + LAST_WORDS)).await
+            }
+            _ => None,
+        };
+        let waited = sent.elapsed();
         let mut record = attempt_record(deployment, target, since, begun.elapsed(), result.as_ref().err());
-        match result {
-            Ok(Opened::Complete { body, settlement, .. })
-                if walk.may_be_declined(leg) && declines(&body, &settlement, leg.ask()) =>
-            {
+        match (result, declining) {
+            (Ok(_), Some(settlement)) => {
                 let error = declined();
                 record.error = Some((&error).into());
                 let usage = settlement.usage.unwrap_or_default();
                 let (tokens, output) = (usage.total(), usage.total_output());
-                flight.answered(&tollway_route::Answer { tokens, output, streamed: false }, board_now());
+                let streamed = leg.ask().stream;
+                flight.answered(&tollway_route::Answer { tokens, output, streamed }, board_now());
                 self.ticket.discard(&leg.counted, record, waited, settlement);
                 Err(error)
             }
-            Ok(opened) => {
+            (Ok(mut opened), None) => {
+                keep(&mut opened, leg);
                 flight.answers(board_now());
                 self.ticket.attempt(&leg.counted, record, waited, end);
                 self.ticket.flying(flight);
@@ -485,7 +512,7 @@ impl Run<'_> {
                 self.ticket.answering(deployment.prices.clone(), all);
                 Ok(opened)
             }
-            Err(error) => {
+            (Err(error), _) => {
                 let rest = flight.failed(&error, waits.blameless, board_now());
                 record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
                 self.ticket.attempt(&leg.counted, record, waited, end);
@@ -497,15 +524,24 @@ impl Run<'_> {
 
 impl Run<'_> {
     /// An attempt that is answered here: no provider is asked.
-    fn mocked(
+    async fn mocked(
         &mut self,
         mock: &RawJson,
         deployment: &Arc<Deployment>,
         mut flight: Flight,
+        waits: &Waits,
         leg: &Leg<'_>,
     ) -> Result<Opened, Error> {
+        let delay = self.call.control.mock_delay.unwrap_or_default();
+        if delay >= waits.longest(leg.ask().stream) {
+            return Err(self.timed_out(deployment, waits, leg).await);
+        }
         let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+            self.ticket.paused(delay);
+        }
         let result = mock::answer(mock, leg.ask(), &leg.showing, self.ticket.size().input);
         let mut record = attempt_record(deployment, None, since, begun.elapsed(), result.as_ref().err());
         record.lane = "mocked".into();
@@ -525,6 +561,24 @@ impl Run<'_> {
             // A failure that was asked for is nobody's fault.
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Run<'_> {
+    /// An attempt that nobody hears of, until its time is over.
+    async fn timed_out(&mut self, deployment: &Arc<Deployment>, waits: &Waits, leg: &Leg<'_>) -> Error {
+        let begun = Instant::now();
+        let since = begun.saturating_duration_since(self.ticket.started());
+        let longest = waits.longest(leg.ask().stream);
+        tokio::time::sleep(longest).await;
+        let error = Error::new(Kind::Timeout, "the call ran out of time because it asked for that")
+            .with_origin(Origin::Upstream)
+            .with_retry(Retry::Later(None))
+            .with_status(408);
+        let mut record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
+        record.lane = "mocked".into();
+        self.ticket.attempt(&leg.counted, record, longest, End::Told);
+        error
     }
 }
 
@@ -568,17 +622,46 @@ fn ended(refused: &Refused) -> End {
     }
 }
 
+/// An answer that goes on a conversation is kept as soon as it is the caller's.
+fn keep(opened: &mut Opened, leg: &Leg<'_>) {
+    match opened {
+        Opened::Stream { source, .. } => source.won(),
+        Opened::Complete { body, .. } => {
+            if let Some(turn) = leg.showing.turn.as_ref().filter(|_| leg.ask().operation == Operation::Chat) {
+                turn.keep(body, &leg.showing.model);
+            }
+        }
+    }
+}
+
+/// What is known of an answer in which the model declines, or its provider's filter; `None` for any other. A stream
+/// declines when nothing else was said before; what it used comes last, and is waited for until `patience`.
+async fn declining(opened: &mut Opened, ask: &Ask, patience: Instant) -> Option<Settlement> {
+    if ask.operation != Operation::Chat {
+        return None;
+    }
+    match opened {
+        Opened::Complete { body, settlement, .. } => {
+            declines(body, settlement, ask).then(|| settlement.clone())
+        }
+        Opened::Stream { first, source, .. } => {
+            if !source.declines(first) {
+                return None;
+            }
+            let _ = tokio::time::timeout_at(patience.into(), source.drain()).await;
+            Some(source.settlement())
+        }
+    }
+}
+
 /// Does the model decline, or its provider's filter, in this whole answer for the caller?
 fn declines(body: &[u8], settlement: &Settlement, ask: &Ask) -> bool {
-    if ask.operation != Operation::Chat {
-        return false;
-    }
     // The verbatim lane has not looked.
     let finish = settlement.finish.or_else(|| {
         let answer = codec(ask.surface).decode_response(body, &Restore::default()).ok()?;
         answer.choices.first().and_then(finish_of)
     });
-    matches!(finish, Some(FinishReason::ContentFilter | FinishReason::Refusal))
+    finish.is_some_and(content::declines)
 }
 
 /// The failure that an answer is thrown away for.
@@ -595,6 +678,11 @@ fn log_refusal(error: &Error, target: Dialect) {
     }
     let context: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}={value}")).collect();
     tracing::debug!(target: "tollway::attempt", dialect = target.name(), kind = error.kind().code(), context = context.join(" "), "attempt failed");
+}
+
+/// Is this a deployment that cannot do what the call asks for?
+fn is_unable(error: &Error) -> bool {
+    error.kind() == Kind::Unsupported && error.origin() != Origin::Upstream
 }
 
 /// Why nothing of a group could be tried, as an error for the caller.

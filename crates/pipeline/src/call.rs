@@ -37,6 +37,8 @@ pub struct Call {
     pub attribution: Attribution,
     /// Show usage in the stream.
     pub include_usage: bool,
+    /// Asked with OpenAI's legacy `functions`.
+    pub legacy_functions: bool,
     /// What reading the request already changed.
     pub notices: Notices,
     /// Its place in a conversation that the gateway keeps.
@@ -68,6 +70,10 @@ pub struct Control {
     pub mock: Option<Mock>,
     /// The answer, instead of a provider's: as a deployment's `mock_response`.
     pub mock_response: Option<RawJson>,
+    /// How long a mocked answer takes.
+    pub mock_delay: Option<Duration>,
+    /// The attempts at the first group are to run out of time.
+    pub mock_timeout: bool,
 }
 
 /// A failure that a caller asks for, to see what happens.
@@ -112,6 +118,18 @@ impl Call {
         started: Instant,
         rules: AcceptRules,
     ) -> Result<Call> {
+        let call = Call::read(surface, headers, body, started, rules)?;
+        check_present(&call.ask)?;
+        Ok(call)
+    }
+
+    fn read(
+        surface: Surface,
+        headers: &HeaderMap,
+        body: Bytes,
+        started: Instant,
+        rules: AcceptRules,
+    ) -> Result<Call> {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
@@ -131,6 +149,8 @@ impl Call {
         ask.edits = edits;
         ask.headers = dialect_headers(surface.dialect, headers);
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
+        let envelope = &ask.envelope;
+        let legacy_functions = envelope.get("functions").is_some() && envelope.get("tools").is_none();
         Ok(Call {
             id: uuid::Uuid::now_v7().to_string(),
             client_id: client_id(headers),
@@ -140,6 +160,7 @@ impl Call {
             control,
             attribution,
             include_usage,
+            legacy_functions,
             notices,
             turn: None,
             origin: None,
@@ -173,6 +194,20 @@ pub(crate) fn check_name(model: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a request that asks nothing: not every provider does.
+fn check_present(ask: &Ask) -> Result<()> {
+    let field = match (ask.surface, ask.operation) {
+        (Dialect::OpenaiChat | Dialect::Anthropic, Operation::Chat) => "messages",
+        (Dialect::Gemini, Operation::Chat) => "contents",
+        (Dialect::OpenaiChat, Operation::Embedding) => "input",
+        _ => return Ok(()),
+    };
+    match ask.envelope.get(field) {
+        Some(raw) if raw != "null" => Ok(()),
+        _ => Err(Error::invalid_at(field, format!("`{field}` is required"))),
+    }
 }
 
 /// Refuses what would cost far more than anyone means: a slip of the caller, or worse.
@@ -277,7 +312,23 @@ mod tests {
             Surface { dialect, operation: Operation::Chat, model: None, stream: None, framing: Framing::Sse };
         let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
         let rules = AcceptRules { max_depth: 64, limits };
-        Call::accept(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
+        Call::read(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
+    }
+
+    #[test]
+    fn a_call_must_ask_something() {
+        for (dialect, field) in [
+            (Dialect::OpenaiChat, "messages"),
+            (Dialect::Anthropic, "messages"),
+            (Dialect::Gemini, "contents"),
+        ] {
+            for body in [r#"{"model":"m"}"#, r#"{"model":"m","messages":null,"contents":null}"#] {
+                let call = accept_on(dialect, body).unwrap();
+                assert_eq!(check_present(&call.ask).unwrap_err().param(), Some(field), "{dialect} {body}");
+            }
+            let call = accept_on(dialect, r#"{"model":"m","messages":[],"contents":[]}"#).unwrap();
+            assert!(check_present(&call.ask).is_ok());
+        }
     }
 
     fn sent(call: &Call) -> String {

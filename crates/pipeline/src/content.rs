@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use tollway_model::{Delta, Dialect, Event, PartKind};
+use tollway_model::{Delta, Dialect, Event, FinishReason, PartKind};
+use tollway_wire::{Restore, codec};
 
 /// Is this event content, or the end?
 pub(crate) fn is(event: &Event) -> bool {
@@ -18,6 +19,51 @@ pub(crate) fn is(event: &Event) -> bool {
         }
         _ => false,
     }
+}
+
+/// How a stream begins, up to its first content.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// Content has come.
+    pub(crate) content: bool,
+    /// The first content is that the model, or its provider's filter, declines to answer.
+    pub(crate) declines: bool,
+    /// The part that says no.
+    refusal: Option<(u32, u32)>,
+}
+
+impl Opening {
+    /// How a stream in this dialect begins with `bytes`.
+    pub(crate) fn of(dialect: Dialect, bytes: &[u8]) -> Opening {
+        let (mut events, mut opening) = (Vec::new(), Opening::default());
+        let mut decoder = codec(dialect).decoder(Restore::default());
+        decoder.push(bytes, &mut events);
+        // Some wait for what may follow an end before they tell of it.
+        decoder.finish(&mut events);
+        events.iter().for_each(|event| opening.note(event));
+        opening
+    }
+
+    pub(crate) fn note(&mut self, event: &Event) {
+        if self.content {
+            return;
+        }
+        if let Event::PartStart { choice, part, kind: PartKind::Refusal } = event {
+            self.refusal = Some((*choice, *part));
+        }
+        self.content = is(event);
+        self.declines = self.content
+            && match event {
+                Event::Finish { reason, .. } => declines(*reason),
+                Event::Delta { choice, part, .. } => self.refusal == Some((*choice, *part)),
+                _ => false,
+            };
+    }
+}
+
+/// Does an answer that ended so say no?
+pub(crate) fn declines(reason: FinishReason) -> bool {
+    matches!(reason, FinishReason::ContentFilter | FinishReason::Refusal)
 }
 
 /// Is there content, or the end, in events of `dialect`? Looks for members with a value that is not empty; in doubt
@@ -140,6 +186,55 @@ mod tests {
         check(Dialect::OpenaiChat, r#"data: {"choices":[],"prompt_filter_results":[{"index":0}]}"#, false);
         check(Dialect::OpenaiChat, ": OPENROUTER PROCESSING\n\n", false);
         check(Dialect::OpenaiText, r#"data: {"choices":[{"text":"a"}]}"#, true);
+    }
+
+    #[test]
+    fn a_stream_declines_when_that_is_the_first_it_says() {
+        let said = |events: &[Event]| {
+            let mut opening = Opening::default();
+            events.iter().for_each(|event| opening.note(event));
+            opening.declines
+        };
+        let start = |part, kind| Event::PartStart { choice: 0, part, kind };
+        let delta = |part, text: &str| Event::Delta { choice: 0, part, delta: Delta::Text(text.into()) };
+        let finish = |reason| Event::Finish { choice: 0, reason, native: None, stop_sequence: None };
+        assert!(said(&[start(0, PartKind::Refusal), delta(0, "No")]));
+        assert!(said(&[start(0, PartKind::Text), start(1, PartKind::Refusal), delta(0, ""), delta(1, "No")]));
+        assert!(said(&[finish(FinishReason::ContentFilter)]));
+        assert!(said(&[start(0, PartKind::Text), finish(FinishReason::Refusal)]));
+        assert!(!said(&[start(0, PartKind::Refusal)]), "nothing yet");
+        assert!(!said(&[start(0, PartKind::Text), delta(0, "Well"), finish(FinishReason::ContentFilter)]));
+        assert!(!said(&[finish(FinishReason::Stop), finish(FinishReason::ContentFilter)]));
+    }
+
+    #[test]
+    fn bytes_decline_when_that_is_the_first_they_say() {
+        let said = |dialect, events: &[&str]| {
+            let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            Opening::of(dialect, text.as_bytes()).declines
+        };
+        let chat = |delta: &str, finish: &str| {
+            format!(
+                r#"{{"id":"c","model":"m","choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#
+            )
+        };
+        let announced = chat(r#"{"role":"assistant","content":""}"#, "null");
+        let filtered = chat("{}", r#""content_filter""#);
+        assert!(said(Dialect::OpenaiChat, &[&announced, &filtered]));
+        assert!(said(Dialect::OpenaiChat, &[&announced, &chat(r#"{"refusal":"No"}"#, "null")]));
+        assert!(!said(Dialect::OpenaiChat, &[&announced, &chat("{}", r#""stop""#)]));
+        assert!(!said(Dialect::OpenaiChat, &[&chat(r#"{"content":"Yes"}"#, "null"), &filtered]));
+        let safety = r#"{"candidates":[{"index":0,"finishReason":"SAFETY"}],"modelVersion":"g"}"#;
+        assert!(said(Dialect::Gemini, &[safety]));
+        assert!(said(
+            Dialect::Gemini,
+            &[r#"{"promptFeedback":{"blockReason":"SAFETY"},"modelVersion":"g"}"#]
+        ));
+        let refused = [
+            r#"{"type":"message_start","message":{"id":"m","model":"m","content":[],"usage":{"input_tokens":1}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"refusal"},"usage":{"output_tokens":1}}"#,
+        ];
+        assert!(said(Dialect::Anthropic, &refused));
     }
 
     #[test]

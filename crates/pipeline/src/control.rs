@@ -34,25 +34,29 @@ const FORBIDDEN: [&str; 13] = [
 ];
 
 /// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 14] = [
+const HONOURED: [&str; 18] = [
     "content_policy_fallbacks",
     "context_window_fallbacks",
     "disable_fallbacks",
     "drop_params",
     "fallbacks",
     "include_fallback_errors",
+    "mock_delay",
     "mock_response",
     "mock_testing_content_policy_fallbacks",
     "mock_testing_context_fallbacks",
     "mock_testing_fallbacks",
     "mock_testing_rate_limit_error",
+    "mock_timeout",
     "num_retries",
+    "request_timeout",
     "stream_timeout",
     "tags",
+    "timeout",
 ];
 
 /// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 15] = [
     "allowed_openai_params",
     "additional_drop_params",
     "cache",
@@ -64,7 +68,6 @@ const IGNORED: [&str; 16] = [
     "litellm_session_id",
     "litellm_trace_id",
     "max_retries",
-    "mock_timeout",
     "no-log",
     "output_cost_per_token",
     "proxy_server_request",
@@ -87,11 +90,6 @@ pub(crate) fn read_control(
                 "litellm_metadata",
                 "for the gateway, which reads its tags; the provider did not get it",
             );
-            continue;
-        }
-        if name == "timeout" {
-            edits.remove("timeout");
-            control.timeout = field_seconds(envelope, "timeout")?.or(control.timeout);
             continue;
         }
         let known = |list: &[&'static str]| list.iter().copied().find(|known| *known == name);
@@ -144,12 +142,22 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "mock_testing_context_fallbacks" => mock(Kind::ContextWindow),
         "mock_testing_content_policy_fallbacks" => mock(Kind::ContentPolicy),
         "mock_testing_rate_limit_error" => mock(Kind::RateLimit),
+        "mock_timeout" => control.mock_timeout = is_on(),
+        "mock_delay" => control.mock_delay = field_seconds(envelope, name)?,
         "drop_params" => control.drop_params = envelope.bool(name),
         "disable_fallbacks" => control.disable_fallbacks = is_on(),
         "include_fallback_errors" => control.include_fallback_errors = is_on(),
         "num_retries" => control.retries = retries(raw).or(control.retries),
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
+        }
+        "timeout" => control.timeout = field_seconds(envelope, name)?.or(control.timeout),
+        // The same by another name; the first counts.
+        "request_timeout" => {
+            let given = field_seconds(envelope, name)?;
+            if envelope.get("timeout").is_none_or(|raw| raw == "null") {
+                control.timeout = given.or(control.timeout);
+            }
         }
         "mock_response" if raw != "null" => {
             let given: Value = serde_json::from_str(raw).unwrap_or_default();
@@ -196,7 +204,8 @@ fn rules(field: &'static str, raw: &str) -> Result<Vec<Rule>> {
             item => any.push(target(field, item)?.ok_or_else(wrong)?),
         }
     }
-    if !any.is_empty() {
+    // An empty list is one, too: nothing is to be tried.
+    if !any.is_empty() || rules.is_empty() {
         rules.push(Rule { group: "*".to_owned(), targets: any });
     }
     let count: usize = rules.iter().map(|rule| rule.targets.len()).sum();
@@ -229,7 +238,7 @@ fn target(field: &'static str, value: Value) -> Result<Option<Target>> {
         HONOURED.contains(&key)
             || IGNORED.contains(&key)
             || FORBIDDEN.contains(&key)
-            || matches!(key, "stream" | "timeout" | "litellm_metadata")
+            || matches!(key, "stream" | "litellm_metadata")
     };
     let overrides = overrides.into_iter().filter(|(key, _)| !is_own(key));
     let overrides = overrides.map(|(key, value)| (key, RawJson::from(value))).collect();
@@ -304,7 +313,8 @@ mod tests {
         assert_eq!(plain.retries, Some(MAX_RETRIES));
         assert_eq!(plain.stream_timeout, Some(Duration::from_millis(500)));
         assert_eq!(plain.deadline, Some(Duration::from_secs(9)));
-        let both = read(r#"{"model":"m","timeout":1,"num_retries":0}"#);
+        assert_eq!(read(r#"{"model":"m","request_timeout":2}"#).timeout, Some(Duration::from_secs(2)));
+        let both = read(r#"{"model":"m","request_timeout":2,"timeout":1,"num_retries":0}"#);
         assert_eq!((both.timeout, both.retries), (Some(Duration::from_secs(1)), Some(0)));
     }
 

@@ -84,6 +84,10 @@ impl http_body::Body for ReplyBody {
     }
 }
 
+/// How long a provider may keep its connection open after the end of its stream. Mostly it is closed with the last
+/// bytes, and can be used again only if that is seen.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// An attempt that is still running when the caller is already told to wait.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = (Ticket, Result<Opened, Error>)> + Send>>;
 
@@ -99,6 +103,8 @@ pub struct StreamReply {
     keep_alive: Option<Duration>,
     last_sent: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The stream has come to its end, and the provider's connection is waited for.
+    lingers: bool,
 }
 
 enum State {
@@ -133,7 +139,16 @@ impl StreamReply {
         ticket: Option<Ticket>,
         keep_alive: Option<Duration>,
     ) -> StreamReply {
-        StreamReply { state, ready, showing, ticket, keep_alive, last_sent: Instant::now(), sleep: None }
+        StreamReply {
+            state,
+            ready,
+            showing,
+            ticket,
+            keep_alive,
+            last_sent: Instant::now(),
+            sleep: None,
+            lingers: false,
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -170,6 +185,11 @@ impl StreamReply {
                         self.ready.push_back(bytes);
                         true
                     }
+                    // All has been said: what happens to the connection after that is no failure of the call.
+                    Poll::Ready(Some(Err(_))) if source.has_ended() => {
+                        self.ended();
+                        true
+                    }
                     Poll::Ready(Some(Err(error))) => {
                         let settlement = source.settlement();
                         let told = source.tell(&error, &self.showing);
@@ -177,11 +197,12 @@ impl StreamReply {
                         true
                     }
                     Poll::Ready(None) => {
-                        let settlement = source.settlement();
-                        if let Some(mut ticket) = self.ticket.take() {
-                            ticket.answered(settlement);
-                        }
-                        self.state = State::Over;
+                        self.ended();
+                        true
+                    }
+                    Poll::Pending if source.has_ended() => {
+                        std::task::ready!(self.poll_linger(context));
+                        self.ended();
                         true
                     }
                     Poll::Pending => false,
@@ -214,6 +235,25 @@ impl StreamReply {
                 self.broke_off(&error, told, Settlement::default());
             }
         }
+    }
+
+    /// The stream is over as it should be.
+    fn ended(&mut self) {
+        if let State::Streaming(source) = &mut self.state
+            && let Some(mut ticket) = self.ticket.take()
+        {
+            ticket.answered(source.settlement());
+        }
+        self.state = State::Over;
+    }
+
+    /// Ready when the provider's connection has been waited for long enough.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.lingers, true) {
+            self.sleep = None;
+        }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        sleep.as_mut().poll(context)
     }
 
     /// The stream broke off; `told` says so in the caller's own dialect.

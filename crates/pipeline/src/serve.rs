@@ -127,22 +127,22 @@ impl Gateway {
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         if full {
-            return refuse(too_many(&snapshot.settings).into(), &call, &caller, ticket);
+            return refuse(too_many(&snapshot.settings).into(), &call, ticket);
         }
         if call.ask.surface == Dialect::OpenaiResponses {
             let services = &self.services;
             if let Err(error) = responses::begin(services, &snapshot.settings, &caller, &mut call).await {
-                return refuse(error.into(), &call, &caller, ticket);
+                return refuse(error.into(), &call, ticket);
             }
             ticket.resize(&call);
         }
         let showing = showing(&call);
         let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return refuse(refusal, &call, &caller, ticket),
+            Err(refusal) => return refuse(refusal, &call, ticket),
         };
         if let Some(local) = count_locally(&call, &drawn.plan) {
-            return self.counted(local.await, &call, &caller, ticket);
+            return self.counted(local.await, &call, ticket);
         }
         if !call.ask.stream {
             let won = attempts::run(self, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
@@ -195,7 +195,10 @@ impl Gateway {
     fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         let mock = call.control.mock.map(|mock| mock.field);
-        let mock = mock.or(call.control.mock_response.as_ref().map(|_| "mock_response"));
+        let mock = mock
+            .or(call.control.mock_response.as_ref().map(|_| "mock_response"))
+            .or(call.control.mock_delay.map(|_| "mock_delay"))
+            .or(call.control.mock_timeout.then_some("mock_timeout"));
         if let Some(field) = mock.filter(|_| !snapshot.settings.recovery.allow_mocks) {
             let message = format!("`{field}` is not allowed here: the operator has not switched it on");
             return Err(Error::invalid_at(field, message));
@@ -255,10 +258,10 @@ impl Gateway {
         Reply { status: StatusCode::OK, headers: out, body }
     }
 
-    fn counted(&self, tokens: Result<u64>, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+    fn counted(&self, tokens: Result<u64>, call: &Call, mut ticket: Ticket) -> Reply {
         let tokens = match tokens {
             Ok(tokens) => tokens,
-            Err(error) => return refuse(error.into(), call, caller, ticket),
+            Err(error) => return refuse(error.into(), call, ticket),
         };
         ticket.answered(crate::ticket::Settlement::default());
         let mut out = HeaderMap::with_capacity(8);
@@ -325,6 +328,7 @@ pub(crate) fn showing(call: &Call) -> Showing {
         turn: call.turn.clone(),
         created: call.at / 1000,
         include_usage: call.include_usage,
+        legacy_functions: call.legacy_functions,
         framing: call.ask.framing,
     }
 }
@@ -340,7 +344,7 @@ fn reply(
 ) -> Reply {
     let won = match won {
         Ok(won) => won,
-        Err(error) => return refuse(error.into(), call, caller, ticket),
+        Err(error) => return refuse(error.into(), call, ticket),
     };
     ticket.first_byte();
     let allowances = ticket.allowances();
@@ -378,8 +382,9 @@ fn reply(
     }
 }
 
-fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) -> Reply {
+fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
     let Refusal { error, headers } = refusal;
+    let (retries, fallbacks) = (ticket.retries(), ticket.fallbacks());
     ticket.failed(&error, error.status());
     let mut reply = render_error(&error, call.ask.surface);
     reply.headers.extend(headers);
@@ -387,8 +392,11 @@ fn refuse(refusal: Refusal, call: &Call, caller: &Caller, mut ticket: Ticket) ->
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
-    if caller.is_admin() && ticket.retries() > 0 {
-        set(&mut reply.headers, headers::RETRIES, HeaderValue::from(ticket.retries()));
+    if retries > 0 {
+        set(&mut reply.headers, headers::RETRIES, HeaderValue::from(retries));
+    }
+    if fallbacks > 0 {
+        set(&mut reply.headers, headers::FALLBACKS, HeaderValue::from(fallbacks));
     }
     reply
 }

@@ -69,6 +69,8 @@ pub struct Recovery {
     pub max_fallbacks: usize,
     /// Every caller is told which groups failed.
     pub tell_failures: bool,
+    /// Messages of errors say what was tried.
+    pub explain_failures: bool,
     /// A call falls back only to groups that its caller may use.
     pub check_access: bool,
     /// Callers may make their own calls fail.
@@ -197,6 +199,7 @@ fn recovery(config: &Config) -> Recovery {
         fallbacks: fallbacks(config),
         max_fallbacks: config.max_fallbacks() as usize,
         tell_failures: general.expose_fallback_errors_to_caller,
+        explain_failures: config.litellm_settings.expose_router_debug_in_errors,
         check_access: general.enforce_fallback_model_access,
         allow_mocks: general.dangerously_allow_mock_testing_request_params,
     }

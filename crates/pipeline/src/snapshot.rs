@@ -186,12 +186,16 @@ fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) ->
     let maker = maker.clone();
     let name: Arc<str> = entry.model_name.as_str().into();
     let group = name.clone();
+    // Whatever it is called by, it is one model, with one set of limits.
+    let is_one = Pattern::parse(&entry.litellm_params.model).is_none();
     let make = move |captured: &str, asked: &str| {
         let mut concrete = entry.clone();
-        concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
-        asked.clone_into(&mut concrete.model_name);
-        // One id for all models of a wildcard would make them one deployment.
-        concrete.model_info.id = None;
+        if !is_one {
+            concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
+            asked.clone_into(&mut concrete.model_name);
+            // One id for all models of a wildcard would make them one deployment.
+            concrete.model_info.id = None;
+        }
         let mut made = maker.deployment(&concrete, index);
         made.group = group.clone();
         made
@@ -364,7 +368,10 @@ impl Maker {
             ("mode", mode),
             ("max_input_tokens", entry.limits.input.map(Value::from)),
             ("max_output_tokens", entry.limits.output.map(Value::from)),
-            ("max_tokens", entry.limits.output.or(entry.limits.legacy_max).map(Value::from)),
+            (
+                "max_tokens",
+                info.max_tokens.or(entry.limits.output).or(entry.limits.legacy_max).map(Value::from),
+            ),
             ("base_model", info.base_model.as_ref().map(|base| json!(base))),
             ("deprecation_date", entry.deprecated.as_ref().map(|date| json!(date))),
             ("access_groups", (!info.access_groups.is_empty()).then(|| json!(info.access_groups))),
@@ -555,6 +562,22 @@ pub(crate) mod tests {
         // The models table knows that it has no other API.
         check("openai/o1-pro", "{}", [responses, responses]);
         check("deepseek/deepseek-chat", "{}", [chat, chat]);
+    }
+
+    #[test]
+    fn one_model_behind_a_wildcard_is_one_deployment_whatever_it_is_called() {
+        let ids = |model: &str, info: &str| {
+            let text = format!(
+                "model_list: [{{model_name: 'any/*', litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
+            );
+            let snapshot = snapshot_of(&text);
+            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].id.to_string())
+        };
+        let [one, other] = ids("openai/gpt-4o", "{}");
+        assert_eq!(one, other);
+        assert_eq!(ids("openai/gpt-4o", "{id: mine}"), ["mine", "mine"]);
+        let [one, other] = ids("'openai/*'", "{}");
+        assert_ne!(one, other, "several models are several deployments");
     }
 
     /// The first deployment of a configuration.

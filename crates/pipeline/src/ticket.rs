@@ -297,7 +297,7 @@ impl Ticket {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.skipped)
     }
 
-    fn attempts(&self) -> &[AttemptRecord] {
+    pub(crate) fn attempts(&self) -> &[AttemptRecord] {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.attempts)
     }
 
@@ -431,6 +431,12 @@ impl Ticket {
     pub(crate) fn retries(&self) -> usize {
         let attempts = self.attempts();
         attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group == next.group).count()
+    }
+
+    /// Groups that were tried after the first.
+    pub(crate) fn fallbacks(&self) -> usize {
+        let attempts = self.attempts();
+        attempts.iter().zip(attempts.iter().skip(1)).filter(|(one, next)| one.group != next.group).count()
     }
 
     pub(crate) fn notices(&self) -> &[tollway_model::Notice] {

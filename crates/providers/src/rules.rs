@@ -128,7 +128,7 @@ impl Rules {
                 continue;
             }
             edits.remove(refused.field.clone());
-            if asks_nothing(raw) {
+            if asks_nothing(&refused.field, raw) {
                 notices.changed(
                     refused.field.clone(),
                     "left out: the provider refuses it, and it asks for nothing",
@@ -147,7 +147,7 @@ impl Rules {
         for field in &self.ignored {
             if envelope.get(field).is_some() {
                 edits.remove(field.clone());
-                notices.changed(field.clone(), "left out: the provider does not know it");
+                notices.changed(field.clone(), "left out: it means nothing there");
             }
         }
     }
@@ -215,8 +215,12 @@ fn word(envelope: &Envelope, field: &str) -> Option<String> {
 }
 
 /// Is the value what a request without the field means anyway?
-fn asks_nothing(raw: &str) -> bool {
-    matches!(raw, "null" | "false" | "0" | "0.0" | "[]" | "{}")
+fn asks_nothing(field: &str, raw: &str) -> bool {
+    match raw {
+        // It asks for a search by being there.
+        "{}" => field != "web_search_options",
+        _ => matches!(raw, "null" | "false" | "0" | "0.0" | "[]"),
+    }
 }
 
 /// Equal as JSON values, `1` and `1.0` included.

@@ -39,12 +39,23 @@ impl Fallbacks {
         self.general.is_empty() && self.context_window.is_empty() && self.content_policy.is_empty()
     }
 
+    /// Every target there is.
+    pub fn all(&self) -> impl Iterator<Item = &Target> {
+        let rules = self.general.iter().chain(&self.context_window).chain(&self.content_policy);
+        rules.flat_map(|rule| &rule.targets)
+    }
+
     /// What to try in place of `group` that failed in this way.
     pub fn targets(&self, group: &str, failure: Kind) -> &[Target] {
         match self.special(group, failure) {
             [] => find(&self.general, group),
             special => special,
         }
+    }
+
+    /// Are the targets for any failure of `group` those of every group?
+    pub fn is_default(&self, group: &str) -> bool {
+        rule(&self.general, group).is_some_and(|rule| rule.group == ANY)
     }
 
     /// The targets for this kind of failure only: where there are some, the group itself is not tried again.
@@ -57,16 +68,22 @@ impl Fallbacks {
     }
 }
 
-/// By the exact name, then without the provider on either side, then any.
+/// The name of a rule for every group.
+const ANY: &str = "*";
+
 fn find<'r>(rules: &'r [Rule], group: &str) -> &'r [Target] {
+    rule(rules, group).map_or(&[], |rule| rule.targets.as_slice())
+}
+
+/// By the exact name, then without the provider on either side, then any.
+fn rule<'r>(rules: &'r [Rule], group: &str) -> Option<&'r Rule> {
     let bare = |name: &'r str| name.split_once('/').map_or(name, |(_, bare)| bare);
     let by = |fits: &dyn Fn(&'r str) -> bool| rules.iter().find(|rule| fits(&rule.group));
     let stripped = group.split_once('/').map_or(group, |(_, bare)| bare);
-    let found = by(&|name| name == group)
+    by(&|name| name == group)
         .or_else(|| by(&|name| name == stripped))
         .or_else(|| by(&|name| bare(name) == group))
-        .or_else(|| by(&|name| name == "*"));
-    found.map_or(&[], |rule| rule.targets.as_slice())
+        .or_else(|| by(&|name| name == ANY))
 }
 
 #[cfg(test)]

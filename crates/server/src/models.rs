@@ -1,6 +1,6 @@
 //! The models a caller may use.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::Params;
 use tollway_model::{Error, Kind, Result};
@@ -10,43 +10,65 @@ use tollway_route::{Availability, Deployment};
 /// When a model was created is not known; a fixed time keeps lists stable.
 const CREATED: i64 = 1_677_610_602;
 
-/// The list in OpenAI's shape, or in Anthropic's for its clients.
-pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, anthropic: bool) -> Reply {
-    let names = names(snapshot, caller);
-    if anthropic {
-        let data: Vec<Value> = names.iter().map(|name| anthropic_entry(name)).collect();
-        let first = names.first();
-        let last = names.last();
-        return json_reply(
-            StatusCode::OK,
-            &json!({ "data": data, "has_more": false, "first_id": first, "last_id": last }),
-        );
+/// Whose clients look at a list: three vendors have three shapes, two of them at one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Openai,
+    Anthropic,
+    Gemini,
+}
+
+impl Shape {
+    /// The shape that the client of a request with these headers reads, told by headers that its SDK always sends.
+    pub(crate) fn of(headers: &HeaderMap) -> Shape {
+        if headers.contains_key("anthropic-version") {
+            Shape::Anthropic
+        } else if headers.contains_key("x-goog-api-client") {
+            Shape::Gemini
+        } else {
+            Shape::Openai
+        }
     }
-    let data: Vec<Value> = names.iter().map(|name| entry(snapshot, name)).collect();
-    json_reply(StatusCode::OK, &json!({ "object": "list", "data": data }))
+}
+
+/// The list.
+pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, shape: Shape) -> Reply {
+    let names = names(snapshot, caller);
+    let body = match shape {
+        Shape::Openai => {
+            let data: Vec<Value> = names.iter().map(|name| entry(snapshot, name)).collect();
+            json!({ "object": "list", "data": data })
+        }
+        Shape::Anthropic => {
+            let data: Vec<Value> = names.iter().map(|name| anthropic_entry(name)).collect();
+            json!({ "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last() })
+        }
+        Shape::Gemini => {
+            let models: Vec<Value> = names.iter().map(|name| gemini_entry(name)).collect();
+            json!({ "models": models })
+        }
+    };
+    json_reply(StatusCode::OK, &body)
 }
 
 /// One model.
-pub(crate) fn one(snapshot: &Snapshot, caller: &Caller, id: &str, anthropic: bool) -> Result<Reply> {
+pub(crate) fn one(snapshot: &Snapshot, caller: &Caller, id: &str, shape: Shape) -> Result<Reply> {
     if snapshot.resolve(target(caller, id)).is_none() || !may_use(snapshot, caller, id) {
         let error =
             Error::new(Kind::NotFound, format!("the model `{id}` does not exist")).with_param("model");
         return Err(error.with_provider(Some("model_not_found".into()), None));
     }
-    let value = if anthropic { anthropic_entry(id) } else { entry(snapshot, id) };
+    let value = match shape {
+        Shape::Openai => entry(snapshot, id),
+        Shape::Anthropic => anthropic_entry(id),
+        Shape::Gemini => gemini_entry(id),
+    };
     Ok(json_reply(StatusCode::OK, &value))
 }
 
-/// The list in Gemini's shape.
-pub(crate) fn gemini_list(snapshot: &Snapshot, caller: &Caller) -> Reply {
+fn gemini_entry(name: &str) -> Value {
     let methods = json!(["generateContent", "streamGenerateContent", "countTokens"]);
-    let models: Vec<Value> = names(snapshot, caller)
-        .iter()
-        .map(|name| {
-            json!({ "name": format!("models/{name}"), "displayName": name, "version": "1", "supportedGenerationMethods": methods })
-        })
-        .collect();
-    json_reply(StatusCode::OK, &json!({ "models": models }))
+    json!({ "name": format!("models/{name}"), "displayName": name, "version": "1", "supportedGenerationMethods": methods })
 }
 
 /// Deployments with limits, prices and capabilities. Where they are is for the operator only.

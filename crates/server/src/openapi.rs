@@ -19,10 +19,16 @@ pub(crate) fn reply() -> Reply {
 pub fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
-        let path = route.path.replace("...}", "}");
-        let methods = paths.entry(path).or_insert_with(|| json!({}));
-        if let Some(methods) = methods.as_object_mut() {
-            methods.insert(route.method.as_str().to_lowercase(), operation(route));
+        let path = route.path.replace("{call...}", "{model}").replace("...}", "}");
+        // One route here, a path for each to those who read the document.
+        let ends: &[&str] = if route.action == Action::Gemini { &GEMINI_CALLS } else { &[""] };
+        for end in ends {
+            let path = format!("{path}{end}");
+            let operation = operation(route, &path);
+            let methods = paths.entry(path).or_insert_with(|| json!({}));
+            if let Some(methods) = methods.as_object_mut() {
+                methods.insert(route.method.as_str().to_lowercase(), operation);
+            }
         }
     }
     json!({
@@ -42,10 +48,13 @@ pub fn document() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+/// What a path of Gemini's dialect ends in.
+const GEMINI_CALLS: [&str; 3] = [":generateContent", ":streamGenerateContent", ":countTokens"];
+
+fn operation(route: &Route, path: &str) -> Value {
     let mut operation = Map::new();
     operation.insert("summary".into(), json!(route.summary));
-    operation.insert("operationId".into(), json!(operation_id(route)));
+    operation.insert("operationId".into(), json!(operation_id(route, path)));
     operation.insert("tags".into(), json!([tag(route.action)]));
     let security = match route.access {
         Access::Public => json!([]),
@@ -55,8 +64,8 @@ fn operation(route: &Route) -> Value {
     };
     operation.insert("security".into(), security);
     let mut parameters = Vec::new();
-    if let Some((_, rest)) = route.path.split_once('{') {
-        let name = rest.split_once('}').map_or(rest, |(name, _)| name).trim_end_matches("...");
+    if let Some((_, rest)) = path.split_once('{') {
+        let name = rest.split_once('}').map_or(rest, |(name, _)| name);
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
@@ -108,8 +117,8 @@ fn is_body_required(route: &Route) -> bool {
     !optional.contains(&route.action)
 }
 
-fn operation_id(route: &Route) -> String {
-    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+fn operation_id(route: &Route, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let path = words.collect::<Vec<_>>().join("_");
     format!("{}_{}", route.method.as_str().to_lowercase(), if path.is_empty() { "root" } else { &path })
 }
@@ -120,6 +129,7 @@ fn tag(action: Action) -> &'static str {
         Action::Models
         | Action::Model
         | Action::GeminiModels
+        | Action::GeminiModel
         | Action::ModelInfo
         | Action::ModelPages
         | Action::ModelGroups => "models",
@@ -177,4 +187,32 @@ fn schemas() -> Value {
         schemas.extend(spend::schemas());
     }
     schemas
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_paths_and_no_two_operations_are_alike() {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        // To a reader of the document `/models/{model}` and `/models/{id}` are the same path.
+        let bare = |path: &str| {
+            let parts =
+                path.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest).to_owned());
+            parts.collect::<Vec<_>>()
+        };
+        let different: HashSet<_> = paths.keys().map(|path| bare(path)).collect();
+        assert_eq!(different.len(), paths.len());
+        let ids: Vec<_> = paths
+            .values()
+            .flat_map(|methods| methods.as_object().unwrap().values())
+            .map(|operation| operation["operationId"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        assert!(paths.contains_key("/v1beta/models/{model}:streamGenerateContent"));
+    }
 }

@@ -23,12 +23,14 @@ pub enum Action {
     Call(Dialect, Operation),
     /// A model call in Gemini's URL form, `{model}:{method}`.
     Gemini,
-    /// The models a caller may use, in OpenAI's or Anthropic's shape.
+    /// The models a caller may use, in the shape that its client reads.
     Models,
     /// One of them.
     Model,
     /// The models in Gemini's shape.
     GeminiModels,
+    /// One model in Gemini's shape.
+    GeminiModel,
     /// Deployments with prices and capabilities.
     ModelInfo,
     /// The same, in pages.
@@ -163,6 +165,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/openai/deployments/{model}/completions" Call COMPLETION, "Complete a text, Azure's form of the path"),
     route!(POST "/openai/deployments/{model}/embeddings" Call EMBEDDING, "Vectors, Azure's form of the path"),
     route!(GET "/v1beta/models" Models Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
+    route!(GET "/v1beta/models/{id...}" Models Action::GeminiModel, "One model (Gemini's shape)"),
     route!(POST "/v1beta/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(POST "/v1/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
     route!(POST "/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),

@@ -22,6 +22,7 @@ use tollway_wire::Framing;
 use crate::guesses::Guesses;
 use crate::limits::HttpLimits;
 use crate::manage::Manage;
+use crate::models::Shape;
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::spend::{Desk, Pages, Spend};
 use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
@@ -217,14 +218,14 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, &caller, headers.contains_key("anthropic-version"))),
-            Action::Model => models::one(
-                &snapshot,
-                &caller,
-                &captured.unwrap_or_default(),
-                headers.contains_key("anthropic-version"),
-            ),
-            Action::GeminiModels => Ok(models::gemini_list(&snapshot, &caller)),
+            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers))),
+            Action::GeminiModels => Ok(models::list(&snapshot, &caller, Shape::Gemini)),
+            Action::Model => {
+                models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::of(headers))
+            }
+            Action::GeminiModel => {
+                models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::Gemini)
+            }
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
             Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),

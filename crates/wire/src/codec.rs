@@ -130,6 +130,8 @@ pub struct View<'a> {
     pub created: i64,
     /// Show usage in the stream (OpenAI's contract; other dialects always show it).
     pub include_usage: bool,
+    /// The client asked with OpenAI's legacy `functions`, and looks for `function_call` instead of `tool_calls`.
+    pub legacy_functions: bool,
     /// How streamed events are delimited.
     pub framing: Framing,
 }

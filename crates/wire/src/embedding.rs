@@ -190,6 +190,27 @@ fn vector(raw: Raw<'_>) -> Option<Vec<f32>> {
     rest.is_empty().then(|| floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
+/// A provider's answer with `completion_tokens: 0` in its usage, which LiteLLM's users read; `None` when it is there
+/// already, or there is no usage.
+pub fn show_completion_tokens(body: &[u8]) -> Option<Vec<u8>> {
+    const KEY: &[u8] = b"\"usage\"";
+    let after = memchr::memmem::rfind(body, KEY)? + KEY.len();
+    let rest = body.get(after..)?;
+    let open = after + rest.iter().position(|byte| !matches!(byte, b':' | b' ' | b'\n' | b'\r' | b'\t'))?;
+    let end = open + memchr::memchr(b'}', body.get(open..)?)?;
+    let inside = body.get(open + 1..end)?;
+    let is_usage = body.get(open) == Some(&b'{')
+        && memchr::memmem::find(inside, b"\"prompt_tokens\"").is_some()
+        && memchr::memmem::find(inside, b"\"completion_tokens\"").is_none();
+    is_usage.then(|| {
+        let mut shown = Vec::with_capacity(body.len() + 24);
+        shown.extend_from_slice(body.get(..=open).unwrap_or_default());
+        shown.extend_from_slice(b"\"completion_tokens\":0,");
+        shown.extend_from_slice(body.get(open + 1..).unwrap_or_default());
+        shown
+    })
+}
+
 /// Writes the answer for a client, as lists or as base64.
 ///
 /// `model` is the name the client asked for. Usage is always there, as the official SDKs require.

@@ -466,6 +466,41 @@ pub fn service_tier(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()
 }
 
+/// Why a complete answer ended. The last such key counts, as for [`service_tier`]; of several choices, that of the last.
+///
+/// Looks for bytes only: text that the model wrote has its quotes escaped.
+pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
+    let key: &[u8] = match dialect {
+        Dialect::OpenaiChat | Dialect::OpenaiText => b"\"finish_reason\"",
+        Dialect::Anthropic => b"\"stop_reason\"",
+        Dialect::Gemini => b"\"finishReason\"",
+        _ => return None,
+    };
+    let rest = body.get(memmem::rfind(body, key)? + key.len()..)?;
+    let start = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':')?;
+    let value = rest.get(start..)?.strip_prefix(b"\"")?;
+    let word = std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()?;
+    match dialect {
+        Dialect::Anthropic => Some(crate::anthropic::finish_reason(word)),
+        Dialect::Gemini => {
+            Some(crate::gemini::finish_reason(word, memmem::find(body, b"\"functionCall\"").is_some()))
+        }
+        _ if refuses(body) => Some(FinishReason::Refusal),
+        _ => crate::openai_chat::finish_reason(word),
+    }
+}
+
+/// Does an answer of OpenAI's hold a refusal? It ends with `stop` all the same.
+fn refuses(body: &[u8]) -> bool {
+    let key: &[u8] = b"\"refusal\"";
+    memmem::find_iter(body, key).any(|at| {
+        let rest = body.get(at + key.len()..).unwrap_or_default();
+        let value = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
+        let value = value.and_then(|start| rest.get(start..)).unwrap_or_default();
+        value.starts_with(b"\"") && !value.starts_with(b"\"\"")
+    })
+}
+
 /// Shows `model` as the answer's model in a complete body; borrows when it already does.
 pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
     let Some(found) = top_level_model(body) else { return Cow::Borrowed(body) };

@@ -91,6 +91,7 @@ fn run(folder: &Path) -> Result<(), String> {
         id: "call_fixture",
         created: 1_700_000_000,
         include_usage: request.include_usage.unwrap_or_default(),
+        legacy_functions: asks_with_functions(&body),
         framing: Framing::Sse,
     };
     if let Some(status) = case.answer_status {
@@ -118,6 +119,11 @@ fn run(folder: &Path) -> Result<(), String> {
         }
         Err(error) => expect_error(folder, &case, surface, &error),
     }
+}
+
+fn asks_with_functions(body: &[u8]) -> bool {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    request.get("functions").is_some() && request.get("tools").is_none()
 }
 
 fn translate(

@@ -86,6 +86,7 @@ fn a_gemini_provider_gets_only_what_it_signed() {
         id: "i",
         created: 0,
         include_usage: true,
+        legacy_functions: false,
         framing: tollway_wire::Framing::Sse,
     };
     let shown = codec(Dialect::Gemini).encode_response(&answer, &view, &mut tollway::model::Notices::new());

@@ -35,6 +35,19 @@ fn version_help_and_completions_are_printed() {
 }
 
 #[test]
+fn a_flag_of_litellms_that_would_be_missed_is_refused_with_a_reason() {
+    says(
+        &["--ssl_keyfile_path", "a", "--ssl_certfile_path", "b"],
+        1,
+        &["--ssl_keyfile_path", "reverse proxy"],
+    );
+    says(&["--max_budget", "10"], 1, &["--max_budget", "/key/generate"]);
+    says(&["--health"], 1, &["GET /health"]);
+    says(&["--run_gunicorn", "--save"], 1, &["--save"]);
+    says(&["--run_granian", "--granian_threads", "2", "--local", "--validate_config"], 0, &[]);
+}
+
+#[test]
 fn models_are_listed_with_prices() {
     says(&["models", "gpt-4o-mini", "--provider", "openai"], 0, &["\ngpt-4o-mini ", "$/M in", "0.15"]);
     let lines = says(&["models", "gpt-4o", "--json"], 0, &[]);

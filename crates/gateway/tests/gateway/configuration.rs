@@ -176,6 +176,24 @@ async fn a_wrong_file_keeps_the_old_configuration_and_says_where_it_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_reload_names_the_changes_that_need_a_restart() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    let rest = "tollway: {limits: {max_body: 1KiB, max_calls: 7}, timeouts: {shutdown: 3s}}";
+    std::fs::write(gateway.file("config.yaml"), config(&three(&fake), rest)).unwrap();
+    // The watcher may come first; what is in force does not change by it.
+    let begun = Instant::now();
+    let said = "count from the next start: tollway.limits.max_body, tollway.timeouts.shutdown";
+    loop {
+        let told = gateway.post("/config/reload", &json!({})).await.expect(200).text();
+        if told.contains(said) || gateway.log().contains(said) {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "{told} {}", gateway.log());
+    }
+}
+
+#[tokio::test]
 async fn a_new_master_key_counts_from_the_reload_on() {
     let fake = fake().await;
     let good = config(&three(&fake), "");

@@ -659,6 +659,52 @@ async fn a_caller_makes_its_call_fail_only_where_the_operator_allows_it() {
     assert_eq!(asked(&fake), ["ok+id-other"]);
 }
 
+#[tokio::test]
+async fn a_caller_makes_its_call_slow_only_where_the_operator_allows_it() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "gpt", "openai/fake-ok", ", num_retries: 1"),
+        at(&fake, "other", "openai/fake-ok+id-other", ""),
+    ];
+    let rest = format!(
+        "router_settings: {{default_fallbacks: [other]}}\n\
+         general_settings: {{master_key: {KEY}, dangerously_allow_mock_testing_request_params: true}}"
+    );
+    let refusing = Gateway::start(&config(&models, "")).await;
+    let gateway = Gateway::start(&config(&models, &rest)).await;
+    for (field, value) in [("mock_timeout", json!(true)), ("mock_delay", json!(0.3))] {
+        let mut body = chat("gpt", "hi");
+        body[field] = value;
+        assert_eq!(refusing.chat(&body).await.expect(400).json()["error"]["param"], field);
+        body["mock_response"] = json!("as I want it");
+        body["timeout"] = json!(0.4);
+        let begun = Instant::now();
+        let answer = gateway.chat(&body).await;
+        let took = begun.elapsed();
+        let receipt = gateway.receipt(&answer.expect(200).headers).await;
+        match field {
+            "mock_timeout" => {
+                assert!(took > Duration::from_millis(1100), "two waits and a pause: {took:?}");
+                assert_eq!(answer.header("x-litellm-model-group"), "other");
+                assert_eq!(receipt["attempts"][0]["error"]["kind"], "timeout", "{receipt}");
+                assert_eq!(path(&receipt).len(), 3, "{receipt}");
+                body["disable_fallbacks"] = json!(true);
+                body["num_retries"] = json!(0);
+                gateway.chat(&body).await.expect(408);
+            }
+            _ => {
+                assert!(took > Duration::from_millis(300), "{took:?}");
+                assert!(answer.text().contains("as I want it"), "{}", answer.text());
+                body["timeout"] = json!(0.1);
+                body["num_retries"] = json!(0);
+                body["disable_fallbacks"] = json!(true);
+                gateway.chat(&body).await.expect(408);
+            }
+        }
+    }
+    assert!(fake.received().is_empty());
+}
+
 /// Calls `broken`, whose fallbacks are `paid` and `spare`, with a key of its own.
 async fn ask_broken(gateway: &Gateway, key: &str) -> Answer {
     let bearer = format!("Bearer {key}");
@@ -667,6 +713,93 @@ async fn ask_broken(gateway: &Gateway, key: &str) -> Answer {
     body["max_tokens"] = json!(16);
     let body = body.to_string();
     gateway.send("POST", "/v1/chat/completions", &headers, body).await.read().await
+}
+
+#[tokio::test]
+async fn an_error_tells_what_was_tried_where_the_operator_wants_that() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "broken", "openai/fake-error-500", ""),
+        at(&fake, "other", "openai/fake-error-503", ""),
+        at(&fake, "alone", "openai/fake-error-400", ""),
+    ];
+    let quiet = "router_settings: {num_retries: 1, retry_after: 0, fallbacks: [{broken: [other]}]}";
+    let loud = format!("{quiet}\nlitellm_settings: {{expose_router_debug_in_errors: true}}");
+    let gateway = Gateway::start(&config(&models, quiet)).await;
+    let plain = gateway.chat(&chat("broken", "hi")).await;
+    assert!(!plain.expect(500).text().contains("other"), "{}", plain.text());
+    let gateway = Gateway::start(&config(&models, &loud)).await;
+    for (model, status, story) in [
+        (
+            "broken",
+            500,
+            "model groups that failed: broken (upstream_error), other (overloaded); attempts: 4]",
+        ),
+        ("alone", 400, "alone (invalid_request); attempts: 1; it has no fallback that could be tried]"),
+    ] {
+        let told = gateway.chat(&chat(model, "hi")).await;
+        assert!(told.expect(status).text().contains(story), "{}", told.text());
+    }
+}
+
+#[tokio::test]
+async fn what_one_deployment_cannot_do_another_of_its_group_does() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "mixed", "anthropic/fake-ok", ", order: 1"),
+        at(&fake, "mixed", "gemini/fake-ok", ", order: 1"),
+        at(&fake, "mixed", "openai/fake-ok", ", order: 2"),
+        at(&fake, "unable", "anthropic/fake-ok", ""),
+    ];
+    let gateway = Gateway::start(&config(&models, "router_settings: {num_retries: 0}")).await;
+    let mut body = chat("mixed", "hi");
+    body["logit_bias"] = json!({ "5": 1 });
+    for _ in 0..4 {
+        gateway.chat(&body).await.expect(200);
+    }
+    assert_eq!(asked(&fake), ["ok", "ok", "ok", "ok"], "the others were not asked");
+    body["model"] = json!("unable");
+    let refused = gateway.chat(&body).await;
+    assert_eq!(refused.expect(400).json()["error"]["param"], "logit_bias");
+    assert_eq!(refused.header("x-should-retry"), "false");
+}
+
+#[tokio::test]
+async fn fallbacks_are_the_operators_to_pass_by_and_the_callers_to_be_refused() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "broken", "openai/fake-error-500", ", tags: [eu]"),
+        at(&fake, "secret", "openai/fake-ok+id-secret", ", tags: [eu]"),
+        at(&fake, "spare", "openai/fake-ok+id-spare", ", tags: [eu]"),
+        at(&fake, "spare", "openai/fake-ok+id-elsewhere", ""),
+    ];
+    let rest = "router_settings: {num_retries: 1, enable_tag_filtering: true, fallbacks: [{broken: [secret, spare]}]}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    let wanted = json!({ "models": ["broken", "spare"], "metadata": { "tags": ["eu"] } });
+    let made = gateway.post("/key/generate", &wanted).await;
+    let key = made.expect(200).json()["key"].as_str().unwrap().to_owned();
+    let answer = ask_broken(&gateway, &key).await;
+    assert_eq!(answer.expect(200).header("x-litellm-model-group"), "spare");
+    assert_eq!(asked(&fake), ["error-500", "error-500", "ok+id-spare"], "the key's own tag chooses");
+    fake.reset();
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let ask = async |fallbacks: Value| {
+        let mut body = chat("broken", "hi");
+        body["fallbacks"] = fallbacks;
+        gateway.send("POST", "/v1/chat/completions", &headers, body.to_string()).await.read().await
+    };
+    for named in
+        [json!(["secret"]), json!([{ "model": "secret" }]), json!([{ "broken": ["spare", "secret"] }])]
+    {
+        let refused = ask(named).await;
+        assert!(refused.expect(403).text().contains("secret"), "{}", refused.text());
+    }
+    assert!(fake.received().is_empty());
+    // None at all: the failure says how often it was tried.
+    let failed = ask(json!([])).await;
+    assert_eq!(failed.expect(500).header("x-litellm-attempted-retries"), "1");
+    assert_eq!(asked(&fake), ["error-500", "error-500"]);
 }
 
 #[tokio::test]
@@ -756,6 +889,20 @@ async fn an_answer_that_declines_is_thrown_away_where_another_model_is_named_and
             assert_eq!(answer.header("x-litellm-response-cost"), receipt["cost"]["usd"].as_str().unwrap());
         }
     }
+    // A stream that has said nothing else yet, too.
+    for (dialect, surface) in surfaces("gpt", "say: of course", true) {
+        let answer = gateway.post(&surface.path, &surface.body).await;
+        assert_eq!(answer.expect(200).header("x-litellm-model-group"), "lenient", "{dialect}");
+        assert!(!answer.text().contains("help with that"), "{dialect}: {}", answer.text());
+        let receipt = gateway.receipt(&answer.headers).await;
+        let thrown_away = &receipt["attempts"][0];
+        assert_eq!(thrown_away["error"]["kind"], "content_policy", "{receipt}");
+        assert_eq!(thrown_away["usage"]["estimated"], false, "read to its end: {receipt}");
+        assert!(nanos(&thrown_away["cost"]) > 0 && receipt["attempts"].as_array().unwrap().len() == 2);
+    }
+    // One that has is passed on as it is.
+    let late = gateway.post("/v1/messages", &surfaces("claude", "hi", true)[1].1.body).await;
+    assert_eq!(late.expect(200).header("x-litellm-model-group"), "claude");
     // Where no group is named for it, what the model says is the answer.
     let alone = gateway.chat(&chat("alone", "hi")).await;
     assert_eq!(alone.expect(200).header("x-litellm-model-group"), "alone");

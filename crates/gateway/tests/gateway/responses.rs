@@ -339,6 +339,47 @@ async fn a_conversation_goes_on_at_another_provider_when_its_own_fails() {
 }
 
 #[tokio::test]
+async fn an_answer_that_declines_is_not_kept_where_another_takes_its_place() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "native", "openai/fake-refusal", ""),
+        at(&fake, "claude", "anthropic/fake-refusal", ""),
+        // Long enough for what was wrongly kept to be written.
+        at(&fake, "lenient", "openai/fake-slow-300", ""),
+    ];
+    let rest = "router_settings: {num_retries: 0, content_policy_fallbacks: [{native: [lenient]}, {claude: [lenient]}]}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    for (model, stream) in [("native", false), ("native", true), ("claude", false)] {
+        let response = gateway.response(turn(model, json!("say: of course"), None), stream).await;
+        assert_eq!(output_text(&response), "of course", "{model} {stream}");
+        let kept = gateway.get(&path_of(&response)).await.expect(200).json();
+        assert_eq!(output_text(&kept), "of course", "{model} {stream}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_with_a_search_works_where_there_is_none_and_is_told() {
+    let fake = fake().await;
+    let gateway = started(&fake).await;
+    let search = json!({ "type": "web_search", "external_web_access": false });
+    for model in ["chats", "claude", "gem"] {
+        let mut body = turn(model, json!("weather city=Oslo"), None);
+        body["tools"] = tools();
+        body["tools"].as_array_mut().unwrap().push(search.clone());
+        let answer = gateway.respond(&body).await;
+        assert_eq!(outputs(&answer.expect(200).json()).as_array().unwrap().len(), 1, "{model}");
+        assert!(answer.header("x-tollway-notices").contains("index of its own provider"), "{model}");
+        let receipt = gateway.receipt(&answer.headers).await;
+        assert!(receipt["notices"].to_string().contains("index of its own provider"), "{receipt}");
+        body["tool_choice"] = json!({ "type": "web_search" });
+        let refused = gateway.respond(&body).await;
+        assert!(refused.expect(400).text().contains("web_search"), "{model}: {}", refused.text());
+        body["drop_params"] = json!(true);
+        gateway.respond(&body).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_built_is_refused_by_name() {
     let fake = fake().await;
     let gateway = started(&fake).await;

@@ -149,6 +149,14 @@ async fn models_are_listed_in_the_shape_of_each_dialect() {
     assert!(anthropic["data"].as_array().unwrap().iter().all(|model| model["type"] == "model"));
     let gemini = gateway.get("/v1beta/models").await.json();
     assert_eq!(ids(&gemini, "models", "name"), ["models/gpt", "models/claude", "models/gem", "models/smart"]);
+    // Google's SDK asks at OpenAI's address.
+    let google = [("x-goog-api-key", gateway.key.as_str()), ("x-goog-api-client", "google-genai-sdk/3.3.0")];
+    let list = gateway.send("GET", "/v1/models", &google, "").await.read().await.json();
+    assert_eq!(list, gemini);
+    for path in ["/v1/models/smart", "/v1beta/models/smart"] {
+        let one = gateway.send("GET", path, &google, "").await.read().await.json();
+        assert_eq!(one["name"], "models/smart", "{path}");
+    }
     assert_eq!(gateway.get("/v1/models/smart").await.expect(200).json()["id"], "smart");
     let one = gateway.send("GET", "/v1/models/gpt", &headers, "").await.read().await.json();
     assert_eq!((&one["type"], &one["id"]), (&json!("model"), &json!("gpt")));
@@ -269,7 +277,8 @@ async fn the_documents_name_every_route() {
     assert!(!page.header("content-security-policy").is_empty());
     let mut seen = BTreeSet::new();
     for route in ROUTES {
-        let path = route.path.replace("...}", "}");
+        let end = if route.action == Action::Gemini { ":countTokens" } else { "" };
+        let path = route.path.replace("{call...}", "{model}").replace("...}", "}") + end;
         let operation = &document["paths"][&path][route.method.as_str().to_lowercase()];
         assert!(operation["summary"].is_string(), "{path}");
         assert!(seen.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");

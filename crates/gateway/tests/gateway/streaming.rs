@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollway_testkit::{Reply, Script};
 
 use crate::support::{Answer, Gateway, SOON, at, chat, config, fake, streamed_chat, surfaces, three};
@@ -122,6 +123,39 @@ async fn an_array_stays_json_while_its_provider_is_silent() {
     assert!(answer.text().starts_with('\n'));
     let said: String = pieces.as_array().unwrap().iter().map(|piece| words("gemini", piece)).collect();
     assert_eq!(said, "a b");
+}
+
+#[tokio::test]
+async fn a_provider_that_keeps_its_connection_after_the_end_holds_nobody_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let _ = connection.read(&mut [0; 16 << 10]).await;
+        let chunk = |fields: Value| {
+            let mut chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"});
+            chunk.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            format!("data: {chunk}\n\n")
+        };
+        let frames =
+            chunk(json!({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}))
+                + &chunk(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+                + "data: [DONE]\n\n";
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let said = format!("{head}{:x}\r\n{frames}\r\n", frames.len());
+        connection.write_all(said.as_bytes()).await.unwrap();
+        // The last chunk, which says that the body is over, never comes.
+        tokio::time::sleep(Duration::from_secs(120)).await;
+    });
+    let model = format!(
+        "{{model_name: lingering, litellm_params: {{model: openai/m, api_base: \"{base}\", api_key: pk-x}}}}"
+    );
+    let gateway = Gateway::start(&config(&[model], KEEP_ALIVE)).await;
+    let began = Instant::now();
+    let answer = gateway.chat(&streamed_chat("lingering", "hi")).await;
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+    assert_eq!(gateway.receipt(&answer.headers).await["outcome"], "answered");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 -- <space>:r:<scope>           list of the slots, oldest first; a slot is named by its last millisecond
 -- <space>:m:<window>:<scope>  hash: s start of the window, u spent, h held, k set when seeded, d set when it was
 --                             and must be compared with the ledger first, a soft budget told, e as above
--- <space>:hold:<id>           what a call holds, packed
+-- <space>:w:<scope>           set of the windows that the scope has purses for
+-- <space>:hold:<id>           what a call holds, or a block for several, packed
 -- <space>:leases              sorted set of holds by the time their lease ends
 -- <space>:processes           sorted set of processes by the time they were last heard of
 -- <space>:done:<process>      number of the last batch of a process that was applied
@@ -23,6 +24,7 @@ local function int(number) return number == 0 and '0' or string.format('%.0f', n
 local function scope_key(scope) return space .. ':s:' .. scope end
 local function slots_key(scope) return space .. ':r:' .. scope end
 local function purse_key(scope, window) return space .. ':m:' .. window .. ':' .. scope end
+local function windows_key(scope) return space .. ':w:' .. scope end
 local function hold_key(id) return space .. ':hold:' .. id end
 local leases = space .. ':leases'
 
@@ -60,9 +62,9 @@ local function forget(state)
   redis.call('HSET', state.key, 'n', int(state.n), 't', int(state.t), 'f', slot or '')
 end
 
--- Counts requests and tokens now. Returns the slot they are in. Writes the places, too.
-local function count(state, width, requests, tokens)
-  local slot, q, k = now - now % width + width - 1, requests, tokens
+-- Counts requests and tokens now, or in a slot that is still to come. Returns the slot they are in. Writes the places, too.
+local function count(state, width, requests, tokens, ahead)
+  local slot, q, k = ahead or (now - now % width + width - 1), requests, tokens
   if state.f and state.l >= slot then
     slot = state.l
     local both = redis.call('HMGET', state.key, 'q' .. int(slot), 'k' .. int(slot))
@@ -104,17 +106,19 @@ local function open(scope, window, start)
   if now - (found[5] or 0) > HOUR then
     redis.call('HSET', key, 'e', int(now))
     redis.call('PEXPIRE', key, WEEK)
+    redis.call('SADD', windows_key(scope), window)
+    redis.call('PEXPIRE', windows_key(scope), WEEK)
   end
   return key, reached, found[2], used, found[6]
 end
 
--- Takes places and holds money.
-local function hold(id, lease, tokens, money, claims)
-  local record = { tokens = tokens, money = money, claims = {} }
+-- Takes places and holds money, for so many requests.
+local function hold(id, lease, requests, tokens, money, places, claims)
+  local record = { requests = requests, tokens = tokens, money = money, places = places, claims = {} }
   for _, claim in ipairs(claims) do
     if claim.parallel and not claim.slot then
       local state = state_of(claim.scope)
-      redis.call('HINCRBY', state.key, 'p', 1)
+      redis.call('HINCRBY', state.key, 'p', int(places))
       touch(state)
     end
     local purses = {}
@@ -129,19 +133,25 @@ local function hold(id, lease, tokens, money, claims)
   redis.call('ZADD', leases, int(now + lease), id)
 end
 
--- Gives places and held money back. Money whose window is over is gone with it.
-local function release(id, record)
+-- Gives places and held money back, and notes how much is left. Money whose window is over is gone with it.
+local function lessen(record, places, money)
   for _, claim in ipairs(record.claims) do
-    if claim.parallel and redis.call('HINCRBY', scope_key(claim.scope), 'p', -1) < 0 then
+    if claim.parallel and places ~= 0 and redis.call('HINCRBY', scope_key(claim.scope), 'p', int(-places)) < 0 then
       redis.call('HSET', scope_key(claim.scope), 'p', 0)
     end
-    for _, purse in ipairs(claim.purses) do
+    for _, purse in ipairs(money ~= 0 and claim.purses or {}) do
       local key = purse_key(claim.scope, purse[1])
       if redis.call('HGET', key, 's') == purse[2] then
-        if redis.call('HINCRBY', key, 'h', int(-record.money)) < 0 then redis.call('HSET', key, 'h', 0) end
+        if redis.call('HINCRBY', key, 'h', int(-money)) < 0 then redis.call('HSET', key, 'h', 0) end
       end
     end
   end
+  record.places, record.money = record.places - places, record.money - money
+end
+
+-- Ends a hold.
+local function release(id, record)
+  lessen(record, record.places, tonumber(record.money))
   redis.call('DEL', hold_key(id))
   redis.call('ZREM', leases, id)
 end

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{BACKGROUND, BATCH, Shared, Way};
+use super::{BACKGROUND, BATCH, CALM, Shared, Way};
 use crate::meters::Inner;
 use crate::{Away, Scope, ScopeKind};
 
@@ -11,15 +11,20 @@ impl Shared {
     /// Is this the store of before? One that has lost its memory is seeded from the ledger, which knows what was spent
     /// meanwhile or soon will: what waits is not told, because much of it would count twice. What the ledger did not know
     /// yet when a purse was seeded is missing there, so these purses are in doubt.
-    pub(super) async fn recognise(&self, born: &str, way: Way<'_>) -> Result<(), Away> {
+    pub(super) async fn recognise(&self, inner: &Inner, born: &str, way: Way<'_>) -> Result<(), Away> {
         let is_new = {
             let known = self.born.lock().unwrap_or_else(PoisonError::into_inner);
             known.as_deref().is_some_and(|known| known != born)
         };
         if is_new {
+            self.calm_until.store(inner.now().steady.saturating_add(CALM), Ordering::Relaxed);
+            self.close_all(inner, None);
             let mut batch = self.sending.lock().await;
             let mut pots = self.outbox().forget_money();
-            batch.settlements.iter_mut().for_each(|settlement| settlement.forget_money(&mut pots));
+            batch.forget_money(&mut pots);
+            for block in self.blocks_alive().iter().filter(|block| block.forget_money()) {
+                block.parts.iter().for_each(|part| part.name_pots(&mut pots));
+            }
             drop(batch);
             pots.sort_unstable();
             pots.dedup();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redis::ScriptInvocation;
 use tollway_model::Money;
 
+use crate::block::{Block, Change};
 use crate::hold::Taken;
 use crate::purse::Purse;
 use crate::registry::Entry;
@@ -121,6 +122,19 @@ impl Part {
         }
     }
 
+    fn settle_in<'s>(
+        &self,
+        script: &mut ScriptInvocation<'s>,
+        between: impl FnOnce(&mut ScriptInvocation<'s>),
+    ) {
+        script.arg(&self.key).arg(u8::from(self.rate)).arg(self.width());
+        between(script);
+        script.arg(self.pots.len());
+        for pot in &self.pots {
+            script.arg(&pot.name).arg(pot.start()).arg(pot.soft_text());
+        }
+    }
+
     pub(crate) fn renew_in(&self, script: &mut ScriptInvocation<'_>) {
         script.arg(&self.key).arg(u8::from(self.parallel)).arg(self.pots.len());
         for pot in &self.pots {
@@ -209,10 +223,60 @@ impl Settlement {
         }
         script.arg(self.parts.len());
         for part in &self.parts {
-            script.arg(&part.key).arg(u8::from(part.rate)).arg(part.width()).arg(part.pots.len());
-            for pot in &part.pots {
-                script.arg(&pot.name).arg(pot.start()).arg(pot.soft_text());
+            part.settle_in(script, |_| {});
+        }
+    }
+}
+
+/// What a scope has spent changes though no call spent it.
+pub(crate) struct Adjustment {
+    /// The scope in key names.
+    pub(crate) key: String,
+    /// Nano-dollars.
+    pub(crate) money: i64,
+    /// Windows for which the store is told otherwise.
+    pub(crate) known: Vec<String>,
+}
+
+impl Adjustment {
+    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>) {
+        script.arg(&self.key).arg(self.money).arg(self.known.len());
+        for window in &self.known {
+            script.arg(window);
+        }
+    }
+}
+
+/// What calls of a block have used and given back since the store was told last.
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) block: Arc<Block>,
+    /// Nothing follows: the store holds nothing for it any more.
+    pub(crate) over: bool,
+    pub(crate) all: Change,
+    /// The claims, with what changes for each.
+    pub(crate) parts: Vec<(Part, Change)>,
+}
+
+impl Account {
+    /// Takes its money out, and names the purses that it would have gone to.
+    pub(crate) fn forget_money(&mut self, pots: &mut Vec<(String, String)>) {
+        for (part, change) in &mut self.parts {
+            if std::mem::take(&mut change.spent) != 0 {
+                part.name_pots(pots);
             }
+        }
+    }
+
+    pub(crate) fn write(&self, script: &mut ScriptInvocation<'_>) {
+        script.arg(&self.id).arg(u8::from(self.over)).arg(self.all.places).arg(self.all.freed);
+        script.arg(self.parts.len());
+        for (part, change) in &self.parts {
+            part.settle_in(script, |script| {
+                let [requests, tokens, beyond] = [change.requests, change.tokens, change.beyond]
+                    .map(|count| exact(count.max(0).unsigned_abs()));
+                script.arg(requests).arg(tokens).arg(beyond).arg(change.spent);
+            });
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What the shared store has still to be told.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollway_model::Money;
 
-use super::message::{Part, Settlement};
+use super::message::{Account, Adjustment, Part, Settlement};
 use crate::Scope;
+use crate::block::Block;
 
 /// So many settlements are kept one by one. Beyond, their money is summed by scope, and their holds end with their lease.
 const MOST: usize = 100_000;
@@ -18,6 +20,9 @@ pub(crate) struct Outbox {
     sums: HashMap<Scope, Sum>,
     /// Scopes with rates in which calls were admitted without the store, since when on the steady clock.
     alone: HashMap<Scope, (Part, u64)>,
+    /// Blocks that have something to tell.
+    blocks: VecDeque<Arc<Block>>,
+    adjustments: Vec<Adjustment>,
 }
 
 /// Money that was spent in one scope.
@@ -33,6 +38,30 @@ pub(crate) struct Batch {
     /// Which batch of this process: the store applies each once.
     pub(crate) number: u64,
     pub(crate) settlements: Vec<Settlement>,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) adjustments: Vec<Adjustment>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.settlements.is_empty() && self.accounts.is_empty() && self.adjustments.is_empty()
+    }
+
+    /// A claim of a settlement, as scripts count them: accounts follow the settlements.
+    pub(crate) fn part(&self, settlement: usize, part: usize) -> Option<&Part> {
+        match settlement.checked_sub(self.settlements.len()) {
+            Some(account) => self.accounts.get(account)?.parts.get(part).map(|(part, _)| part),
+            None => self.settlements.get(settlement)?.parts.get(part),
+        }
+    }
+
+    /// Takes the money out, and names the purses that it would have gone to.
+    pub(crate) fn forget_money(&mut self, pots: &mut Vec<(String, String)>) {
+        self.settlements.iter_mut().for_each(|settlement| settlement.forget_money(pots));
+        self.accounts.iter_mut().for_each(|account| account.forget_money(pots));
+        // The ledger knew of these before anybody.
+        self.adjustments.clear();
+    }
 }
 
 impl Outbox {
@@ -74,8 +103,27 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn adjusted(&mut self, adjustment: Adjustment) {
+        self.adjustments.push(adjustment);
+    }
+
+    pub(crate) fn block_changed(&mut self, block: Arc<Block>) {
+        self.blocks.push_back(block);
+    }
+
+    pub(crate) fn has_accounts(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// Some of the blocks that have something to tell.
+    pub(crate) fn changed(&mut self, most: usize) -> Vec<Arc<Block>> {
+        let count = self.blocks.len().min(most);
+        self.blocks.drain(..count).collect()
+    }
+
     /// Takes the money out of everything that waits; the purses it would have gone to, by scope and window.
     pub(crate) fn forget_money(&mut self) -> Vec<(String, String)> {
+        self.adjustments.clear();
         let mut pots = Vec::new();
         for (_, sum) in self.sums.drain() {
             sum.part.name_pots(&mut pots);
@@ -108,6 +156,7 @@ impl Outbox {
             let part = part.with(Vec::new());
             batch.settlements.push(Settlement::of_scope(id(), part, 0, counted));
         }
+        batch.adjustments.append(&mut self.adjustments);
         let room = self.settlements.len().min(most.saturating_sub(batch.settlements.len()));
         batch.settlements.extend(self.settlements.drain(..room));
     }

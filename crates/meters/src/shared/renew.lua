@@ -1,7 +1,7 @@
 -- Prolongs the leases of a process's calls, and takes again what this store has forgotten or never knew.
 local lease = number()
 for _ = 1, number() do
-  local id, tokens, money = take(), take(), take()
+  local id, tokens, money, places = take(), take(), take(), number()
   local claims = {}
   for index = 1, number() do
     local claim = { scope = take(), parallel = take() == '1' or nil, budgets = {} }
@@ -22,7 +22,7 @@ for _ = 1, number() do
       end
       claim.budgets = current
     end
-    hold(id, lease, tokens, money, claims)
+    hold(id, lease, 1, tokens, money, places, claims)
   end
 end
 return 0

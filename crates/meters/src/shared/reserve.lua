@@ -1,8 +1,26 @@
 -- Takes from all claims or from none.
--- Answers {1, per claim: requests, tokens, places, per budget: used}, or {0, claim, limit, budget, max, used, wait},
--- or {2, claim, budget, …} with the purses that must be seeded first. Counted from 0; a wait of -1 is for ever.
+-- Answers {1, more, places, valid, per claim: requests, tokens, places, per budget: used},
+-- or {0, claim, limit, budget, max, used, wait}, or {2, claim, budget, …} with the purses that must be seeded first.
+-- Counted from 0; a wait of -1 is for ever.
+--
+-- Who wishes for more than one call gets as many more as are a small part of what is left of every claim, or none. They
+-- are counted in a slot that is still to come, for calls that are admitted until its end: `valid` milliseconds. A call
+-- then counts for a minute at least, whenever it is admitted.
 local id, lease, tokens, money, free = take(), number(), take(), take(), take() == '1'
+-- How many more, what each takes, which part of what is left these may be at most, and of places.
+local wish, each_tokens, each_money, part, part_of_places = number(), 0, 0, 1, 1
+if wish > 0 then each_tokens, each_money, part, part_of_places = number(), number(), number(), number() end
+local more, room = wish, wish
+-- Fewer than this are not worth it, and a limit this narrow is to be kept call by call.
+local LEAST = 4
+-- Slots that are still to come end with a multiple of this many milliseconds; every width of a slot divides it.
+local AHEAD = 64
 local claims, missing = {}, {}
+
+-- More calls only as long as they take a small part of what is left.
+local function bound(left, each)
+  if each > 0 then more = math.min(more, math.floor(left / (part * each))) end
+end
 
 -- Milliseconds until so much of the last minute is over.
 local function wait(scope, requests, wanted)
@@ -31,6 +49,7 @@ local function check(claim)
       if used >= budget.max or used + money > budget.max then
         return { 0, claim.index, 3, index - 1, budget.max, used, -1 }
       end
+      if more > 0 then bound(budget.max - used - money, each_money) end
     end
   end
   local state = state_of(claim.scope)
@@ -48,6 +67,11 @@ local function check(claim)
   end
   if claim.parallel and places >= claim.parallel then
     return { 0, claim.index, 2, 0, claim.parallel, places, claim.parallel == 0 and -1 or 1000 }
+  end
+  if more > 0 then
+    if claim.rpm then bound(claim.rpm - requests - 1, 1) end
+    if claim.tpm then bound(claim.tpm - used - wanted, math.max(each_tokens, 1)) end
+    if claim.parallel then room = math.min(room, math.floor((claim.parallel - places - 1) / part_of_places)) end
   end
 end
 
@@ -69,14 +93,21 @@ if #missing > 0 then
   return missing
 end
 
+if more < LEAST or room < LEAST then more = 0 end
+local ahead
+local requests, places = 1 + more, 1 + math.min(more, room)
+if more > 0 then
+  ahead = now - now % AHEAD + 2 * AHEAD - 1
+  tokens, money = int(tokens + more * each_tokens), int(money + more * each_money)
+end
 for _, claim in ipairs(claims) do
   claim.parallel = claim.parallel and true or nil
   local state = claim.state
-  if claim.parallel then state.p = state.p + 1 end
-  if claim.rate then claim.slot = count(state, claim.width, 1, tonumber(tokens)) end
+  if claim.parallel then state.p = state.p + places end
+  if claim.rate then claim.slot = count(state, claim.width, requests, tonumber(tokens), ahead) end
 end
-hold(id, lease, tokens, money, claims)
-local answer = { 1 }
+hold(id, lease, requests, tokens, money, places, claims)
+local answer = { 1, more, places, ahead and ahead - now or 0 }
 for _, claim in ipairs(claims) do
   local state = claim.state
   for _, sum in ipairs({ state.n, state.t, state.p }) do answer[#answer + 1] = sum end

@@ -39,6 +39,11 @@ impl Waits {
         Waits { timeouts, first_content, patience, blameless }
     }
 
+    /// How long an attempt can take in which nothing comes.
+    pub(super) fn longest(&self, stream: bool) -> Duration {
+        if stream { self.patience } else { self.timeouts.first_byte.min(self.timeouts.total) }
+    }
+
     /// The provider sent headers and then nothing that says anything.
     pub(super) fn no_content(&self) -> Error {
         let message = format!("the provider sent no content within {:.3} s", self.patience.as_secs_f64());

@@ -1,7 +1,8 @@
 //! From the group asked for to those a call falls back to.
 //!
-//! Depth first: what a group falls back to is tried before what is left of the list it stands on. No group is tried
-//! twice, at most `max_fallbacks` are tried in all, and none that the caller may not use.
+//! Depth first: what a group falls back to is tried before what is left of the list it stands on, but for what every
+//! group falls back to: that comes last. No group is tried twice, at most `max_fallbacks` are tried in all, and none that
+//! the caller may not use.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -135,6 +136,21 @@ impl<'a> Walk<'a> {
         first.map_or_else(|| Error::internal("no group was tried"), |failure| failure.error)
     }
 
+    /// What was tried in vain, for the caller: group by group, after so many attempts in all.
+    pub(super) fn story(&self, attempts: usize) -> String {
+        let told: Vec<String> = self
+            .failures
+            .iter()
+            .map(|failure| format!("{} ({})", failure.group, failure.error.kind().code()))
+            .collect();
+        let rest = match self.failures.len() {
+            1 if self.call.control.disable_fallbacks => "; fallbacks are switched off for this call",
+            1 => "; it has no fallback that could be tried",
+            _ => "",
+        };
+        format!(" [model groups that failed: {}; attempts: {attempts}{rest}]", told.join(", "))
+    }
+
     /// Other groups than the one asked for that were called.
     pub(super) fn fallbacks(&self) -> usize {
         self.snapshot.settings.recovery.max_fallbacks - self.left
@@ -191,10 +207,13 @@ impl<'a> Walk<'a> {
         if !self.has_seen(name) {
             self.seen.push(name.into());
         }
-        if !self.call.control.disable_fallbacks {
-            for target in self.targets(&leg.group, failure).iter().rev() {
-                self.queue.push_front(target);
-            }
+        if self.call.control.disable_fallbacks {
+            return;
+        }
+        let (targets, last) = self.targets(&leg.group, failure);
+        match last {
+            true => self.queue.extend(targets),
+            false => targets.iter().rev().for_each(|target| self.queue.push_front(target)),
         }
     }
 
@@ -256,8 +275,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What to try in place of a group: the caller's word, else the operator's.
-    fn targets(&self, group: &str, failure: Kind) -> &'a [Target] {
+    /// What to try in place of a group, and is it what every group falls back to?
+    fn targets(&self, group: &str, failure: Kind) -> (&'a [Target], bool) {
         self.rules().targets(group, failure)
     }
 
@@ -279,18 +298,23 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// What to try in place of a group: the caller's word, else the operator's.
-    fn targets(&self, group: &str, failure: Kind) -> &'a [Target] {
+    /// What to try in place of a group: the caller's word, else the operator's. And is it what every group falls back
+    /// to?
+    fn targets(&self, group: &str, failure: Kind) -> (&'a [Target], bool) {
+        let callers = self.call.control.fallbacks.as_deref();
+        if let Some(callers) = callers {
+            let targets = callers.targets(group, failure);
+            if !targets.is_empty() {
+                return (targets, callers.special(group, failure).is_empty() && callers.is_default(group));
+            }
+        }
         let special = self.special(group, failure);
-        if !special.is_empty() {
-            return special;
+        if !special.is_empty() || callers.is_some_and(|callers| !callers.general.is_empty()) {
+            return (special, false);
         }
-        if let Some(callers) = self.call.control.fallbacks.as_deref()
-            && !callers.general.is_empty()
-        {
-            return callers.targets(group, Kind::Upstream);
-        }
-        self.operators(group, |fallbacks, name| fallbacks.targets(name, Kind::Upstream))
+        self.operators(group, |fallbacks, name| {
+            (fallbacks.targets(name, Kind::Upstream), fallbacks.is_default(name))
+        })
     }
 
     /// What to try for this kind of failure only.
@@ -305,16 +329,9 @@ impl<'a> Rules<'a> {
     }
 
     /// Looks in the operator's fallbacks, by the name asked for and by the one behind an alias.
-    fn operators(
-        &self,
-        group: &str,
-        find: impl Fn(&'a tollway_route::Fallbacks, &str) -> &'a [Target],
-    ) -> &'a [Target] {
+    fn operators<T>(&self, group: &str, find: impl Fn(&'a tollway_route::Fallbacks, &str) -> T) -> T {
         let snapshot: &'a Snapshot = self.snapshot;
         let fallbacks = &snapshot.settings.recovery.fallbacks;
-        if fallbacks.is_empty() {
-            return &[];
-        }
         let rules = [&fallbacks.general, &fallbacks.context_window, &fallbacks.content_policy];
         if rules.into_iter().flatten().any(|rule| rule.group == group) {
             return find(fallbacks, group);
@@ -335,7 +352,7 @@ pub(crate) fn reachable(snapshot: &Snapshot, call: &Call, group: &str) -> Vec<Gr
     let mut queue = vec![group, call.ask.model.as_str()];
     while let Some(name) = queue.pop() {
         let kinds = [Kind::Upstream, Kind::ContextWindow, Kind::ContentPolicy];
-        for target in kinds.into_iter().flat_map(|kind| rules.targets(name, kind)) {
+        for target in kinds.into_iter().flat_map(|kind| rules.targets(name, kind).0) {
             let counted = snapshot.routes.counted_as(&target.group);
             if !seen.contains(&counted) {
                 seen.push(counted);

@@ -135,18 +135,9 @@ impl Turn {
         if verbatim { &self.native } else { &self.translated }
     }
 
-    /// The whole answer as the client gets it; it is kept from here on.
-    pub(crate) fn whole(
-        &self,
-        answer: Bytes,
-        verbatim: bool,
-        model: &str,
-        origin: Option<&str>,
-    ) -> Result<Bytes> {
-        let answer = marked(answer, origin);
-        let shown = conversation::show(answer, self.edits(verbatim))?;
-        self.keep(&shown, model);
-        Ok(shown)
+    /// The whole answer as the client gets it.
+    pub(crate) fn whole(&self, answer: Bytes, verbatim: bool, origin: Option<&str>) -> Result<Bytes> {
+        conversation::show(marked(answer, origin), self.edits(verbatim))
     }
 
     /// What a stream's bytes pass on their way to the client.
@@ -156,6 +147,7 @@ impl Turn {
             passage: self.passage(verbatim),
             model: model.to_owned(),
             origin: origin.map(str::to_owned),
+            won: false,
             kept: false,
         }
     }
@@ -165,8 +157,8 @@ impl Turn {
         Passage::new(self.edits(verbatim).clone())
     }
 
-    /// Remembers a complete answer. What failed is not one.
-    fn keep(&self, response: &[u8], model: &str) {
+    /// Remembers a complete answer, as the client gets it. What failed is not one.
+    pub(crate) fn keep(&self, response: &[u8], model: &str) {
         #[derive(serde::Deserialize)]
         struct State<'a> {
             #[serde(borrow)]
@@ -202,6 +194,8 @@ pub(crate) struct Thread {
     passage: Passage,
     model: String,
     origin: Option<String>,
+    /// The client gets this answer.
+    won: bool,
     kept: bool,
 }
 
@@ -209,13 +203,24 @@ impl Thread {
     /// Passes the next piece on. The answer is kept before the client can see its end.
     pub(crate) fn pass(&mut self, piece: Bytes) -> Bytes {
         let piece = self.passage.pass(marked(piece, self.origin.as_deref()));
-        if !self.kept
+        self.keep();
+        piece
+    }
+
+    /// The client gets this answer: it is kept once it is complete.
+    pub(crate) fn won(&mut self) {
+        self.won = true;
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        if self.won
+            && !self.kept
             && let Some(response) = self.passage.response()
         {
             self.kept = true;
             self.turn.keep(response, &self.model);
         }
-        piece
     }
 }
 

@@ -52,6 +52,58 @@ fn a_body_that_is_right_already_needs_no_edits() {
 }
 
 #[test]
+fn newest_claude_models_take_temperature_or_top_p() {
+    let sent = |model: &str, body: &str| {
+        let (sent, notices) =
+            edited(&endpoint(model, &[]), (Operation::Chat, Dialect::Anthropic), false, body);
+        (
+            sent,
+            notices.into_iter().map(|(severity, field)| format!("{severity:?} {field}")).collect::<Vec<_>>(),
+        )
+    };
+    let both = r#"{"model":"claude-sonnet-4-5","temperature":0.2,"top_p":0.9}"#;
+    let one = r#"{"model":"claude-sonnet-4-5","temperature":0.2}"#;
+    assert_eq!(sent("anthropic/claude-sonnet-4-5", both), (one.to_owned(), vec!["Dropped top_p".to_owned()]));
+    let harmless = r#"{"model":"claude-sonnet-4-5","temperature":0.2,"top_p":1.0}"#;
+    assert_eq!(
+        sent("anthropic/claude-sonnet-4-5", harmless),
+        (one.to_owned(), vec!["Changed top_p".to_owned()])
+    );
+    assert_eq!(sent("anthropic/claude-sonnet-4-5", one), (one.to_owned(), vec![]));
+    let older = r#"{"model":"claude-3-haiku-20240307","temperature":0.2,"top_p":0.9}"#;
+    assert_eq!(sent("anthropic/claude-3-haiku-20240307", older), (older.to_owned(), vec![]));
+}
+
+#[test]
+fn models_that_think_refuse_stop_texts() {
+    let body = r#"{"messages":[],"stop":["END"]}"#;
+    for model in ["openai/o3", "openai/o4-mini", "openai/gpt-5", "openai/gpt-5-mini", "openai/gpt-5.2"] {
+        assert_eq!(dropped(model, body), ["stop"], "{model}");
+    }
+    for model in ["openai/gpt-4o", "openai/o3-mini", "openai/gpt-5-chat-latest", "openai/gpt-5.2-chat-latest"]
+    {
+        assert_eq!(dropped(model, body), [""; 0], "{model}");
+    }
+}
+
+#[test]
+fn only_models_made_for_it_search_the_web_in_a_chat() {
+    let body = r#"{"messages":[],"web_search_options":{}}"#;
+    assert_eq!(dropped("openai/gpt-5", body), ["web_search_options"]);
+    assert_eq!(dropped("openai/gpt-4o-search-preview", body), [""; 0]);
+    assert_eq!(dropped("openai/gpt-5-search-api", body), [""; 0]);
+}
+
+#[test]
+fn gemini_behind_openais_dialect_gets_its_signatures_back() {
+    for (model, expected) in
+        [("openai/gemini-2.5-flash", true), ("openai/google/gemini-3-pro", true), ("openai/gpt-4o", false)]
+    {
+        assert_eq!(endpoint(model, &[]).quirks().google_extra_content, expected, "{model}");
+    }
+}
+
+#[test]
 fn the_model_gets_the_name_the_provider_knows() {
     check("groq/llama-3", false, r#"{ "model" : "fast" , "x":1.10}"#, r#"{ "model" : "llama-3" , "x":1.10}"#);
     check("groq/llama-3", false, "{}", r#"{"model":"llama-3"}"#);

@@ -1,13 +1,12 @@
 //! Errors, both ways: `{"type":"error","error":{"type","message"},"request_id"}`.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tollway_model::{Error, Kind, Origin, Retry};
 
 use super::read::{Object, Path, is_text, text};
+use crate::pause;
 
 /// Longest piece of an unreadable body that is shown.
 const LONGEST_EXCERPT: usize = 300;
@@ -52,7 +51,7 @@ pub(super) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     }
     let mut error = error.unwrap_or_else(|| build(None, &excerpt(status, body), Some(status)));
     if let Retry::Later(_) = error.retry() {
-        error = error.with_retry(Retry::Later(retry_after(&header)));
+        error = error.with_retry(Retry::Later(pause::asked(headers)));
     }
     match request_id {
         Some(id) => error.with_request_id(id),
@@ -152,13 +151,6 @@ fn retry(kind: Kind) -> Retry {
     }
 }
 
-fn retry_after<'h>(header: &impl Fn(&str) -> Option<&'h str>) -> Option<Duration> {
-    let number =
-        |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|wait| wait.is_finite() && *wait >= 0.0);
-    let seconds = number("retry-after-ms").map(|wait| wait / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 fn excerpt(status: u16, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
@@ -224,6 +216,8 @@ fn type_of(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(status: u16, body: &str, kind: Kind, retry: Retry) {

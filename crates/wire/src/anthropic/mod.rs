@@ -26,9 +26,14 @@ pub(crate) mod tools;
 mod usage;
 
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Notices, Request, Response, Result};
+use tollway_model::{Dialect, Error, FinishReason, Notices, Request, Response, Result};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
+
+/// What `stop_reason` means.
+pub(crate) fn finish_reason(word: &str) -> FinishReason {
+    response_in::finish(word, false)
+}
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]

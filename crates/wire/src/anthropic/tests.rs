@@ -34,6 +34,7 @@ fn view() -> View<'static> {
         id: "call_fixture",
         created: 1_700_000_000,
         include_usage: true,
+        legacy_functions: false,
         framing: Framing::Sse,
     }
 }

@@ -10,6 +10,7 @@ use super::blocks_out::{Choice, FunctionTool, SearchTool, ToolBlock};
 use super::names::Rewriter;
 use super::schema;
 use crate::free_text;
+use crate::web_search::{self, is_search};
 
 /// What the tools of a request become.
 #[derive(Debug, Default)]
@@ -50,7 +51,10 @@ impl<'a> Writer<'a, '_> {
             );
             return tools;
         }
-        tools.choice = self.choice(!tools.list.is_empty(), thinks);
+        let searches = tools.list.iter().any(|tool| !matches!(tool, ToolBlock::Function(_)));
+        if searches || !web_search::is_demanded(self.request) {
+            tools.choice = self.choice(!tools.list.is_empty(), thinks);
+        }
         tools
     }
 
@@ -98,7 +102,7 @@ impl<'a> Writer<'a, '_> {
 
     /// A tool that another dialect's provider runs.
     fn foreign(&mut self, kind: &str, json: &RawJson, index: usize, tools: &mut Tools<'a>) {
-        if self.request.web_search.is_some() && is_web_search(kind) {
+        if self.request.web_search.is_some() && is_search(kind) {
             return;
         }
         if kind == "mcp"
@@ -107,7 +111,11 @@ impl<'a> Writer<'a, '_> {
             tools.mcp_servers.push(server);
             return;
         }
-        self.notices.dropped(format!("tools[{index}]"), format!("this provider does not run `{kind}`"));
+        let why = format!("this provider does not run `{kind}`");
+        match is_search(kind) {
+            true => web_search::lost(self.request, why, self.notices),
+            false => self.notices.dropped(format!("tools[{index}]"), why),
+        }
     }
 
     /// Members of the tool that only this dialect knows.
@@ -157,13 +165,12 @@ impl<'a> Writer<'a, '_> {
             return;
         }
         if self.capabilities.web_search.no() {
-            return self.notices.dropped("web_search_options", "the model cannot search the web");
+            return web_search::lost(self.request, "the model cannot search the web", self.notices);
         }
         let callable = |tool: &&Tool| !matches!(tool, Tool::Server { .. });
         if self.request.tools.iter().filter(callable).any(|tool| tool.name() == "web_search") {
-            return self
-                .notices
-                .dropped("web_search_options", "a tool of the caller is called `web_search` too");
+            let why = "a tool of the caller is called `web_search` too";
+            return web_search::lost(self.request, why, self.notices);
         }
         let by_size = match search.context_size.as_deref() {
             Some("low") => Some(1),
@@ -216,11 +223,6 @@ impl<'a> Writer<'a, '_> {
         }
         choice
     }
-}
-
-/// Is a server tool of this type a web search, in any dialect?
-fn is_web_search(kind: &str) -> bool {
-    kind.starts_with("web_search") || kind.starts_with("googleSearch") || kind.starts_with("google_search")
 }
 
 /// A schema whose type is `object`, which the API insists on.

@@ -1,12 +1,11 @@
 //! Errors, both ways: `{"message"}`, with the type in the header `x-amzn-errortype`.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 use serde::Serialize;
 use tollway_model::{Error, Kind, Origin, Retry};
 
 use crate::anthropic::read::{Object, Path};
+use crate::pause;
 
 /// Longest piece of an unreadable body that is shown.
 const LONGEST_EXCERPT: usize = 300;
@@ -43,9 +42,7 @@ pub(super) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let message = message.unwrap_or_else(|| excerpt(status, body));
     let mut error = build(kind.as_deref(), &message, Some(status));
     if let Retry::Later(_) = error.retry() {
-        let after = header("retry-after").and_then(|value| value.trim().parse::<f64>().ok());
-        let after = after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        error = error.with_retry(Retry::Later(after));
+        error = error.with_retry(Retry::Later(pause::asked(headers)));
     }
     match header("x-amzn-requestid").or_else(|| header("x-amz-request-id")) {
         Some(id) => error.with_request_id(id),
@@ -208,6 +205,8 @@ pub(super) fn type_of(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(status: u16, kind: &str, message: &str, expected: Kind, retry: Retry) {

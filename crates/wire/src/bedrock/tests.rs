@@ -165,7 +165,14 @@ fn every_maker_is_told_in_its_own_way_how_much_to_think() {
 }
 
 fn view() -> View<'static> {
-    View { model: "m", id: "i", created: 0, include_usage: true, framing: Framing::Sse }
+    View {
+        model: "m",
+        id: "i",
+        created: 0,
+        include_usage: true,
+        legacy_functions: false,
+        framing: Framing::Sse,
+    }
 }
 
 fn decoded(stream: &[u8], size: usize) -> Vec<Event> {

@@ -16,6 +16,7 @@ use super::shape::{Choice, InputSchema, OutputConfig, Structure, TextFormat, Too
 use crate::anthropic::names::Rewriter;
 use crate::anthropic::schema::enforceable;
 use crate::anthropic::tools::object_schema;
+use crate::web_search::{self, is_search};
 
 const ANSWER: &str = "json_tool_call";
 const ONLY_JSON: &str =
@@ -131,6 +132,9 @@ impl<'a> Writer<'a, '_> {
             Wanted::Server { dialect: Dialect::Anthropic, kind, json } if self.is_client_tool(kind) => {
                 tools.native.push(json.to_value());
             }
+            Wanted::Server { kind, .. } if is_search(kind) => {
+                web_search::lost(self.request, format!("this provider does not run `{kind}`"), self.notices);
+            }
             Wanted::Server { kind, .. } => {
                 self.notices
                     .dropped(format!("tools[{index}]"), format!("this provider does not run `{kind}`"));
@@ -179,11 +183,18 @@ impl<'a> Writer<'a, '_> {
         if matches!(self.family, Family::Nova { .. }) && !self.capabilities.web_search.no() {
             tools.config.tools.push(Tool::Hosted { name: "nova_grounding" });
         } else {
-            self.notices.dropped("web_search_options", "the model cannot search the web");
+            web_search::lost(self.request, "the model cannot search the web", self.notices);
         }
     }
 
     fn choice(&mut self, tools: &Tools<'a>) -> Option<Choice> {
+        if matches!(self.request.tool_choice, Some(ToolChoice::Allowed { .. })) {
+            self.notices.changed("tool_choice", "only the allowed tools are sent");
+        }
+        if web_search::is_demanded(self.request) {
+            self.notices.changed("tool_choice", "no model can be made to search here: left out");
+            return None;
+        }
         let choice = match self.request.tool_choice.as_ref()? {
             ToolChoice::Auto | ToolChoice::None | ToolChoice::Allowed { required: false, .. } => return None,
             ToolChoice::Required | ToolChoice::Allowed { required: true, .. } => Choice::Any {},
@@ -302,9 +313,4 @@ impl<'a> Writer<'a, '_> {
 
 fn spec<'a>(name: String, description: Option<Cow<'a, str>>, schema: Cow<'a, RawJson>) -> Tool<'a> {
     Tool::ToolSpec(ToolSpec { name, description, input_schema: InputSchema { json: schema }, strict: None })
-}
-
-/// Is a server tool of this type a web search, in any dialect?
-fn is_search(kind: &str) -> bool {
-    kind.starts_with("web_search") || kind.starts_with("googleSearch") || kind.starts_with("google_search")
 }

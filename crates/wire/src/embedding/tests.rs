@@ -14,6 +14,23 @@ fn check_error(body: Value, param: &str) {
 }
 
 #[test]
+fn completion_tokens_are_shown_in_a_verbatim_answer() {
+    let check = |body: &str, expected: Option<&str>| {
+        let shown = show_completion_tokens(body.as_bytes()).map(|shown| String::from_utf8(shown).unwrap());
+        assert_eq!(shown.as_deref(), expected, "{body}");
+    };
+    check(
+        r#"{"data":[],"usage": {"prompt_tokens":3,"total_tokens":3},"x":1}"#,
+        Some(r#"{"data":[],"usage": {"completion_tokens":0,"prompt_tokens":3,"total_tokens":3},"x":1}"#),
+    );
+    check(r#"{"usage":{"prompt_tokens":3,"completion_tokens":0}}"#, None);
+    check(r#"{"data":[]}"#, None);
+    check(r#"{"usage":{}}"#, None);
+    check(r#"{"usage":null}"#, None);
+    check(r#"{"usage""#, None);
+}
+
+#[test]
 fn inputs_come_in_four_shapes() {
     use EmbeddingInput::{Text, Tokens};
     check(json!({"input":"a"}), vec![Text("a".into())]);

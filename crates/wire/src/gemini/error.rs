@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tollway_model::{Error, Kind, Origin, Retry};
 
+use crate::pause;
+
 /// Reads a provider's error answer.
 pub(super) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
@@ -24,7 +26,7 @@ pub(super) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
         }
         None => classify(status, &plain(status, body), &Value::Null),
     };
-    let error = match (error.retry(), retry_after(headers)) {
+    let error = match (error.retry(), pause::asked(headers)) {
         (Retry::Later(None), Some(pause)) => error.with_retry(Retry::Later(Some(pause))),
         _ => error,
     };
@@ -135,21 +137,7 @@ fn detail<'v>(error: &'v Value, key: &str) -> Option<&'v Value> {
 /// `RetryInfo`'s `"retryDelay": "34.5s"`.
 fn retry_delay(error: &Value) -> Option<Duration> {
     let text = detail(error, "retryDelay")?.as_str()?;
-    seconds(text.strip_suffix('s')?)
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.trim().parse().ok()?;
-    // Longer pauses than a day are no advice.
-    (0.0..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let milliseconds = header("retry-after-ms").and_then(|text| text.trim().parse::<u32>().ok());
-    milliseconds
-        .map(|milliseconds| Duration::from_millis(u64::from(milliseconds)))
-        .or_else(|| header("retry-after").and_then(seconds))
+    pause::seconds(text.strip_suffix('s')?.trim().parse().ok()?)
 }
 
 #[derive(Serialize)]

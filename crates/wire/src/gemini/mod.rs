@@ -34,9 +34,14 @@ mod tools_out;
 mod usage;
 
 use http::HeaderMap;
-use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};
+use tollway_model::{Dialect, Error, FinishReason, Notices, Request, Response, Result, Usage};
 
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
+
+/// What `finishReason` means in an answer with or without tool calls.
+pub(crate) fn finish_reason(word: &str, calls: bool) -> FinishReason {
+    finish::read(word, calls)
+}
 
 /// The codec.
 #[derive(Debug, Clone, Copy)]

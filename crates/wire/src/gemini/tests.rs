@@ -32,7 +32,14 @@ fn listed(notices: &Notices) -> Vec<(Severity, String)> {
 }
 
 fn view(framing: Framing) -> View<'static> {
-    View { model: "shown", id: "made", created: 1_700_000_000, include_usage: true, framing }
+    View {
+        model: "shown",
+        id: "made",
+        created: 1_700_000_000,
+        include_usage: true,
+        legacy_functions: false,
+        framing,
+    }
 }
 
 /// All events of a stream cut at `cuts`, checked against the laws.

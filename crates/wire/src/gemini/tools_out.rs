@@ -10,6 +10,7 @@ use tollway_model::{Dialect, Notices, RawJson, Request, Tool, ToolChoice, WebSea
 use super::family::Family;
 use super::names::Names;
 use super::schema;
+use crate::web_search::{self, is_search};
 
 /// `tools` and `toolConfig`.
 #[derive(Debug, Default)]
@@ -77,7 +78,10 @@ pub(super) fn write<'a>(
             }
             Tool::Server { dialect: Dialect::Gemini, json, .. } => hosted.push(ToolOut::Native(json)),
             // Asked for below, in Gemini's own way.
-            Tool::Server { kind, .. } if request.web_search.is_some() && kind.starts_with("web_search") => {}
+            Tool::Server { kind, .. } if request.web_search.is_some() && is_search(kind) => {}
+            Tool::Server { kind, .. } if is_search(kind) => {
+                web_search::lost(request, format!("Gemini has no tool {kind:?}"), notices);
+            }
             Tool::Server { kind, .. } => {
                 notices.dropped(format!("tools[{index}]"), format!("Gemini has no tool {kind:?}"));
             }
@@ -107,7 +111,7 @@ pub(super) fn write<'a>(
     }
     let mut out = Tools { functions: !declarations.is_empty(), ..Tools::default() };
     if out.functions && !hosted.is_empty() && !native {
-        mix(&mut out, &mut hosted, family, notices);
+        mix(request, &mut out, &mut hosted, family, notices);
     }
     if out.functions {
         out.tools.push(ToolOut::Functions { declarations });
@@ -118,10 +122,20 @@ pub(super) fn write<'a>(
 }
 
 /// The third generation runs its own tools beside the caller's functions when told so; older ones refuse.
-fn mix(out: &mut Tools<'_>, hosted: &mut Vec<ToolOut<'_>>, family: Family, notices: &mut Notices) {
+fn mix(
+    request: &Request,
+    out: &mut Tools<'_>,
+    hosted: &mut Vec<ToolOut<'_>>,
+    family: Family,
+    notices: &mut Notices,
+) {
     if family.before((3, 0)) {
         hosted.clear();
-        notices.changed("web_search_options", "this model cannot search the web beside functions; left out");
+        let why = "this model cannot search the web beside functions; left out";
+        match request.tools.iter().any(|tool| matches!(tool, Tool::Server { .. })) {
+            true => web_search::lost(request, why, notices),
+            false => notices.changed("web_search_options", why),
+        }
     } else {
         out.config.insert("includeServerSideToolInvocations".into(), json!(true));
     }
@@ -197,6 +211,10 @@ fn web_search(search: &WebSearch, family: Family, notices: &mut Notices) -> Valu
 
 fn choose(request: &Request, out: &mut Tools<'_>, names: &mut Names, notices: &mut Notices) {
     let Some(choice) = &request.tool_choice else { return };
+    if web_search::is_demanded(request) {
+        notices.changed("tool_choice", "Gemini decides itself whether it searches");
+        return;
+    }
     if !out.functions {
         if !matches!(choice, ToolChoice::Auto | ToolChoice::None) {
             notices.changed("tool_choice", "there are no functions to choose from");

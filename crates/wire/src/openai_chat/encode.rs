@@ -7,6 +7,7 @@ use tollway_model::{
 use super::encode_message::Messages;
 use super::write::{self, Map};
 use crate::codec::is_usual_sampling;
+use crate::web_search::{is_search, stays_inside};
 use crate::{Encoded, Restore, Target};
 
 pub(super) fn encode(request: &Request, target: &Target<'_>, notices: &mut Notices) -> Result<Encoded> {
@@ -194,7 +195,7 @@ impl Fields<'_, '_> {
     fn web_search(&mut self, map: &mut Map<'_>) {
         let asked_as_tool = self.target.capabilities.web_search.yes()
             && self.request.tools.iter().any(
-                |tool| matches!(tool, Tool::Server { dialect, kind, .. } if *dialect != Dialect::OpenaiChat && is_search(kind)),
+                |tool| matches!(tool, Tool::Server { dialect, kind, json } if *dialect != Dialect::OpenaiChat && is_search(kind) && !stays_inside(json)),
             );
         let empty = WebSearch::default();
         // A tool among others: its own notice says that it is lost.
@@ -220,11 +221,11 @@ impl Fields<'_, '_> {
                 });
             }
         });
-        let unsayable = search.max_uses.is_some()
-            || !search.allowed_domains.is_empty()
-            || !search.blocked_domains.is_empty();
-        if unsayable {
-            self.notices.dropped("web_search_options", "the target takes no limits and no domains");
+        if search.max_uses.is_some() {
+            self.notices.changed("web_search_options.max_uses", "the target chooses how often to search");
+        }
+        if !search.allowed_domains.is_empty() || !search.blocked_domains.is_empty() {
+            self.notices.dropped("web_search_options", "the target takes no domains");
         }
     }
 
@@ -319,10 +320,6 @@ pub(crate) fn common_sampling(request: &Request, map: &mut Map<'_>) {
 
 fn json_object(map: &mut Map<'_>) {
     map.map("response_format", |map| map.str("type", "json_object"));
-}
-
-pub(crate) fn is_search(kind: &str) -> bool {
-    kind.starts_with("web_search") || matches!(kind, "googleSearch" | "google_search")
 }
 
 /// Efforts beyond `high` are few models' own: a budget never asks for them.

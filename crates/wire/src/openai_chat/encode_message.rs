@@ -5,7 +5,7 @@
 
 use tollway_model::{
     CacheHint, CacheTtl, Content, Dialect, Media, MediaSource, Message, Notices, Part, RawJson, Request,
-    Result, Role, ToolCall, ToolKind, ToolResult,
+    Result, Role, Signature, ToolCall, ToolKind, ToolResult,
 };
 
 use super::encode::{AUTOMATIC_CACHE, is_native, role_name};
@@ -14,6 +14,8 @@ use super::names;
 use super::quirks::Quirks;
 use super::write::{List, Map};
 use crate::{Restore, Target, free_text};
+
+const FOREIGN_BLOCK: &str = "a block of another dialect is left out";
 
 pub(super) struct Messages<'a, 'n> {
     request: &'a Request,
@@ -229,11 +231,20 @@ impl<'a, 'n> Messages<'a, 'n> {
 
     fn assistant(&mut self, index: usize, message: &'a Message, list: &mut List<'_>) -> Result<()> {
         let refused = self.quirks().no_output_fields;
+        let foreign = |part: &Part| matches!(&part.content, Content::Native { dialect, .. } if *dialect != Dialect::OpenaiChat);
+        if !message.parts.is_empty() && message.parts.iter().all(foreign) {
+            for number in 0..message.parts.len() {
+                self.notices.changed(format!("messages[{index}].content[{number}]"), FOREIGN_BLOCK);
+            }
+            return Ok(());
+        }
         let (mut said, mut calls, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (number, part) in message.parts.iter().enumerate() {
             match &part.content {
                 Content::Text { .. } | Content::File(_) | Content::Video(_) => said.push((number, part)),
-                Content::Native { json, .. } if json.to_value().get("type").is_some() => {
+                Content::Native { dialect: Dialect::OpenaiChat, json }
+                    if json.to_value().get("type").is_some() =>
+                {
                     said.push((number, part));
                 }
                 Content::ToolCall(call) => calls.push((number, call)),
@@ -293,7 +304,9 @@ impl<'a, 'n> Messages<'a, 'n> {
     }
 
     fn tool_call(&mut self, index: usize, number: usize, call: &ToolCall, list: &mut List<'_>) {
-        if call.signature.is_some() {
+        let wanted = self.quirks().google_extra_content;
+        let own = call.signature.as_ref().filter(|own| wanted && own.origin == Dialect::Gemini);
+        if call.signature.is_some() && own.is_none() {
             let path = format!("messages[{index}].content[{number}]");
             self.notices.changed(path, "the signature of another provider is left out");
         }
@@ -313,6 +326,11 @@ impl<'a, 'n> Messages<'a, 'n> {
                     map.str(input, &call.arguments);
                 }
             });
+            if let Some(Signature { value, .. }) = own {
+                map.map("extra_content", |map| {
+                    map.map("google", |map| map.str("thought_signature", value));
+                });
+            }
         });
     }
 
@@ -345,7 +363,7 @@ impl<'a, 'n> Messages<'a, 'n> {
                     }
                 }
                 Content::Native { dialect, .. } if *dialect != Dialect::OpenaiChat => {
-                    self.notices.changed(path(), "a block of another dialect is left out");
+                    self.notices.changed(path(), FOREIGN_BLOCK);
                 }
                 _ => {}
             }

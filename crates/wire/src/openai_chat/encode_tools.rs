@@ -2,11 +2,12 @@
 
 use tollway_model::{Dialect, Tool, ToolChoice};
 
-use super::encode::{AUTOMATIC_CACHE, Fields, is_native, is_search};
+use super::encode::{AUTOMATIC_CACHE, Fields, is_native};
 use super::encode_message::cache_control;
 use super::names;
 use super::write::{self, Map};
 use crate::free_text;
+use crate::web_search::{self, is_search, stays_inside};
 
 const NO_STRICT: &str = "the target does not enforce schemas of tools";
 
@@ -26,7 +27,10 @@ impl Fields<'_, '_> {
             // OpenAI refuses both without tools; other dialects allow them.
             return;
         }
-        if let Some(choice) = &self.request.tool_choice {
+        // There is no other way to demand a search than to offer it.
+        if let Some(choice) =
+            self.request.tool_choice.as_ref().filter(|_| !web_search::is_demanded(self.request))
+        {
             self.tool_choice(choice, map);
         }
         if let Some(parallel) = self.request.parallel_tool_calls {
@@ -92,8 +96,17 @@ impl Fields<'_, '_> {
                 });
             }),
             Tool::Server { dialect: Dialect::OpenaiChat, json, .. } => list.literal(json.get()),
-            Tool::Server { kind, .. } if is_search(kind) && self.target.capabilities.web_search.yes() => {
+            Tool::Server { kind, json, .. }
+                if is_search(kind) && self.target.capabilities.web_search.yes() && !stays_inside(json) =>
+            {
                 self.notices.changed(format!("tools[{index}]"), "sent as `web_search_options`");
+            }
+            Tool::Server { kind, .. } if is_search(kind) => {
+                web_search::lost(
+                    self.request,
+                    format!("the target has no server tool `{kind}`"),
+                    self.notices,
+                );
             }
             Tool::Server { kind, .. } => {
                 let why = format!("the target has no server tool `{kind}`");

@@ -14,6 +14,7 @@ use tollway_model::{Error, Kind, Origin, Retry};
 
 use super::read::{self, Object, Raw};
 use super::write;
+use crate::pause;
 
 /// Longest message taken over from a provider.
 const MAX_MESSAGE: usize = 4000;
@@ -31,7 +32,7 @@ pub(crate) fn decode(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     if fault.message.is_empty() {
         fault.message = format!("the provider answered with status {status} and no message");
     }
-    let mut error = fault.into_error(status, retry_after(headers)).with_status(status);
+    let mut error = fault.into_error(status, pause::asked(headers)).with_status(status);
     let id = ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray"]
         .iter()
         .find_map(|name| headers.get(*name)?.to_str().ok());
@@ -294,13 +295,6 @@ fn plain_text(text: &str) -> String {
 
 fn clip(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_MESSAGE)).unwrap_or(text)
-}
-
-/// `retry-after-ms`, or `retry-after` in seconds. A date needs a clock and is left to the caller's own pace.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Writes an error for a client.

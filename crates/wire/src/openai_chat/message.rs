@@ -81,8 +81,10 @@ fn assistant(fields: &mut Object<'_>, path: &Path<'_>, index: usize) -> Result<V
     let said = content(fields, path)?;
     let start = parts.len();
     parts.extend(said);
-    let signatures =
-        fields.object("provider_specific_fields").map(|mut extra| thought_signatures(&mut extra));
+    let mut signatures = fields
+        .object("provider_specific_fields")
+        .map_or(Vec::new(), |mut extra| thought_signatures(&mut extra));
+    signatures.extend(google_signature(fields));
     attach_citations(fields, parts.get_mut(start..).unwrap_or_default());
     if let Some(refusal) = fields.string("refusal", path)? {
         parts.push(Part::new(Content::Refusal(refusal)));
@@ -90,7 +92,7 @@ fn assistant(fields: &mut Object<'_>, path: &Path<'_>, index: usize) -> Result<V
     let calls_from = parts.len();
     tool_calls(fields, path, index, &mut parts)?;
     // Signatures on the message belong to its calls where these carry none, otherwise to its text.
-    for value in signatures.into_iter().flatten() {
+    for value in signatures {
         attach_signature(&mut parts, calls_from, &value);
     }
     for raw in fields.list("images") {
@@ -128,6 +130,13 @@ fn thought_signatures(fields: &mut Object<'_>) -> Vec<String> {
         values.extend(fields.text("thought_signature").map(|text| text.into_owned()));
     }
     values
+}
+
+/// Takes the thought signature where Google's own OpenAI-compatible endpoint puts it, on calls and on messages:
+/// `extra_content: {google: {thought_signature}}`.
+pub(super) fn google_signature(fields: &mut Object<'_>) -> Option<String> {
+    let value = fields.object("extra_content")?.object("google")?.text("thought_signature")?.into_owned();
+    (!value.is_empty()).then_some(value)
 }
 
 fn attach_signature(parts: &mut [Part], calls_from: usize, value: &str) {
@@ -213,6 +222,7 @@ fn tool_call(raw: Raw<'_>, path: &Path<'_>, message: usize, number: usize) -> Re
     let (plain, packed) = carry::unpack_id(&id);
     let listed = fields.object("provider_specific_fields");
     let listed = listed.and_then(|mut extra| thought_signatures(&mut extra).into_iter().next());
+    let listed = listed.or_else(|| google_signature(&mut fields));
     let signature = packed.or_else(|| Some(carry::untag(&listed?, Dialect::Gemini)));
     let custom = fields.get("custom").is_some();
     let (key, text, kind) = if custom {

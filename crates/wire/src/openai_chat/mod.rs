@@ -29,6 +29,7 @@ pub use patch::{may_concern, patch};
 pub use quirks::Quirks;
 
 pub(crate) use encode::common_sampling;
+pub(crate) use reader::finish_reason;
 
 use http::HeaderMap;
 use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};

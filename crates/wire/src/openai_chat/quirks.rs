@@ -37,6 +37,9 @@ pub struct Quirks {
     /// Tool call ids of more than 40 characters are refused (OpenAI, Azure). Signatures of other providers that
     /// the gateway gave the client in ids and fields are taken out; ids still too long are replaced by a stable hash.
     pub short_tool_ids: bool,
+    /// Thought signatures go back in `extra_content: {google: {thought_signature}}` of tool calls, as they came
+    /// (Gemini behind an OpenAI-compatible endpoint).
+    pub google_extra_content: bool,
     /// Thinking is switched with `thinking: {"type": "enabled" | "disabled"}`; `reasoning_effort` is refused
     /// (DeepSeek, Z.AI, Moonshot, Volcengine).
     pub thinking_switch: bool,

@@ -190,7 +190,7 @@ fn chat_logprobs(fields: &mut Object<'_>) -> Option<RawJson> {
 }
 
 /// A host's word for why an answer ended; `None` when it means nothing to us.
-pub(super) fn finish_reason(word: &str) -> Option<FinishReason> {
+pub(crate) fn finish_reason(word: &str) -> Option<FinishReason> {
     Some(match word {
         "stop" | "eos" | "eos_token" | "end_turn" | "STOP" | "COMPLETE" => FinishReason::Stop,
         "stop_sequence" | "STOP_SEQUENCE" => FinishReason::StopSequence,

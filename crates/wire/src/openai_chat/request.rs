@@ -96,6 +96,7 @@ fn strings(raw: Raw<'_>, path: &Path<'_>) -> Result<Vec<String>> {
 
 fn tools(top: &mut Object<'_>, request: &mut Request) -> Result<()> {
     let root = Path::Root;
+    let only_legacy = !top.has("tools") && top.has("functions");
     for (key, legacy) in [("tools", false), ("functions", true)] {
         let Some(raw) = top.take(key) else { continue };
         let path = root.key(key);
@@ -111,7 +112,9 @@ fn tools(top: &mut Object<'_>, request: &mut Request) -> Result<()> {
         (None, Some(raw)) => Some(legacy_choice(raw, &root.key("function_call"))?),
         (None, None) => None,
     };
-    request.parallel_tool_calls = top.bool("parallel_tool_calls", &root)?;
+    // A `function_call` has room for one.
+    let one_call = (only_legacy && !request.tools.is_empty()).then_some(false);
+    request.parallel_tool_calls = top.bool("parallel_tool_calls", &root)?.or(one_call);
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub(super) fn encode(response: &Response, view: &View<'_>, notices: &mut Notices
         map.str("model", view.model);
         map.list("choices", |list| {
             for choice in &response.choices {
-                list.map(|map| write_choice(choice, id, notices, map));
+                list.map(|map| write_choice(choice, id, view.legacy_functions, notices, map));
             }
         });
         if let Some(used) = &response.usage {
@@ -60,18 +60,19 @@ pub(super) fn encode(response: &Response, view: &View<'_>, notices: &mut Notices
     body
 }
 
-fn write_choice(choice: &Choice, id: &str, notices: &mut Notices, map: &mut Map<'_>) {
+fn write_choice(choice: &Choice, id: &str, legacy: bool, notices: &mut Notices, map: &mut Map<'_>) {
     map.int("index", choice.index);
-    map.map("message", |map| write_message(choice, id, notices, map));
+    map.map("message", |map| write_message(choice, id, legacy, notices, map));
     match &choice.logprobs {
         Some(logprobs) => map.raw("logprobs", logprobs),
         None => map.null("logprobs"),
     }
     let reason = choice.finish.unwrap_or(FinishReason::Stop);
-    finish(reason, choice.native_finish.as_deref(), choice.stop_sequence.as_deref(), map);
+    let word = finish_shown(reason, legacy);
+    finish(word, choice.native_finish.as_deref(), choice.stop_sequence.as_deref(), map);
 }
 
-fn write_message(choice: &Choice, id: &str, notices: &mut Notices, map: &mut Map<'_>) {
+fn write_message(choice: &Choice, id: &str, legacy: bool, notices: &mut Notices, map: &mut Map<'_>) {
     let mut gathered = Gathered::default();
     for part in &choice.parts {
         gathered.add(&part.content, notices);
@@ -98,16 +99,28 @@ fn write_message(choice: &Choice, id: &str, notices: &mut Notices, map: &mut Map
             }
         });
     }
-    if !gathered.citations.is_empty() {
+    let mut foreign: Vec<Vec<&RawJson>> = Vec::new();
+    if gathered.citations.iter().any(|sources| !sources.is_empty()) {
         map.list("annotations", |list| {
-            for source in &gathered.citations {
-                if !annotation(source, list) {
+            for sources in &gathered.citations {
+                let without_place: Vec<_> =
+                    sources.iter().filter(|source| !annotation(source, list)).collect();
+                let beside: Vec<_> =
+                    without_place.iter().filter_map(|source| foreign_source(source)).collect();
+                if beside.len() < without_place.len() {
                     notices.changed("annotations", "a source without a URL has no place in Chat Completions");
                 }
+                foreign.extend((!beside.is_empty()).then_some(beside));
             }
         });
     }
-    if !gathered.calls.is_empty() {
+    if let (true, [call, more @ ..]) = (legacy, &gathered.calls[..]) {
+        map.map("function_call", |map| function_call(&call.name, &call.arguments, map));
+        gathered.signatures.extend(&call.signature);
+        if !more.is_empty() {
+            notices.changed("functions", "the model called several: `function_call` has room for the first");
+        }
+    } else if !gathered.calls.is_empty() {
         map.list("tool_calls", |list| {
             gathered.calls.iter().for_each(|call| list.map(|map| tool_call(call, map)));
         });
@@ -123,8 +136,15 @@ fn write_message(choice: &Choice, id: &str, notices: &mut Notices, map: &mut Map
     for json in gathered.natives {
         native_fields(json, map);
     }
-    if !gathered.signatures.is_empty() {
-        map.map("provider_specific_fields", |map| thought_signatures(&gathered.signatures, map));
+    if !gathered.signatures.is_empty() || !foreign.is_empty() {
+        map.map("provider_specific_fields", |map| {
+            if !gathered.signatures.is_empty() {
+                thought_signatures(&gathered.signatures, map);
+            }
+            if !foreign.is_empty() {
+                map.list("citations", |list| foreign.iter().for_each(|block| source_list(block, list)));
+            }
+        });
     }
 }
 
@@ -137,7 +157,8 @@ struct Gathered<'a> {
     thoughts: Vec<(&'a str, Option<&'a Signature>, bool)>,
     /// Some thought has a signature.
     signed: bool,
-    citations: Vec<&'a Citation>,
+    /// By text part.
+    citations: Vec<&'a [Citation]>,
     calls: Vec<&'a ToolCall>,
     audio: Option<&'a Media>,
     images: Vec<&'a Media>,
@@ -151,7 +172,7 @@ impl<'a> Gathered<'a> {
         match content {
             Content::Text { text, citations, signature } => {
                 self.text.push_str(text);
-                self.citations.extend(citations);
+                self.citations.push(citations);
                 self.signatures.extend(signature);
             }
             Content::Refusal(text) => self.refusal.get_or_insert_default().push_str(text),
@@ -184,9 +205,13 @@ pub(crate) fn finish_word(reason: FinishReason) -> &'static str {
     }
 }
 
+/// The same, for a client that may know the legacy `functions` only.
+pub(super) fn finish_shown(reason: FinishReason, legacy: bool) -> &'static str {
+    if legacy && reason == FinishReason::ToolCalls { "function_call" } else { finish_word(reason) }
+}
+
 /// Writes `finish_reason`, and beside it what OpenAI's word does not say.
-pub(super) fn finish(reason: FinishReason, native: Option<&str>, stop: Option<&str>, map: &mut Map<'_>) {
-    let word = finish_word(reason);
+pub(super) fn finish(word: &str, native: Option<&str>, stop: Option<&str>, map: &mut Map<'_>) {
     map.str("finish_reason", word);
     let native = native.filter(|native| *native != word);
     if native.is_some() || stop.is_some() {
@@ -239,6 +264,16 @@ pub(super) fn annotation(citation: &Citation, list: &mut List<'_>) -> bool {
     true
 }
 
+/// A source that only its own dialect can say, such as a place in a document; LiteLLM's users find it in
+/// `provider_specific_fields`.
+pub(super) fn foreign_source(citation: &Citation) -> Option<&RawJson> {
+    citation.native.as_ref().map(|(_, json)| json)
+}
+
+fn source_list(sources: &[&RawJson], list: &mut List<'_>) {
+    write::list(list.item(), |list| sources.iter().for_each(|json| list.literal(json.get())));
+}
+
 /// The id of a call with its signature inside, for clients that keep only ids.
 pub(super) fn packed_id(id: &str, signature: Option<&Signature>) -> String {
     match signature {
@@ -258,6 +293,12 @@ fn tool_call(call: &ToolCall, map: &mut Map<'_>) {
     if let Some(signature) = &call.signature {
         map.map("provider_specific_fields", |map| thought_signatures(&[signature], map));
     }
+}
+
+/// What a legacy `function_call` holds.
+pub(super) fn function_call(name: &str, arguments: &str, map: &mut Map<'_>) {
+    map.str("name", name);
+    map.str("arguments", arguments);
 }
 
 /// The type of a call, and the name of its input.

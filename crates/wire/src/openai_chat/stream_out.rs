@@ -23,6 +23,7 @@ pub(super) struct Encoder {
     /// How every frame begins, from `data: ` to the model.
     head: Vec<u8>,
     include_usage: bool,
+    legacy_functions: bool,
     choices: BTreeMap<u32, Choice>,
     finished: Vec<(u32, FinishReason, Option<String>, Option<String>)>,
     usage: Option<Usage>,
@@ -76,6 +77,7 @@ impl Encoder {
             created: view.created,
             head: Vec::new(),
             include_usage: view.include_usage,
+            legacy_functions: view.legacy_functions,
             choices: BTreeMap::new(),
             finished: Vec::new(),
             usage: None,
@@ -195,11 +197,15 @@ impl Encoder {
                 let mut list = Vec::new();
                 if write::list(&mut list, |list| response::annotation(citation, list)) {
                     self.chunk(index, bytes, |map| map.key("annotations").extend_from_slice(&list));
+                } else if let Some(json) = response::foreign_source(citation) {
+                    self.chunk(index, bytes, |map| {
+                        map.map("provider_specific_fields", |map| map.raw("citation", json));
+                    });
                 }
             }
-            (Part::Plain(_), Delta::Signature(signature)) => self.chunk(index, bytes, |map| {
-                map.map("provider_specific_fields", |map| response::thought_signatures(&[signature], map));
-            }),
+            (Part::Plain(_), Delta::Signature(signature)) => {
+                self.chunk(index, bytes, |map| message_signature(signature, map));
+            }
             (Part::Thought { text, .. }, Delta::Text(more)) => {
                 text.push_str(more);
                 self.chunk(index, bytes, |map| map.str("reasoning_content", more));
@@ -209,7 +215,9 @@ impl Encoder {
                 let late = tool.waiting.is_none();
                 tool.signature = Some(new.clone());
                 let number = tool.index;
-                if late {
+                if late && self.legacy_functions {
+                    self.chunk(index, bytes, |map| message_signature(new, map));
+                } else if late {
                     self.chunk(index, bytes, |map| late_signature(number, new, map));
                 }
             }
@@ -261,6 +269,13 @@ impl Encoder {
         tool.said |= !head.as_ref().map_or(more, |(_, _, text)| text).is_empty();
         let (number, (kind, input)) = (tool.index, response::tool_words(tool.kind));
         let signature = tool.signature.clone().filter(|_| head.is_some());
+        if self.legacy_functions {
+            // There is room for one call.
+            if number == 0 {
+                self.legacy_call(index, begun, head, more, signature.as_ref(), bytes);
+            }
+            return;
+        }
         self.chunk(index, bytes, |map| {
             if !begun {
                 map.null("content");
@@ -286,6 +301,30 @@ impl Encoder {
                     }
                 });
             });
+        });
+    }
+
+    /// The same for a client that asked with `functions`.
+    fn legacy_call(
+        &mut self,
+        index: u32,
+        begun: bool,
+        head: Option<(String, String, String)>,
+        more: &str,
+        signature: Option<&Signature>,
+        bytes: &mut Vec<u8>,
+    ) {
+        self.chunk(index, bytes, |map| {
+            if !begun {
+                map.null("content");
+            }
+            map.map("function_call", |map| match &head {
+                Some((_, name, text)) => response::function_call(name, text, map),
+                None => map.str("arguments", more),
+            });
+            if let Some(signature) = signature {
+                message_signature(signature, map);
+            }
         });
     }
 
@@ -317,11 +356,12 @@ impl Encoder {
 
     fn flush_finished(&mut self, bytes: &mut Vec<u8>) {
         for (index, reason, native, stop) in std::mem::take(&mut self.finished) {
+            let word = response::finish_shown(reason, self.legacy_functions);
             self.chunk_with(
                 index,
                 bytes,
                 |_| {},
-                |map| response::finish(reason, native.as_deref(), stop.as_deref(), map),
+                |map| response::finish(word, native.as_deref(), stop.as_deref(), map),
             );
         }
     }
@@ -344,6 +384,10 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 /// Is the native part a message field rather than a content block?
 fn is_field(json: &RawJson) -> bool {
     json.to_value().as_object().is_some_and(|fields| !fields.contains_key("type"))
+}
+
+fn message_signature(signature: &Signature, map: &mut Map<'_>) {
+    map.map("provider_specific_fields", |map| response::thought_signatures(&[signature], map));
 }
 
 fn late_signature(number: u32, signature: &Signature, map: &mut Map<'_>) {

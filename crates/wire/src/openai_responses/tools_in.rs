@@ -3,8 +3,8 @@
 use tollway_model::{Dialect, Extras, RawJson, Request, Result, Tool, ToolChoice, WebSearch};
 
 use super::state;
-use crate::openai_chat::encode::is_search;
 use crate::openai_chat::read::{self, Object, Path, Raw};
+use crate::web_search::{is_search, stays_inside};
 
 /// Descriptions of namespaces, by name: an object among the extras.
 pub(super) const NAMESPACES: &str = "tools[].namespaces";
@@ -62,10 +62,11 @@ fn tool(
             Ok(())
         }
         _ => {
-            if is_search(&kind) {
+            let json = RawJson::from(raw);
+            if is_search(&kind) && !stays_inside(&json) {
                 request.web_search = Some(web_search(&mut fields, path)?);
             }
-            request.tools.push(Tool::Server { dialect: Dialect::OpenaiResponses, kind, json: raw.into() });
+            request.tools.push(Tool::Server { dialect: Dialect::OpenaiResponses, kind, json });
             Ok(())
         }
     }

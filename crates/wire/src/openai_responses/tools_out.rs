@@ -8,9 +8,10 @@ use super::items_out::tool_name;
 use super::request_out::Fields;
 use super::state;
 use super::tools_in::NAMESPACES;
-use crate::openai_chat::encode::{AUTOMATIC_CACHE, is_search};
+use crate::openai_chat::encode::AUTOMATIC_CACHE;
 use crate::openai_chat::names;
 use crate::openai_chat::write::{self, List, Map};
+use crate::web_search::{self, is_search};
 
 impl Fields<'_, '_> {
     pub(super) fn tools(&mut self, map: &mut Map<'_>) {
@@ -145,7 +146,7 @@ impl Fields<'_, '_> {
 
     fn search(&mut self, search: &WebSearch, list: &mut List<'_>) {
         if self.target.capabilities.web_search.no() {
-            self.notices.dropped("web_search_options", "the model cannot search the web");
+            web_search::lost(self.request, "the model cannot search the web", self.notices);
             return;
         }
         list.map(|map| {
@@ -171,8 +172,11 @@ impl Fields<'_, '_> {
                 });
             }
         });
-        if search.max_uses.is_some() || !search.blocked_domains.is_empty() {
-            self.notices.dropped("web_search_options", "the target takes no limit and excludes no domains");
+        if search.max_uses.is_some() {
+            self.notices.changed("web_search_options.max_uses", "the target chooses how often to search");
+        }
+        if !search.blocked_domains.is_empty() {
+            self.notices.dropped("web_search_options", "the target excludes no domains");
         }
     }
 

@@ -6,8 +6,14 @@ use super::*;
 use crate::Framing;
 use crate::openai_chat::{OpenaiChat, Quirks};
 
-const VIEW: View<'_> =
-    View { model: "m", id: "cmpl-1", created: 7, include_usage: true, framing: Framing::Sse };
+const VIEW: View<'_> = View {
+    model: "m",
+    id: "cmpl-1",
+    created: 7,
+    include_usage: true,
+    legacy_functions: false,
+    framing: Framing::Sse,
+};
 
 fn encode(codec: &dyn Codec, request: &Request) -> Result<(Value, Notices)> {
     let (capabilities, quirks) = (Capabilities::default(), Quirks::default());

@@ -77,6 +77,31 @@ const RESPONSES: &str = concat!(
 );
 
 #[test]
+fn a_whole_answer_says_why_it_ended() {
+    let check = |dialect, body: &str, expected| {
+        assert_eq!(finish_reason(dialect, body.as_bytes()), expected, "{body}");
+    };
+    let quoted = r#"{"choices":[{"message":{"content":"\"finish_reason\":\"stop\""},"finish_reason": "length"}],"x":1}"#;
+    check(Dialect::OpenaiChat, quoted, Some(FinishReason::Length));
+    check(Dialect::OpenaiChat, r#"{"choices":[{"finish_reason":null}]}"#, None);
+    check(Dialect::OpenaiText, r#"{"choices":[{"finish_reason":"stop"}]}"#, Some(FinishReason::Stop));
+    let refused = r#"{"choices":[{"message":{"content":null,"refusal": "no"},"finish_reason":"stop"}]}"#;
+    check(Dialect::OpenaiChat, refused, Some(FinishReason::Refusal));
+    let polite = r#"{"choices":[{"message":{"content":"no","refusal":null},"finish_reason":"stop"}]}"#;
+    check(Dialect::OpenaiChat, polite, Some(FinishReason::Stop));
+    let nested = r#"{"content":[{"input":{"stop_reason":"x"}}],"stop_reason":"tool_use","usage":{}}"#;
+    check(Dialect::Anthropic, nested, Some(FinishReason::ToolCalls));
+    let called = r#"{"candidates":[{"content":{"parts":[{"functionCall":{}}]},"finishReason":"STOP"}]}"#;
+    check(Dialect::Gemini, called, Some(FinishReason::ToolCalls));
+    check(
+        Dialect::Gemini,
+        r#"{"candidates":[{"finishReason":"SAFETY"}]}"#,
+        Some(FinishReason::ContentFilter),
+    );
+    check(Dialect::Gemini, r#"{"finishReason""#, None);
+}
+
+#[test]
 fn a_responses_stream_tells_its_end_in_its_last_event() {
     let mut relay = Relay::new(Dialect::OpenaiResponses, options(Some("mine"), true));
     let out = relay.push(Bytes::from_static(RESPONSES.as_bytes()));

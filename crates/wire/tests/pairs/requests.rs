@@ -4,9 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollway_model::{Capabilities, Dialect, Effort, Notices, Request, Support};
+use tollway_testkit::Script;
 use tollway_wire::codec;
 
-use crate::support::{CHATS, decode, encode, encode_for, model, pairs, pairs_with_all, translated};
+use crate::sessions::asked;
+use crate::support::{CHATS, TARGETS, decode, encode, encode_for, model, pairs, pairs_with_all, translated};
 
 const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -341,6 +343,40 @@ fn nothing_a_client_asks_for_is_lost_in_silence() {
         }
     }
     assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
+
+/// A conversation goes on elsewhere although its first provider has searched.
+#[test]
+fn what_a_provider_did_by_itself_is_no_reason_to_refuse_the_next_turn() {
+    let searched = json!({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}});
+    let said = json!({"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
+        "content": [{"type": "output_text", "text": "found", "annotations": []}]});
+    let user = json!({"role": "user", "content": "hi"});
+    let by_search =
+        json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}});
+    let results = json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []});
+    let claude = |blocks: Value| json!([user, {"role": "assistant", "content": blocks}, user]);
+    let cases = [
+        (Dialect::OpenaiResponses, "input", json!([user, searched, said, user])),
+        (Dialect::OpenaiResponses, "input", json!([user, searched, user])),
+        (
+            Dialect::Anthropic,
+            "messages",
+            claude(json!([by_search, results, {"type": "text", "text": "found"}])),
+        ),
+        (Dialect::Anthropic, "messages", claude(json!([by_search, results]))),
+    ];
+    for (surface, field, history) in cases {
+        for target in TARGETS.into_iter().filter(|target| *target != surface) {
+            let mut body = base(surface);
+            body[field] = history.clone();
+            let (sent, notices) = outcome(surface, target, &body).unwrap();
+            let place = format!("{surface} to {target}: {sent}");
+            assert!(notices.first_dropped().is_none() && !notices.is_empty(), "{place} {notices:?}");
+            let (status, answer) = asked(target, sent.to_string().as_bytes(), false, &Script::default());
+            assert_eq!(status, 200, "{place} {}", String::from_utf8_lossy(&answer));
+        }
+    }
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn a_responses_agent_works_on_every_provider_and_keeps_its_prefix() {
     TARGETS.into_iter().for_each(|target| check("codex", target));
 }
 
-/// Names of the tools that a provider of `target` is offered.
+/// Names of the tools of the client that a provider of `target` is offered.
 fn offered(target: Dialect, sent: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let tools = match target {
@@ -189,7 +189,7 @@ fn offered(target: Dialect, sent: &Value) -> Vec<String> {
         Some(inner) => list(inner),
         None => vec![tool.clone()],
     };
-    tools.iter().flat_map(inner).map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    tools.iter().flat_map(inner).filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect()
 }
 
 #[test]
@@ -206,6 +206,10 @@ fn every_tool_of_a_responses_agent_arrives_and_its_calls_come_back_as_it_knows_t
         for plain in ["shell", "update_plan", "apply_patch", "view_image"] {
             assert!(names.iter().any(|name| name == plain), "{target}: {names:?}");
         }
+        // The search is its own provider's alone, and no other takes its place without a word.
+        let told = notices.iter().any(|notice| notice.message.contains("index of its own provider"));
+        assert_eq!(told, target != Dialect::OpenaiResponses, "{target}: {notices:?}");
+        assert_eq!(sent.to_string().contains("web_search"), !told, "{target}: {sent}");
         // The free text of earlier calls arrives, wherever it has to stand.
         assert!(sent.to_string().contains("*** Update File: src/price.rs"), "{target}: {sent}");
         let comment = names.iter().find(|name| name.contains("comment")).unwrap();

@@ -44,6 +44,7 @@ pub(crate) const VIEW: View<'static> = View {
     id: "call_fixture",
     created: 1_700_000_000,
     include_usage: true,
+    legacy_functions: false,
     framing: Framing::Sse,
 };
 

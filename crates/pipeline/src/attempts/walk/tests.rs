@@ -71,6 +71,10 @@ fn a_call_goes_from_group_to_group() {
     check("{fallbacks: [{a: [b]}], content_policy_fallbacks: [{a: [c]}]}", "", Kind::ContentPolicy, "a c");
     check("{fallbacks: [{a: [b]}], content_policy_fallbacks: [{b: [c]}]}", "", Kind::ContentPolicy, "a b c");
     check("{fallbacks: [{a: [b]}]}", "", Kind::Unsupported, "a b");
+    let last = "{fallbacks: [{a: [b, c]}], default_fallbacks: [secret]}";
+    check(last, "", Kind::Timeout, "a b c secret");
+    check(last, r#","fallbacks":["c"]"#, Kind::Timeout, "a c");
+    check(last, r#","fallbacks":[]"#, Kind::Timeout, "a");
     check(
         "{fallbacks: [{a: [b]}], model_group_alias: {x: b}}",
         r#","fallbacks":["x","b"]"#,
@@ -97,6 +101,9 @@ fn a_callers_word_counts_more() {
         "a c b",
     );
     check("{default_fallbacks: [b]}", r#","context_window_fallbacks":[{"a":["c"]}]"#, Kind::Upstream, "a b");
+    let large = "{default_fallbacks: [b], context_window_fallbacks: [{a: [c]}]}";
+    check(large, r#","fallbacks":["secret"]"#, Kind::ContextWindow, "a secret");
+    check(large, r#","fallbacks":[]"#, Kind::ContextWindow, "a c");
 }
 
 #[test]

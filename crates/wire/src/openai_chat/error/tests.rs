@@ -93,6 +93,8 @@ fn retry_headers_and_request_ids_are_read() {
     headers.insert("retry-after-ms", "250".parse().unwrap());
     assert_eq!(decode(429, &headers, b"").retry(), Retry::Later(Some(Duration::from_millis(250))));
     headers.insert("retry-after-ms", "-1".parse().unwrap());
+    assert_eq!(decode(503, &headers, b"").retry(), Retry::Later(Some(Duration::from_secs(7))));
+    headers.insert("retry-after", "soon".parse().unwrap());
     assert_eq!(decode(503, &headers, b"").retry(), Retry::Later(None));
 }
 

@@ -227,9 +227,13 @@ impl Choice {
 
     /// A thought signature beside the text belongs to the text.
     fn text_signature(&mut self, said: &mut Object<'_>, events: &mut Vec<Event>) {
-        let Some(mut extra) = said.object("provider_specific_fields") else { return };
+        let listed = said.object("provider_specific_fields").and_then(|mut extra| {
+            let first = extra.list("thought_signatures").into_iter().find_map(read::text)?;
+            Some(first.into_owned())
+        });
+        let value = listed.or_else(|| message::google_signature(said));
         let Some((part, Open::Text)) = self.open else { return };
-        if let Some(value) = extra.list("thought_signatures").into_iter().find_map(read::text) {
+        if let Some(value) = value {
             let signature = carry::untag(&value, Dialect::Gemini);
             self.delta(part, Some(Delta::Signature(signature)), events);
         }

@@ -333,6 +333,59 @@ fn a_client_stream_has_one_role_a_late_finish_and_usage_only_when_asked() {
     assert!(!String::from_utf8(bytes).unwrap().contains("usage"));
 }
 
+/// What a client that asked with `functions` gets of `body`: the choice of a whole answer, and the deltas of a stream.
+fn legacy(body: &Value) -> (Value, Vec<Value>) {
+    let view = View { legacy_functions: true, ..VIEW };
+    let response = response::decode(body.to_string().as_bytes(), &Restore::default()).unwrap();
+    let mut notices = Notices::new();
+    let whole: Value =
+        serde_json::from_slice(&OpenaiChat.encode_response(&response, &view, &mut notices)).unwrap();
+    let (mut encoder, mut bytes) = (OpenaiChat.encoder(&view), Vec::new());
+    response.into_events().iter().for_each(|event| encoder.push(event, &mut bytes));
+    let text = String::from_utf8(bytes).unwrap();
+    let frames = text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok());
+    let deltas = frames.filter_map(|frame: Value| frame["choices"].get(0).cloned());
+    (whole["choices"][0].clone(), deltas.collect())
+}
+
+#[test]
+fn a_client_of_functions_gets_a_function_call() {
+    let mut signed = call("a", "f", "{\"x\":1}");
+    signed["extra_content"] = json!({"google": {"thought_signature": "U0lH"}});
+    let body = json!({"id": "c", "choices": [{"index": 0, "finish_reason": "tool_calls",
+        "message": {"role": "assistant", "content": null, "tool_calls": [signed, call("b", "g", "{}")]}}]});
+    let (whole, deltas) = legacy(&body);
+    let called = json!({"name": "f", "arguments": "{\"x\":1}"});
+    assert_eq!(whole["message"]["function_call"], called);
+    assert_eq!(
+        (&whole["finish_reason"], whole["message"].get("tool_calls")),
+        (&json!("function_call"), None)
+    );
+    let signatures = json!({"thought_signatures": ["U0lH"]});
+    assert_eq!(whole["message"]["provider_specific_fields"], signatures);
+    assert_eq!(deltas[0]["delta"]["function_call"], called);
+    assert_eq!(deltas.last().unwrap()["finish_reason"], "function_call");
+    assert!(deltas.iter().all(|delta| delta["delta"].get("tool_calls").is_none()), "{deltas:?}");
+    assert!(
+        deltas.iter().any(|delta| delta["delta"]["provider_specific_fields"] == signatures),
+        "{deltas:?}"
+    );
+}
+
+#[test]
+fn sources_without_an_address_are_beside_the_message() {
+    let place =
+        json!({"type": "char_location", "cited_text": "z", "document_index": 0, "start_char_index": 0});
+    let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "x", "citations": [place]}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let anthropic = codec(Dialect::Anthropic);
+    let response = anthropic.decode_response(body.to_string().as_bytes(), &Restore::default()).unwrap();
+    let message = &shown(&response)["choices"][0]["message"];
+    assert_eq!(message["provider_specific_fields"]["citations"], json!([[place]]));
+    let text = String::from_utf8(streamed(&response.into_events())).unwrap();
+    assert!(text.contains(r#""provider_specific_fields":{"citation":{"#), "{text}");
+}
+
 #[test]
 fn an_error_in_the_middle_is_a_frame_and_then_the_end() {
     let error = Error::new(Kind::Connection, "gone");

@@ -15,6 +15,7 @@ const VIEW: View<'_> = View {
     id: "call_view",
     created: 1_700_000_000,
     include_usage: true,
+    legacy_functions: false,
     framing: Framing::Sse,
 };
 

@@ -221,6 +221,23 @@ fn signatures_of_other_providers_are_found_where_clients_keep_them() {
 }
 
 /// What an Anthropic client asks, as its codec decodes it.
+#[test]
+fn gemini_behind_this_dialect_gets_its_signature_back() {
+    let assistant = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"},
+            "extra_content": {"google": {"thought_signature": "U0lH"}}}]});
+    let request = decode(&json!({"model": "up", "messages": [assistant,
+        {"role": "tool", "tool_call_id": "call_1", "content": "x"}]}));
+    let Content::ToolCall(call) = &request.messages[0].parts[0].content else { panic!("{request:?}") };
+    assert_eq!(call.signature, Some(Signature { origin: Dialect::Gemini, value: "U0lH".into() }));
+    let quirks = Quirks { google_extra_content: true, ..Quirks::default() };
+    let (taken, notices) = sent(&request, &quirks, &Capabilities::default()).unwrap();
+    assert_eq!((&taken["messages"][0], notices), (&assistant, vec![]));
+    let (left, notices) = sent(&request, &Quirks::default(), &Capabilities::default()).unwrap();
+    assert_eq!(left["messages"][0]["tool_calls"][0].get("extra_content"), None);
+    assert_eq!(notices, ["Changed messages[0].content[0]"]);
+}
+
 fn foreign() -> Request {
     let signature = Some(Signature { origin: Dialect::Anthropic, value: "s".into() });
     let mut extras = Extras::of(Dialect::Anthropic);

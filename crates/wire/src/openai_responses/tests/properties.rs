@@ -7,8 +7,14 @@ use tollway_model::{Event, Fold, Laws, Notices};
 
 use crate::{Codec, Framing, Restore, View, openai_responses::OpenaiResponses};
 
-const VIEW: View<'static> =
-    View { model: "group", id: "call_1", created: 1, include_usage: true, framing: Framing::Sse };
+const VIEW: View<'static> = View {
+    model: "group",
+    id: "call_1",
+    created: 1,
+    include_usage: true,
+    legacy_functions: false,
+    framing: Framing::Sse,
+};
 
 fn events(stream: &[u8], size: usize) -> Vec<Event> {
     let mut decoder = OpenaiResponses.decoder(Restore::default());

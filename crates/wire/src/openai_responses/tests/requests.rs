@@ -198,8 +198,14 @@ fn the_signature_of_a_text_comes_back_with_it() {
     let parts = vec![Part::text("first"), Part::new(signed), Part::text("last")];
     let choice = Choice { parts: parts.clone(), finish: Some(FinishReason::Stop), ..Choice::default() };
     let answer = Response { id: "r".into(), choices: vec![choice], ..Response::default() };
-    let view =
-        crate::View { model: "m", id: "c", created: 1, include_usage: true, framing: crate::Framing::Sse };
+    let view = crate::View {
+        model: "m",
+        id: "c",
+        created: 1,
+        include_usage: true,
+        legacy_functions: false,
+        framing: crate::Framing::Sse,
+    };
     let shown = OpenaiResponses.encode_response(&answer, &view, &mut Notices::new());
     let shown: Value = serde_json::from_slice(&shown).unwrap();
     let kinds: Vec<_> =

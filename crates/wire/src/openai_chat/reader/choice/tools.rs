@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tollway_model::{Delta, Dialect, Event, PartKind, Signature, ToolKind};
 
+use crate::openai_chat::message;
 use crate::openai_chat::read::{self, Object};
 use crate::{Restore, carry, free_text};
 
@@ -54,7 +55,8 @@ impl Tools {
         let native_id = fields.text("id").unwrap_or_default().into_owned();
         let custom = fields.object("custom");
         let kind = if custom.is_some() { ToolKind::Custom } else { ToolKind::Function };
-        let mut extra = fields.object("provider_specific_fields");
+        let own = fields.object("provider_specific_fields").as_mut().and_then(thought_signature);
+        let own = own.or_else(|| message::google_signature(&mut fields));
         let mut inner = custom.or_else(|| fields.object("function")).unwrap_or(fields);
         let name = inner.text("name").unwrap_or_default().into_owned();
         let at = self.find(index, &native_id, &name);
@@ -74,7 +76,7 @@ impl Tools {
                 call.wrapped = Some(std::mem::take(&mut call.early));
             }
         }
-        if let Some(value) = extra.as_mut().and_then(thought_signature) {
+        if let Some(value) = own {
             call.signature = Some(carry::untag(&value, Dialect::Gemini));
         }
         let free = call.kind == ToolKind::Custom && call.wrapped.is_none();
