@@ -61,7 +61,11 @@ impl Hold {
 
     /// Does the call count for a scope of this kind?
     pub fn counts_for(&self, kind: ScopeKind) -> bool {
-        self.taken.iter().any(|taken| taken.scope.kind == kind)
+        let taken = match &self.from {
+            From::Claims(taken, _) => taken,
+            From::Block(draw) => &draw.block.claims,
+        };
+        taken.iter().any(|taken| taken.scope.kind == kind)
     }
 
     /// The money that is held in every budget.
