@@ -90,6 +90,8 @@ def test_what_is_wrong_is_a_400_that_names_the_field(admin, name):
         ({"max_budget": -1}, "max_budget"),
         ({"duration": "soon"}, "duration"),
         ({"guardrails": ["x"]}, "guardrails"),
+        ({"router_settings": {"num_retries": 3}}, "router_settings"),
+        ({"budget_fallbacks": {"paid/x": ["plain-chat"]}}, "budget_fallbacks"),
         ({"spend": 3}, "spend"),
         ({"models": [1]}, "models"),
     ]:
@@ -257,15 +259,18 @@ def test_a_model_is_added_called_and_taken_away(stack, admin, name):
     })
     model = made["model_info"]["id"]
     assert made["litellm_params"]["api_key"] == "***"
-    eventually(lambda: admin.chat(name))
+    # Served here as soon as the answer is there.
+    admin.chat(name)
     assert name in [entry["id"] for entry in admin.get("/v1/models")["data"]]
     pages = admin.get("/v2/model/info", model=name)
     assert pages["total_count"] == 1 and pages["data"][0]["model_info"]["db_model"] is True
     assert admin.get("/model_group/info", model_group=name)["data"][0]["providers"] == ["openai"]
     assert canary not in str(pages)
+    assert {"deprecated", "imminent", "upcoming", "warn_within_days"} <= admin.get("/v1/model/deprecations").keys()
     moved = {"litellm_params": {"api_base": "http://elsewhere.invalid/v1"}}
     admin.post(f"/model/{model}/update", moved, 400, method="PATCH")
     admin.post(f"/model/{model}/update", {"litellm_params": {"rpm": 100}}, method="PATCH")
+    admin.post("/model/update", {"id": model, "litellm_params": {"rpm": 200}})
     admin.post("/model/block", {"model_id": model})
     eventually(lambda: assert_not_served(admin, name))
     admin.post("/model/unblock", {"model_id": model})
@@ -297,3 +302,141 @@ def test_no_key_and_wrong_keys(stack):
     answer = httpx.get(f"{stack.url}/key/list", headers={"Authorization": "Bearer sk-wrong"})
     fault = error(answer.json())
     assert (answer.status_code, fault["type"], fault["param"]) == (401, "token_not_found_in_db", "key")
+
+
+def test_lists_are_sorted_by_spend_and_filtered(stack, admin, name):
+    user = f"user-{name}"
+    keys = [admin.post("/key/generate", {"user_id": user, "key_alias": f"{name}-{n}", "max_budget": 9 - n})["key"] for n in range(3)]
+    for calls, key in enumerate(keys):
+        for _ in range(calls):
+            Api(stack.url, key).chat("paid/fake-ok")
+
+    def aliases(**params):
+        params = {"user_id": user, "return_full_object": "true", **params}
+        listed = admin.http.get("/key/list", params=params).json()["keys"]
+        return [int(key["key_alias"][-1]) for key in listed]
+
+    def spenders():
+        assert aliases(sort_by="spend") == [2, 1, 0]
+
+    eventually(spenders, 5)
+    assert aliases(sort_by="max_budget", sort_order="asc") == [2, 1, 0]
+    admin.post("/key/block", {"key": keys[1]})
+    assert aliases(status="revoked") == [1] and 1 not in aliases(status="active")
+    assert aliases(organization_id="none") == []
+    expanded = admin.get("/key/list", user_id=user, expand="user")["keys"]
+    assert {key["user"]["user_id"] for key in expanded} == {user}
+    info = admin.get("/key/info", key=keys[2])["info"]
+    assert info["last_active"] and info["model_spend"]["paid/fake-ok"] == pytest.approx(info["spend"])
+
+    made = admin.post("/user/new", {"user_id": name, "user_role": "proxy_admin_viewer"})
+    assert Api(stack.url, made["key"]).get("/key/info")["key"] == made["token"]
+    assert [one["user_id"] for one in admin.get("/user/list", role="proxy_admin_viewer", search=name)["users"]] == [name]
+    assert admin.get("/user/list", search=name, sort_by="spend", page_size=1)["users"][0]["user_id"] == user
+    admin.get("/user/list", status=400, role="boss")
+
+
+def test_members_keys_and_users_change_in_bulk(admin, name):
+    team = admin.post("/team/new", {"team_alias": name, "team_member_budget": 5})["team_id"]
+    added = admin.post("/team/bulk_member_add", {"team_id": team, "members": [{"user_id": name, "role": "user"}], "max_budget_in_team": 2})
+    assert (added["total_requested"], added["successful_additions"]) == (1, 1)
+    done = admin.post(f"/management/v1/teams/{team}/members/bulk_update", {"members": [{"user_id": name, "rpm_limit": 5}, {"user_id": "nobody"}]})
+    assert [one["success"] for one in done["data"]] == [True, False]
+    assert admin.post(f"/team/{team}/member/{name}/reset_budget")["budget_source"] == "team_default"
+    assert admin.post(f"/team/{team}/member/{name}/reset_spend", {"reset_to": 0})["spend"] == 0
+    admin.post(f"/team/{team}/member/nobody/reset_spend", {}, 404)
+    key = admin.post("/key/generate", {"team_id": team})["token"]
+    changed = admin.post("/team/key/bulk_update", {"team_id": team, "all_keys_in_team": True, "update_fields": {"tpm_limit": 7}})
+    assert [one["key"] for one in changed["successful_updates"]] == [key]
+    users = admin.post("/user/bulk_update", {"users": [{"user_id": name, "max_budget": 3}, {"user_id": "nobody"}]})
+    assert (users["successful_updates"], users["failed_updates"]) == (1, 1)
+    allowed = admin.post("/team/permissions_update", {"team_id": team, "team_member_permissions": ["/key/generate"]})
+    assert allowed["team_member_permissions"] == ["/key/generate"]
+    assert admin.get("/team/available") == []
+    assert [one["team_id"] for one in admin.get("/v2/team/list", search=name.upper(), sort_by="spend")["teams"]] == [team]
+    admin.post("/budget/new", {"budget_id": name, "max_budget": 4})
+    settings = {one["field_name"]: one["field_value"] for one in admin.get("/budget/settings", budget_id=name)}
+    assert settings["max_budget"] == 4 and settings["rpm_limit"] is None
+    admin.post(f"/management/v1/teams/{team}/members/bulk_delete", {"members": [{"user_id": name}]})
+    assert admin.get("/team/info", team_id=team)["team_memberships"] == []
+
+
+def test_a_small_limit_lets_calls_through_until_it_is_used_up(stack, admin):
+    """Nothing is known of a new key's calls: a guess must not use up what the limit has."""
+    def answers(model: str, **limits):
+        key = Api(stack.url, admin.post("/key/generate", limits)["key"])
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        return [key.http.post("/v1/chat/completions", json=body).status_code for _ in range(9)]
+
+    tokens = answers("plain-chat", tpm_limit=100)
+    assert tokens[0] == 200 and tokens[-1] == 429
+    money = answers("paid/fake-ok", max_budget=0.02)
+    assert money[0] == 200 and money[-1] == 422
+    assert set(answers("paid/fake-ok", max_budget=0)) == {422}
+
+
+def test_a_budget_is_there_again_in_its_next_window(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"max_budget": 0.007, "budget_duration": "4s"})["key"])
+    body = {"model": "paid/fake-ok", "messages": [{"role": "user", "content": "hi"}]}
+
+    def until(status):
+        eventually(lambda: key.post("/v1/chat/completions", body, status), 10)
+
+    for status in (200, 422, 200):
+        until(status)
+
+
+def test_a_key_that_may_not_use_a_route_is_told_so_on_every_openai_surface(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"allowed_routes": ["/key/info"]})["key"])
+    for path, body in [("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "hi"}), ("/v1/completions", {"prompt": "hi"})]:
+        assert isinstance(key.post(path, {"model": "plain-chat", **body}, 403)["detail"], str), path
+
+
+def test_the_end_of_an_earlier_secret_tells_nothing_of_the_new_one(stack, admin):
+    old = admin.post("/key/generate", {})["key"]
+    new = admin.post("/key/regenerate", {"key": old, "grace_period": "1s"})["key"]
+    mine = Api(stack.url, old)
+    mine.chat()
+    eventually(lambda: mine.chat(status=401), 5)
+    fault = error(mine.chat(status=401))
+    assert fault["type"] == "expired_key" and new[-4:] not in str(fault)
+
+
+def test_a_members_models_and_a_budgets_models_bind(stack, admin, name):
+    team = admin.post("/team/new", {"team_alias": name, "default_team_member_models": ["plain-chat"]})["team_id"]
+    for user, allowed in [(f"{name}-1", []), (f"{name}-2", ["plain-claude"])]:
+        admin.post("/team/member_add", {"team_id": team, "member": {"user_id": user, "role": "user"}, "allowed_models": allowed})
+        key = Api(stack.url, admin.post("/key/generate", {"team_id": team, "user_id": user})["key"])
+        model, other = ("plain-claude", "plain-chat") if allowed else ("plain-chat", "plain-claude")
+        key.chat(model)
+        assert error(key.chat(other, status=403))["type"] == "team_model_access_denied"
+        assert [entry["id"] for entry in key.get("/v1/models")["data"]] == [model]
+    admin.post("/team/member_update", {"team_id": team, "user_id": f"{name}-2", "allowed_models": ["plain-chat"]})
+    eventually(lambda: key.chat("plain-chat"))
+
+    admin.post("/budget/new", {"budget_id": name, "allowed_models": ["plain-chat"]})
+    key = Api(stack.url, admin.post("/key/generate", {"budget_id": name})["key"])
+    key.chat()
+    assert error(key.chat("plain-claude", status=403))["type"] == "key_model_access_denied"
+    admin.post("/customer/new", {"user_id": name, "budget_id": name})
+    admin.chat(user=name)
+    assert error(admin.chat("plain-claude", status=403, user=name))["type"] == "customer_model_access_denied"
+    for field, value in [("default_model", "plain-chat"), ("allowed_model_region", "eu")]:
+        assert error(admin.post("/customer/update", {"user_id": name, field: value}, 400))["param"] == field
+
+
+def test_models_that_end_are_told(admin, name):
+    for ending in ("2020-01-01", "2999-01-01"):
+        params = {"model": "openai/fake-ok", "api_base": "http://127.0.0.1:9/v1", "api_key": "k"}
+        admin.post("/model/new", {"model_name": f"{name}-{ending}", "litellm_params": params, "model_info": {"deprecation_date": ending}})
+    found = admin.get("/model/deprecations", warn_within_days=7)
+    for kind, ending, sign in [("deprecated", "2020-01-01", -1), ("upcoming", "2999-01-01", 1)]:
+        mine = [one for one in found[kind] if one["model_name"] == f"{name}-{ending}"]
+        assert len(mine) == 1 and mine[0]["status"] == kind and mine[0]["days_until_deprecation"] * sign > 0
+
+
+def test_fallbacks_that_a_caller_sends_must_be_within_its_reach(stack, admin):
+    key = Api(stack.url, admin.post("/key/generate", {"models": ["plain-chat"]})["key"])
+    key.chat(fallbacks=["plain-chat"])
+    fault = error(key.chat(fallbacks=["plain-claude"], status=403))
+    assert (fault["type"], fault["param"]) == ("key_model_access_denied", "model")

@@ -210,3 +210,53 @@ def test_a_receipt_that_left_memory_is_explained(stack, admin):
     explained = subprocess.run(command, capture_output=True, text=True, timeout=20, env=harness.clean_environment())
     assert explained.returncode == 0, explained.stderr
     assert f"call {receipt}" in explained.stdout and "outcome   answered" in explained.stdout
+
+
+def test_a_price_is_known_of_models_that_nobody_serves_here(admin):
+    messages = [{"role": "user", "content": "hi"}]
+    assert admin.post("/spend/calculate", {"model": "gpt-4o", "messages": messages})["cost"] > 0
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
+    answer = {"model": "anthropic/claude-sonnet-4-5", "object": "chat.completion", "choices": [], "usage": usage}
+    assert admin.post("/spend/calculate", {"completion_response": answer})["cost"] == pytest.approx(0.018)
+    assert error(admin.post("/spend/calculate", {"model": "no-such-model", "messages": messages}, 400))["param"] == "model"
+
+
+def test_many_calls_are_estimated(admin):
+    sizes = {"model": "paid/x", "input_tokens": 1000, "output_tokens": 100, "num_requests_per_day": 10}
+    found = admin.post("/cost/estimate", sizes)
+    assert found["cost_per_request"] == pytest.approx(0.175)
+    assert (found["input_cost_per_request"], found["output_cost_per_request"]) == pytest.approx((0.125, 0.05))
+    assert (found["daily_cost"], found["monthly_cost"]) == (pytest.approx(1.75), None)
+    for wrong, field in [({"model": "paid/x", "input_tokens": 1}, "output_tokens"), ({**sizes, "reasoning_tokens": 101}, "reasoning_tokens"),
+                         ({**sizes, "input": 1}, "input")]:
+        assert error(admin.post("/cost/estimate", wrong, 400))["param"] == field
+
+
+def test_sessions_aliases_and_ones_own_reports(stack, admin, name):
+    admin.post("/user/new", {"user_id": name, "auto_create_key": False, "user_role": "internal_user"})
+    key = admin.post("/key/generate", {"user_id": name, "key_alias": name})["key"]
+    mine = Api(stack.url, key)
+    mine.http.headers["x-litellm-session-id"] = name
+    for _ in range(3):
+        mine.chat("paid/fake-ok")
+    page = eventually(lambda: whole(admin.get("/spend/logs/session/ui", session_id=name, page_size=2)))
+    assert (len(page["data"]), page["total_pages"]) == (2, 2)
+    assert error(admin.get("/spend/logs/session/ui", status=400))["param"] == "session_id"
+    assert admin.get("/spend/logs/v2", key_alias=name, page_size=1000)["total"] == 3
+    assert admin.get("/spend/logs/v2", key_alias=f"no-{name}")["total"] == 0
+    own = mine.get("/user/spend/report", **today())
+    assert own == admin.get("/user/spend/report", internal_user_id=name, **today())
+    assert own == mine.get("/key/spend/report", **today())
+
+
+def test_a_customer_that_nobody_made_has_spend_all_the_same(stack, admin, name):
+    key = Api(stack.url, admin.post("/key/generate", {})["key"])
+    key.chat("paid/fake-ok", user=name)
+    found = eventually(lambda: admin.get("/customer/info", end_user_id=name))
+    assert found["spend"] == found["total_spend"] == pytest.approx(0.006) and found["created_at"] is None
+    admin.get("/customer/info", status=404, end_user_id=f"no-{name}")
+
+
+def whole(page: dict) -> dict:
+    assert page["total"] == 3
+    return page

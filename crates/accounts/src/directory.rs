@@ -84,23 +84,31 @@ pub struct KnownCustomer {
     /// Its limits.
     pub claim: Option<Claim>,
     access: ModelAccess,
+    /// What its shared budget may be spent on.
+    budget: ModelAccess,
 }
 
 impl KnownCustomer {
+    /// Somebody of whom nothing can be known now.
+    fn unknown() -> KnownCustomer {
+        let everything = ModelAccess::of(&[]);
+        KnownCustomer { record: None, claim: None, access: everything.clone(), budget: everything }
+    }
+
     /// May calls be made for it, with this model?
     pub fn check(&self, model: &str, groups: &[Arc<str>]) -> Result<(), Error> {
-        let Some(record) = &self.record else { return Ok(()) };
-        if record.blocked {
+        if let Some(record) = self.record.as_ref().filter(|record| record.blocked) {
             let message = format!(
                 "Authentication Error, the customer {} is blocked. An administrator can release it with POST /customer/unblock.",
                 record.user_id
             );
             return Err(denied(message, None, "auth_error"));
         }
-        if self.access.allows(model, groups) {
+        if self.access.allows(model, groups) && self.budget.allows(model, groups) {
             return Ok(());
         }
-        let message = format!("the customer {} may not use the model {model}.", record.user_id);
+        let id = self.record.as_ref().map_or("", |record| record.user_id.as_str());
+        let message = format!("the customer {id} may not use the model {model}.").replace("  ", " ");
         Err(Error::new(Kind::Permission, message)
             .with_param("model")
             .with_provider(None, Some(crate::Owner::Customer.denial().to_owned())))
@@ -276,7 +284,7 @@ impl Directory {
             Ok::<_, StoreError>((record, budget))
         };
         let Ok((record, budget)) = in_time(Duration::ZERO, Box::pin(read)).await else {
-            return Arc::new(KnownCustomer { record: None, claim: None, access: ModelAccess::of(&[]) });
+            return Arc::new(KnownCustomer::unknown());
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
         let limits = compile(&merged(&own, budget.as_ref()));
@@ -285,7 +293,8 @@ impl Directory {
             limits: Arc::new(limits),
         });
         let access = ModelAccess::of(record.as_ref().map_or(&[], |record| record.models.as_slice()));
-        let known = Arc::new(KnownCustomer { record, claim, access });
+        let budget = ModelAccess::of(budget.as_ref().map_or(&[], |budget| budget.allowed_models.as_slice()));
+        let known = Arc::new(KnownCustomer { record, claim, access, budget });
         self.customers.insert(name.clone(), known.clone());
         if self.epoch.load(Ordering::Acquire) != epoch {
             self.customers.remove(&name);

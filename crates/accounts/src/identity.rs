@@ -145,7 +145,7 @@ impl Identity {
             names,
             strict: rules.strict || is_strict(&principal),
             customer_budget: None,
-            access: access(&principal),
+            access: access(&principal, shared),
             claims: Vec::new(),
             by_model: HashMap::new(),
             expires: principal.key.as_ref().and_then(|key| key.expires),
@@ -164,7 +164,10 @@ impl Identity {
         }
         match self.expires {
             Some(expires) if expires <= now => {
-                let name = self.principal.key.as_ref().map_or("", |key| key.key_name.as_str());
+                // An earlier secret must not tell how the key looks now.
+                let is_current = |key: &&Arc<records::Key>| key.token.as_str() == &*self.principal.token;
+                let key = self.principal.key.as_ref().filter(is_current);
+                let name = key.map_or("sk-...", |key| key.key_name.as_str());
                 let message = format!(
                     "Authentication Error, Expired Key: the key ended at {}, now it is {}. Ask for a new one.",
                     iso(expires),
@@ -356,7 +359,7 @@ fn tags_in(metadata: &serde_json::Map<String, serde_json::Value>) -> impl Iterat
     tags.into_iter().flatten().filter_map(serde_json::Value::as_str)
 }
 
-fn access(principal: &Principal) -> Vec<(Owner, ModelAccess)> {
+fn access(principal: &Principal, shared: &SharedBudgets) -> Vec<(Owner, ModelAccess)> {
     if matches!(principal.role, Role::ProxyAdmin) && principal.key.is_none() {
         return Vec::new();
     }
@@ -365,7 +368,13 @@ fn access(principal: &Principal) -> Vec<(Owner, ModelAccess)> {
     // A user's own list is about its own keys; a team's key may what the team may.
     let user = principal.user.as_ref().filter(|_| principal.team.is_none());
     let user = user.map(|user| (Owner::User, &user.models));
-    let lists = [key, team, user].into_iter().flatten();
+    // What a shared budget may be spent on, and what the team lets this member use.
+    let budget = shared.key.as_ref().map(|budget| (Owner::Key, &budget.allowed_models));
+    let own = principal.membership.as_ref().map(|own| &own.allowed_models).filter(|own| !own.is_empty());
+    let default = principal.team.as_ref().map(|team| &team.default_team_member_models);
+    let is_user = principal.key.as_ref().is_some_and(|key| key.user_id.is_some());
+    let member = own.or(default.filter(|_| is_user)).map(|models| (Owner::Team, models));
+    let lists = [key, budget, team, member, user].into_iter().flatten();
     let compiled = lists.map(|(owner, models)| (owner, ModelAccess::of(models)));
     compiled.filter(|(_, access)| !access.is_everything()).collect()
 }

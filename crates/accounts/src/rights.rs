@@ -202,6 +202,7 @@ pub struct Grant {
     right: Right,
     scope: Scope,
     actor: Actor,
+    key: Option<Arc<Key>>,
 }
 
 /// What a grant reaches.
@@ -264,6 +265,11 @@ impl Grant {
         &self.actor
     }
 
+    /// The key of whoever acts; the master key has no record.
+    pub fn own_key(&self) -> Option<&Arc<Key>> {
+        self.key.as_ref()
+    }
+
     /// Everything?
     pub fn is_all(&self) -> bool {
         matches!(self.scope, Scope::All)
@@ -324,7 +330,7 @@ pub fn authorize(
         Reach::All => Scope::All,
         Reach::Own => Scope::Own(own(principal, memberships)),
     };
-    Ok(Grant { right, scope, actor: actor(principal) })
+    Ok(Grant { right, scope, actor: actor(principal), key: principal.key.clone() })
 }
 
 /// May `principal` use `right` at all? For calls, which need no grant: what they reach is decided by model and limits.

@@ -45,7 +45,8 @@ pub struct Ask {
     /// There is no body of a caller: the ask is neutral from the start.
     neutral: bool,
     pub(crate) embedding: Option<EmbeddingRequest>,
-    decoded: OnceLock<Result<Request>>,
+    /// Apart: most calls have none, and a call moves with its asks.
+    decoded: OnceLock<Box<Result<Request>>>,
 }
 
 impl Ask {
@@ -53,7 +54,7 @@ impl Ask {
     pub fn from_request(request: Request) -> Ask {
         let mut ask = Ask::neutral(Operation::Chat, request.model.clone());
         ask.stream = request.stream;
-        ask.decoded = OnceLock::from(Ok(request));
+        ask.decoded = OnceLock::from(Box::new(Ok(request)));
         ask
     }
 
@@ -82,7 +83,7 @@ impl Ask {
 
     /// The neutral request, decoded at most once.
     pub fn request(&self) -> Result<&Request> {
-        let decoded = self.decoded.get_or_init(|| {
+        let decode = || -> Result<Request> {
             let body = self.envelope.rewrite(&self.edits);
             let mut request = match self.operation {
                 Operation::CountTokens => codec(self.surface).decode_count_request(&body)?,
@@ -91,8 +92,8 @@ impl Ask {
             request.model.clone_from(&self.model);
             request.stream = self.stream;
             Ok(request)
-        });
-        decoded.as_ref().map_err(Clone::clone)
+        };
+        self.decoded.get_or_init(|| Box::new(decode())).as_ref().as_ref().map_err(Clone::clone)
     }
 }
 
@@ -183,7 +184,7 @@ pub fn prepare(
     let (operation, target) = endpoint.lane(ask.operation, surface).ok_or_else(|| cannot(ask))?;
     let same = target == ask.surface && operation == ask.operation && !ask.neutral;
     let chats = matches!(operation, Operation::Chat | Operation::CountTokens);
-    let foreign = same && chats && carry::may_hold_foreign(ask.surface, ask.envelope.body());
+    let foreign = same && chats && carry::may_hold_foreign(ask.surface, &ask.envelope);
     let verbatim = same && !foreign && (ask.framing == Framing::Sse || !ask.stream);
     let (body, lane, headers) = if verbatim {
         (verbatim_body(endpoint, ask, defaults, &mut notices)?, Lane::Verbatim, Cow::Borrowed(&ask.headers))
@@ -429,8 +430,9 @@ pub async fn send(
     timeouts: &Timeouts,
 ) -> std::result::Result<Received, Refused> {
     let request = match endpoint.signing() {
+        // Apart: every attempt's future would have room for it.
         Some(signing) => {
-            let signed = transport.sign(signing, request).await;
+            let signed = Box::pin(transport.sign(signing, request)).await;
             signed.map_err(|error| error.with_context(UNSENT, "it could not be signed"))?
         }
         None => request,

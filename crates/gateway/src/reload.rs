@@ -4,6 +4,7 @@
 //! keep what they began with.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -155,6 +156,10 @@ impl Reloader {
 impl Hooks for Reloader {
     fn management(&self) -> Option<Arc<Management>> {
         Some(self.management.clone())
+    }
+
+    fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.restock())
     }
 
     fn reload(&self) -> Result<String, String> {

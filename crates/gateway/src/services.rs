@@ -11,8 +11,9 @@ use tollway::Transport;
 use tollway_accounts::manage::{Figures, Management, ModelCheck, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
 use tollway_config::{Config, Deployment, WhenFull, process_env};
+use tollway_ledger::books::{DAY, DayFilter, Detail, Filter, Range};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
-use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, Spending, SystemClock};
+use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, ScopeKind, Spending, SystemClock};
 use tollway_model::{Money, Secret};
 use tollway_pipeline::{Environment, Gateway, Keyring, Responses, Services, Snapshot, Sources, unix_millis};
 use tollway_route::Availability;
@@ -406,6 +407,37 @@ impl Spend for FromBooks {
             };
             found.push(Figures { spend, total, ..Figures::default() });
         }
+        if let ([one], [figures]) = (of, found.as_mut_slice())
+            && one.kind == ScopeKind::Key
+        {
+            self.detail(&one.id, figures).await;
+        }
         found
+    }
+
+    async fn most(&self, kind: ScopeKind, limit: u32) -> Vec<(String, Money)> {
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.caught_up()).await;
+        let sums = self.books.sums(kind, Range::default(), limit).await.unwrap_or_default();
+        sums.into_iter().map(|(id, sum)| (id.to_string(), sum.money)).collect()
+    }
+}
+
+impl FromBooks {
+    /// What is shown of one key only: a page of keys would ask too much.
+    async fn detail(&self, key: &str, figures: &mut Figures) {
+        let of_key = DayFilter {
+            days: (0, unix_millis() / DAY + 1),
+            keys: vec![key.to_owned()],
+            detail: Detail::Models,
+            ..DayFilter::default()
+        };
+        for (day, sum) in self.books.days(&of_key).await.unwrap_or_default() {
+            if sum.money > Money::ZERO {
+                *figures.by_model.entry(day.model_group.into_owned()).or_default() += sum.money;
+            }
+        }
+        let calls = Filter { key: Some(key.to_owned()), ..Filter::default() };
+        let latest = self.books.list(&calls, None, 1).await.unwrap_or_default();
+        figures.last_active = latest.first().map(|receipt| receipt.at);
     }
 }

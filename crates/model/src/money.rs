@@ -68,10 +68,16 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let nanos = self.0.unsigned_abs();
-        let (dollars, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-        let digits = format!("{fraction:09}");
-        let shown = digits.trim_end_matches('0');
-        write!(f, "{sign}{dollars}.{shown:0<2}")
+        let (dollars, mut fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        // Every call prints some: digit by digit, which takes no allocation.
+        let mut digits = [b'0'; 9];
+        for digit in digits.iter_mut().rev() {
+            *digit += u8::try_from(fraction % 10).unwrap_or_default();
+            fraction /= 10;
+        }
+        let shown = digits.iter().rposition(|digit| *digit != b'0').map_or(2, |last| (last + 1).max(2));
+        let digits = digits.get(..shown).and_then(|digits| std::str::from_utf8(digits).ok());
+        write!(f, "{sign}{dollars}.{}", digits.unwrap_or_default())
     }
 }
 

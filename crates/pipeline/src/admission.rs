@@ -1,6 +1,7 @@
 //! May they, now? Model access, limits and money, in the order that clients of LiteLLM know.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::attempts::{self, Access};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
-use crate::demand::{Offer, Size, Terms, Usual, Worst, demand};
+use crate::demand::{FOURTH, Offer, Size, Terms, Usual, WHOLE, Worst, demand, modest};
 use crate::headers::{self, set};
 use crate::responses::Responses;
 use crate::snapshot::Snapshot;
@@ -194,7 +195,7 @@ pub(crate) async fn reserve(
         return Ok(Granted::default());
     }
     let is_budgeted = is_budgeted(&claims);
-    let demand = demand_of(services, snapshot, asked, is_budgeted)?;
+    let demand = demand_of(services, snapshot, asked, &claims)?;
     // A free call that may end at a group that is not asks every budget first.
     let counting = call.ask.operation == Operation::CountTokens;
     let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
@@ -247,7 +248,7 @@ fn demand_of(
     services: &Services,
     snapshot: &Snapshot,
     asked: &Asked<'_>,
-    is_budgeted: bool,
+    claims: &[Claim],
 ) -> Result<Demand> {
     let Asked { identity, model, call, plan, size, .. } = *asked;
     if call.ask.operation == Operation::CountTokens {
@@ -258,11 +259,15 @@ fn demand_of(
         });
     }
     let usual = services.usual.get(&identity.names.token, model);
-    let worst = (is_budgeted && is_strict(snapshot, identity)).then(|| Worst::of(call));
+    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(call));
     let terms = Terms { usual, worst, at: call.at };
     let own = plan.candidates.iter().map(|candidate| Offer::of(&candidate.deployment));
     let mut demand = match worst {
-        None => demand(size, own, &terms),
+        None => {
+            let likely = demand(size, own.clone(), &terms);
+            let part = if size.is_guess(usual) { FOURTH } else { WHOLE };
+            modest(likely, || demand(&Size { limit: Some(0), ..*size }, own, &terms), claims, part)
+        }
         Some(worst) => {
             let groups = attempts::reachable(snapshot, call, model);
             let others = groups.iter().flat_map(|group| group.iter()).map(|one| Offer::of(one));
@@ -301,8 +306,8 @@ pub(crate) async fn reserve_model(
 ) -> std::result::Result<Option<Hold>, String> {
     let claims = model_claims(snapshot, asked.identity, asked.model);
     let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
-    let demand = demand_of(services, snapshot, asked, is_budgeted(&claims));
-    match meters.reserve(&claims, demand.map_err(|error| error.message().to_owned())?).await {
+    let demand = demand_of(services, snapshot, asked, &claims).map_err(|error| error.message().to_owned())?;
+    match meters.reserve(&claims, demand).await {
         Ok(hold) => Ok(Some(hold)),
         Err(tollway_meters::Refusal::Denied(denied)) => {
             let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
@@ -407,36 +412,29 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
     }
 }
 
-/// The cost of a whole answer takes the place of what was held for it in what the key has spent.
-pub(crate) fn settled_spend(states: &[AllowanceState], held: Money, cost: Money, out: &mut HeaderMap) {
-    let key = states.iter().find(|state| state.scope.kind == ScopeKind::Key);
-    if let Some((_, used)) = key.and_then(|key| key.budget) {
-        set(out, headers::KEY_SPEND, (used - held + cost).to_string());
-    }
-}
-
-/// The key's own limits and what it has spent of its budget, this call's likely cost included, as LiteLLM's clients read
-/// them.
-fn key_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+/// The key's own limits and what it has spent of its budget, as LiteLLM's clients read them.
+fn key_headers(states: &[AllowanceState], change: Money, numbers: &mut Numbers<'_>) {
     let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
     if let Some((max, used)) = key.budget {
-        set(out, headers::KEY_SPEND, used.to_string());
-        set(out, headers::KEY_MAX_BUDGET, max.to_string());
+        numbers.add_money(&headers::KEY_SPEND, used + change);
+        numbers.add_money(&headers::KEY_MAX_BUDGET, max);
     }
     for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
         if let Some((limit, _)) = limit {
-            set(out, name, HeaderValue::from(limit));
+            numbers.add_whole(&name, limit, "");
         }
     }
 }
 
 /// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
-pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
+///
+/// What the key has spent includes this call's likely cost; `change` is what the real one, once it is known, adds to that.
+pub(crate) fn limit_headers(states: &[AllowanceState], change: Money, out: &mut HeaderMap) {
     if states.is_empty() {
         return;
     }
-    key_headers(states, out);
-    let mut numbers = Numbers::with_capacity(states.len() * 6 + 6);
+    let mut numbers = Numbers { text: BytesMut::with_capacity(states.len() * 64 + 128), out };
+    key_headers(states, change, &mut numbers);
     let mut requests: Option<(u64, u64, i64)> = None;
     let mut tokens: Option<(u64, u64, i64)> = None;
     for state in states {
@@ -445,8 +443,8 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
             names.iter().zip([state.requests, state.tokens, state.parallel])
         {
             let Some((limit, left)) = pair else { continue };
-            numbers.add(limit_name, limit, "");
-            numbers.add(left_name, left, "");
+            numbers.add_whole(limit_name, limit, "");
+            numbers.add_whole(left_name, left, "");
         }
         let tighter = |known: Option<(u64, u64, i64)>, pair: Option<(u64, u64)>| match (known, pair) {
             (Some(known), Some((_, left))) if known.1 <= left => Some(known),
@@ -461,38 +459,34 @@ pub(crate) fn limit_headers(states: &[AllowanceState], out: &mut HeaderMap) {
     {
         let Some((limit, left, resets_at)) = tightest else { continue };
         let seconds = (resets_at - now).max(0).div_euclid(1000).unsigned_abs();
-        numbers.add(limit_name, limit, "");
-        numbers.add(left_name, left, "");
-        numbers.add(reset_name, seconds, "s");
+        numbers.add_whole(limit_name, limit, "");
+        numbers.add_whole(left_name, left, "");
+        numbers.add_whole(reset_name, seconds, "s");
     }
-    numbers.set_all(out);
 }
 
 /// Numbers for headers, written into one buffer that all of them share: there are two dozen for every limited call.
-struct Numbers {
+struct Numbers<'a> {
     text: BytesMut,
-    names: Vec<(HeaderName, usize)>,
+    out: &'a mut HeaderMap,
 }
 
-impl Numbers {
-    fn with_capacity(count: usize) -> Numbers {
-        Numbers { text: BytesMut::with_capacity(count * 8), names: Vec::with_capacity(count) }
-    }
-
-    fn add(&mut self, name: &HeaderName, number: u64, unit: &str) {
+impl Numbers<'_> {
+    fn add_whole(&mut self, name: &HeaderName, number: u64, unit: &str) {
         self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self.text.extend_from_slice(unit.as_bytes());
-        self.names.push((name.clone(), self.text.len()));
+        self.set(name);
     }
 
-    fn set_all(self, out: &mut HeaderMap) {
-        let text = self.text.freeze();
-        let mut begin = 0;
-        for (name, end) in self.names {
-            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(begin..end)) {
-                out.insert(name, value);
-            }
-            begin = end;
+    fn add_money(&mut self, name: &HeaderName, money: Money) {
+        // Writing into memory cannot fail.
+        let _ = write!(self.text, "{money}");
+        self.set(name);
+    }
+
+    fn set(&mut self, name: &HeaderName) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.text.split().freeze()) {
+            self.out.insert(name, value);
         }
     }
 }
@@ -500,13 +494,14 @@ impl Numbers {
 /// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
 struct LimitNames {
     /// By kind of scope: limit and rest of requests, of tokens, of places.
-    scopes: Vec<(ScopeKind, [[HeaderName; 2]; 3])>,
+    scopes: [(ScopeKind, [[HeaderName; 2]; 3]); ScopeKind::ALL.len()],
     /// Limit, rest and reset of requests, of tokens.
     tightest: [[HeaderName; 3]; 2],
 }
 
 static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
-    let name = |text: String| HeaderName::try_from(text).unwrap_or(RATE_LIMIT_TYPE);
+    // Made once and kept for ever: a copy of a static name costs nothing.
+    let name = |text: String| HeaderName::from_static(text.leak());
     let of_scope = |kind: ScopeKind| {
         let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
             ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
@@ -514,7 +509,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
         (kind, names)
     };
     LimitNames {
-        scopes: ScopeKind::ALL.into_iter().map(of_scope).collect(),
+        scopes: ScopeKind::ALL.map(of_scope),
         tightest: ["requests", "tokens"].map(|what| {
             ["limit", "remaining", "reset"].map(|which| name(format!("x-ratelimit-{which}-{what}")))
         }),
@@ -581,7 +576,7 @@ router_settings: {model_group_alias: {smart: g}}
             resets_at: 0,
         };
         let mut out = HeaderMap::new();
-        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], &mut out);
+        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], Money::ZERO, &mut out);
         let mut told: Vec<String> = out
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))

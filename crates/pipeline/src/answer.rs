@@ -12,7 +12,7 @@ use tollway_model::{
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::{EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
 use tollway_wire::json::Envelope;
-use tollway_wire::relay::{Relay, RelayOptions, finish_reason, service_tier, show_model};
+use tollway_wire::relay::{Relay, RelayOptions, Whole, finish_reason};
 use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding, gemini};
 
 use crate::content::{self, Opening};
@@ -138,21 +138,19 @@ fn is_json(content_type: &http::HeaderValue) -> bool {
 }
 
 fn verbatim_answer(body: Bytes, showing: &Showing) -> Result<(Bytes, Settlement)> {
-    let usage = codec(showing.surface).read_usage(&body);
+    let whole = Whole::look(&body);
+    let usage = whole.usage(showing.surface, &body).or_else(|| codec(showing.surface).read_usage(&body));
     if usage.is_none() {
         refuse_failure(&body, showing.surface)?;
     }
-    let service_tier = service_tier(&body).map(str::to_owned);
+    let service_tier = whole.service_tier(&body).map(str::to_owned);
     let finish = finish_reason(showing.surface, &body);
     let settlement = Settlement { usage, finish, service_tier, emitted: body.len() as u64 };
     if showing.surface == Dialect::Gemini {
         return Ok((body, settlement));
     }
-    let shown = match show_model(&body, &showing.model) {
-        std::borrow::Cow::Borrowed(_) => None,
-        std::borrow::Cow::Owned(shown) => Some(Bytes::from(shown)),
-    };
-    Ok((shown.unwrap_or(body), settlement))
+    let shown = whole.show_model(&body, &showing.model);
+    Ok((shown.map_or(body, Bytes::from), settlement))
 }
 
 /// Fails for an answer without usage that is an error in spite of its status, or no JSON: most answers have usage, and

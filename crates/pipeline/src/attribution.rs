@@ -77,7 +77,10 @@ impl Attribution {
     /// Reads it from the headers and the top level of the body. A header counts more than the body.
     pub(crate) fn read(dialect: Dialect, headers: &HeaderMap, body: &Envelope) -> Attribution {
         let mut attribution = Attribution::default();
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| match headers.is_empty() {
+            true => None,
+            false => headers.get(name).and_then(|value| value.to_str().ok()),
+        };
         let metadata = ["metadata", "litellm_metadata"].into_iter().filter_map(|name| body.get(name));
         for raw in metadata.filter(|raw| raw.len() > 2) {
             let Ok(metadata) = serde_json::from_str::<Metadata<'_>>(raw) else { continue };

@@ -15,6 +15,7 @@ use tollway_wire::json::{Edits, Envelope};
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
 use crate::control::read_control;
+use crate::headers::CALL_ID;
 use crate::responses::Turn;
 use crate::settings::CallLimits;
 
@@ -133,10 +134,14 @@ impl Call {
         let envelope = Envelope::parse(body, rules.max_depth)?;
         let mut notices = Notices::new();
         let mut edits = Edits::new();
-        let control = read_control(&envelope, headers, &mut edits, &mut notices)?;
+        // Most calls have none of the headers that are for the gateway: one look in place of a dozen, each of which
+        // would read the name anew.
+        let none = HeaderMap::new();
+        let ours = if headers.keys().any(is_ours) { headers } else { &none };
+        let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
-        let attribution = Attribution::read(surface.dialect, headers, &envelope);
+        let attribution = Attribution::read(surface.dialect, ours, &envelope);
         let model = match surface.model {
             Some(model) => model,
             None => read_model(&envelope)?,
@@ -153,7 +158,7 @@ impl Call {
         let legacy_functions = envelope.get("functions").is_some() && envelope.get("tools").is_none();
         Ok(Call {
             id: uuid::Uuid::now_v7().to_string(),
-            client_id: client_id(headers),
+            client_id: client_id(ours),
             started,
             at: unix_millis(),
             ask,
@@ -266,22 +271,29 @@ fn asks_for_usage(raw: &str) -> bool {
     serde_json::from_str::<Options>(raw).ok().and_then(|options| options.include_usage).unwrap_or(false)
 }
 
+/// Is the header one by which a client asks something of the gateway itself?
+fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-litellm-") || name.starts_with("x-tollway-")
+}
+
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
+
 /// Headers that belong to the dialect and not to the connection.
 fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    let names: &[&'static str] = match dialect {
-        Dialect::Anthropic => &["anthropic-beta", "anthropic-version"],
-        Dialect::OpenaiChat | Dialect::OpenaiResponses => &["openai-beta"],
+    let names: &[(&'static str, HeaderName)] = match dialect {
+        Dialect::Anthropic => &[("anthropic-beta", ANTHROPIC_BETA), ("anthropic-version", ANTHROPIC_VERSION)],
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => &[("openai-beta", OPENAI_BETA)],
         _ => &[],
     };
     let mut found = Vec::new();
-    for name in names {
-        let values: Vec<&str> = headers
-            .get_all(HeaderName::from_static(name))
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
+    for (text, name) in names {
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         if !values.is_empty() {
-            found.push((*name, values.join(",")));
+            found.push((*text, values.join(",")));
         }
     }
     found
@@ -289,7 +301,7 @@ fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, 
 
 /// A client's own id of the call, when it is harmless to repeat.
 pub(crate) fn client_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-litellm-call-id")?.to_str().ok()?;
+    let id = headers.get(CALL_ID)?.to_str().ok()?;
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     (!id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)).then(|| id.to_owned())
 }

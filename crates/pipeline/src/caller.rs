@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 use tollway_accounts::{Identity, KeyHash, KeyId, Role, WRONG_KEY};
 use tollway_model::{Error, Kind, Result, Secret};
 
@@ -32,12 +32,12 @@ impl Caller {
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     masters: Vec<(KeyHash, Caller)>,
-    header: Option<header::HeaderName>,
+    header: Option<HeaderName>,
 }
 
 impl Keyring {
     /// A ring of these master keys; `header` is looked at before the usual ones.
-    pub fn new(masters: Vec<KeyHash>, header: Option<header::HeaderName>) -> Keyring {
+    pub fn new(masters: Vec<KeyHash>, header: Option<HeaderName>) -> Keyring {
         Keyring { masters: masters.into_iter().map(|hash| (hash, Caller::master(hash))).collect(), header }
     }
 
@@ -90,22 +90,32 @@ impl Presented {
     }
 }
 
+const LITELLM_KEY: HeaderName = HeaderName::from_static("x-litellm-api-key");
+
+/// Where clients put their key if not into `Authorization`.
+static OTHER_KEYS: [HeaderName; 4] = [
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
+];
+
 /// The key a request presents. Order: the configured header, `x-litellm-api-key`, `Authorization: Bearer`, `api-key`,
 /// `x-api-key`, `x-goog-api-key`, `Ocp-Apim-Subscription-Key`, `?key=`.
 fn presented<'a>(
     headers: &'a HeaderMap,
     uri: &'a Uri,
-    custom: Option<&header::HeaderName>,
+    custom: Option<&HeaderName>,
 ) -> Result<Option<Cow<'a, str>>> {
-    for name in custom.map(header::HeaderName::as_str).into_iter().chain(["x-litellm-api-key"]) {
+    for name in custom.into_iter().chain([&LITELLM_KEY]) {
         if let Some(value) = text(headers, name)? {
             return Ok(Some(Cow::Borrowed(strip_bearer(value))));
         }
     }
-    if let Some(value) = text(headers, "authorization")? {
+    if let Some(value) = text(headers, &header::AUTHORIZATION)? {
         return bearer(value).map(|key| Some(Cow::Borrowed(key))).ok_or_else(malformed);
     }
-    for name in ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"] {
+    for name in &OTHER_KEYS {
         if let Some(value) = text(headers, name)? {
             return Ok(Some(Cow::Borrowed(strip_bearer(value))));
         }
@@ -117,10 +127,12 @@ fn presented<'a>(
 
 /// What a header says; `None` when it is absent or empty. One that comes twice, or is no text, is refused and never
 /// passed over: a proxy in front may have looked at the other one.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return if headers.contains_key(name) { Err(malformed()) } else { Ok(None) };
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value,
+        (Some(_), Some(_)) => return Err(malformed()),
     };
     let value = value.to_str().map_err(|_| malformed())?.trim();
     Ok(Some(value).filter(|value| !value.is_empty()))

@@ -22,6 +22,29 @@ pub fn unix_millis() -> i64 {
 
 /// A duration in milliseconds with three decimals, as headers show it.
 pub(crate) fn millis_text(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let mut text = String::with_capacity(16);
+    text.push_str(itoa::Buffer::new().format(micros / 1000));
+    text.push('.');
+    let rest = micros % 1000;
+    if rest < 100 {
+        text.push('0');
+    }
+    if rest < 10 {
+        text.push('0');
+    }
+    text.push_str(itoa::Buffer::new().format(rest));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_three_decimals() {
+        for (micros, expected) in [(0, "0.000"), (7, "0.007"), (70, "0.070"), (1_234_567, "1234.567")] {
+            assert_eq!(millis_text(Duration::from_micros(micros)), expected);
+        }
+    }
 }

@@ -108,6 +108,9 @@ pub(crate) fn read_control(
 }
 
 fn from_headers(headers: &HeaderMap) -> Control {
+    if headers.is_empty() {
+        return Control::default();
+    }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let time = |name: &str| text(name).and_then(|text| text.trim().parse().ok()).and_then(seconds);
     Control {

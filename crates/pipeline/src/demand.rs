@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
-use tollway_meters::Demand;
+use tollway_meters::{Claim, Demand};
 use tollway_model::{Content, Dialect, MediaSource, Money, Operation, Part, Request, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Deployment;
@@ -41,7 +41,7 @@ impl Size {
     /// Reads it from the request's top level.
     pub(crate) fn of(call: &Call) -> Size {
         let body = &call.ask.envelope;
-        let (text, media) = split(body.body());
+        let (text, media) = split(body);
         let images = media * TOKENS_PER_IMAGE;
         let (limit, answers) = bounds(call.ask.surface, body);
         let is_generating = matches!(call.ask.operation, Operation::Chat | Operation::Completion);
@@ -51,6 +51,13 @@ impl Size {
             limit: if is_generating { limit } else { Some(0) },
             answers,
         }
+    }
+}
+
+impl Size {
+    /// Is its output guessed from nothing? `usual` is what such calls emit; a caller's own small limit is no guess.
+    pub(crate) fn is_guess(&self, usual: Option<u64>) -> bool {
+        usual.is_none() && self.limit.is_none_or(|limit| limit > FIRST_GUESS)
     }
 }
 
@@ -83,22 +90,29 @@ fn generation_bounds(body: &Envelope) -> (Option<u64>, u64) {
     found.map_or((None, 1), |found| (found.max_output_tokens, found.candidate_count.unwrap_or(1).max(1)))
 }
 
+/// Keys that URLs with data in them are given under, in any dialect.
+const URL_KEYS: [&str; 7] = ["url", "image_url", "file_data", "file_url", "video_url", "image", "uri"];
+
 /// Bytes that are text, and how many media the body carries. Base64 is no text.
-fn split(body: &[u8]) -> (u64, u64) {
+fn split(envelope: &Envelope) -> (u64, u64) {
+    let body = envelope.body();
     let mut text = body.len() as u64;
     let mut media = 0;
     // Nothing worth looking for fits into less.
     if body.len() < 2048 {
         return (text, media);
     }
-    for begin in memmem::find_iter(body, b";base64,") {
+    let has_urls = URL_KEYS.into_iter().any(|key| envelope.may_have_key(key));
+    let in_urls = if has_urls { body.as_ref() } else { &[] };
+    for begin in memmem::find_iter(in_urls, b";base64,") {
         let rest = body.get(begin..).unwrap_or_default();
         let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
         text = text.saturating_sub(end as u64);
         media += 1;
     }
     // Anthropic's and Gemini's: the whole member is the data.
-    for begin in memmem::find_iter(body, b"\"data\":") {
+    let in_members = if envelope.may_have_key("data") { body.as_ref() } else { &[] };
+    for begin in memmem::find_iter(in_members, b"\"data\":") {
         let rest = body.get(begin + 7..).unwrap_or_default();
         let Some(open) = rest.iter().position(|byte| !byte.is_ascii_whitespace()) else { continue };
         if rest.get(open) != Some(&b'"') {
@@ -165,7 +179,7 @@ impl Worst {
         let priority = !matches!(tier.as_deref(), Some("default" | "flex" | "standard" | "standard_only"));
         let may_link = [&b"://"[..], b"file"].iter().any(|mark| memmem::find(body.body(), mark).is_some());
         let links = may_link && call.ask.request().is_ok_and(has_links);
-        Worst { media: links || split(body.body()).1 > 0, links, priority }
+        Worst { media: links || split(body).1 > 0, links, priority }
     }
 }
 
@@ -267,6 +281,32 @@ fn dearest(
 /// The dearer tier, as the models table names it.
 const PRIORITY: &str = "priority";
 
+/// What a likely demand may take of the smallest limit, as a part of it: a whole one that nothing was used of is there
+/// to be used.
+pub(crate) const WHOLE: i64 = 1;
+
+/// The same for a guess from nothing. Otherwise a small limit that no call was counted on yet would refuse all of them,
+/// and nothing would ever be learned.
+pub(crate) const FOURTH: i64 = 4;
+
+/// A demand that takes at most one `part`th of the smallest limit, or what the `prompt` alone needs.
+pub(crate) fn modest(likely: Demand, prompt: impl FnOnce() -> Demand, claims: &[Claim], part: i64) -> Demand {
+    let tokens = claims.iter().filter_map(|claim| claim.limits.tpm).min();
+    let tokens = tokens.map_or(u64::MAX, |most| most / part.unsigned_abs());
+    let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max);
+    let money = budgets.min().map_or(Money::MAX, |most| Money::from_nanos(most.nanos() / part));
+    if likely.tokens <= tokens && likely.money <= money {
+        return likely;
+    }
+    let prompt = prompt();
+    Demand {
+        tokens: likely.tokens.min(tokens.max(prompt.tokens)),
+        // A budget of nothing still refuses.
+        money: likely.money.min(money.max(prompt.money).max(Money::from_nanos(1))),
+        ..likely
+    }
+}
+
 /// What calls of a key usually emit, by model: a level that rises at once to the largest seen and sinks slowly, so about
 /// the 99th percentile of recent calls. Bounded: a slot is taken over by whoever hashes to it.
 #[derive(Debug)]
@@ -323,12 +363,13 @@ mod tests {
             format!(r#"{{"image_url":{{"url":"data:image/png;base64,{data}"}}}}"#),
             format!(r#"{{"source":{{"type":"base64","data": "{data}"}}}}"#),
         ] {
-            let (text, media) = split(body.as_bytes());
+            let (text, media) = split(&Envelope::parse(body.into(), 64).unwrap());
             assert!(text < 200, "{text}");
             assert_eq!(media, 1);
         }
         let prose = format!(r#"{{"data": "{}"}}"#, "some words ".repeat(1000));
-        assert_eq!(split(prose.as_bytes()), (prose.len() as u64, 0));
+        let length = prose.len() as u64;
+        assert_eq!(split(&Envelope::parse(prose.into(), 64).unwrap()), (length, 0));
     }
 
     #[test]
@@ -401,6 +442,40 @@ mod tests {
         let money = |worst| demand(&size, offers.into_iter(), &Terms { usual: None, worst, at: 0 }).money;
         assert_eq!(money(None), Money::from_dollars(120));
         assert_eq!(money(Some(Worst::default())), Money::from_dollars(840));
+    }
+
+    #[test]
+    fn a_guess_from_nothing_leaves_room_in_small_limits() {
+        use tollway_meters::{Budget, Limits, Scope, ScopeKind, Window};
+        let claim = |tpm: Option<u64>, max: Option<i64>| Claim {
+            scope: Scope { kind: ScopeKind::Key, id: "k".into() },
+            limits: std::sync::Arc::new(Limits {
+                tpm,
+                budgets: max
+                    .map(|max| Budget {
+                        window: Window::Lifetime,
+                        max: Some(Money::from_nanos(max)),
+                        soft: None,
+                    })
+                    .into_iter()
+                    .collect(),
+                ..Limits::default()
+            }),
+        };
+        let of = |tokens, nanos| Demand { tokens, money: Money::from_nanos(nanos), free: false };
+        let check = |claims: &[Claim], expected: (u64, i64)| {
+            let found = modest(of(1_044, 5_000), || of(20, 100), claims, FOURTH);
+            assert_eq!((found.tokens, found.money.nanos()), expected);
+        };
+        check(&[], (1_044, 5_000));
+        check(&[claim(Some(1_000_000), Some(1_000_000))], (1_044, 5_000));
+        check(&[claim(Some(400), None), claim(Some(4_000), Some(4_000))], (100, 1_000));
+        // What the prompt needs is no guess.
+        check(&[claim(Some(40), Some(40))], (20, 100));
+        let whole = modest(of(1_044, 5_000), || of(20, 100), &[claim(Some(400), Some(4_000))], WHOLE);
+        assert_eq!((whole.tokens, whole.money.nanos()), (400, 4_000), "what is likely takes all there is");
+        let free_prompt = modest(of(1_044, 5_000), || of(20, 0), &[claim(None, Some(0))], WHOLE);
+        assert_eq!(free_prompt.money.nanos(), 1, "a budget of nothing refuses");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
-use tollway_model::{Cost, Dialect, Error, Kind, Operation, Result};
+use tollway_model::{Cost, Dialect, Error, Kind, Money, Operation, Result};
 use tollway_route::{Board, Deployment, Plan};
 use tollway_wire::{Framing, codec};
 
@@ -112,7 +112,13 @@ impl Gateway {
     /// Serves one call of an identified caller.
     ///
     /// Dropping the future means that the client went away: the provider's connection closes and the receipt says so.
-    pub async fn serve(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, call: Call) -> Reply {
+    pub async fn serve(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        // In a box: every future it passes through would have room for it, twice.
+        call: Box<Call>,
+    ) -> Reply {
         let reply = self.journey(snapshot, caller, call).await;
         // Nobody sees a whole answer that a killed process would forget.
         if let (ReplyBody::Full(_), Some(ledger)) = (&reply.body, &self.services.ledger) {
@@ -122,7 +128,12 @@ impl Gateway {
     }
 
     /// Steps run top to bottom; the first error ends the call.
-    async fn journey(self: &Arc<Gateway>, snapshot: Arc<Snapshot>, caller: Caller, mut call: Call) -> Reply {
+    async fn journey(
+        self: &Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        caller: Caller,
+        mut call: Box<Call>,
+    ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
@@ -216,14 +227,14 @@ impl Gateway {
         self: &Arc<Gateway>,
         snapshot: Arc<Snapshot>,
         caller: Caller,
-        call: Call,
+        call: Box<Call>,
         drawn: Drawn,
         mut ticket: Ticket,
         showing: Showing,
         bounds: Bounds,
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
-        let call = Arc::new(call);
+        let call: Arc<Call> = Arc::from(call);
         let allowances = ticket.allowances();
         let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
         let mut run = Box::pin({
@@ -248,7 +259,7 @@ impl Gateway {
         if let Some(group) = group {
             set(&mut out, headers::MODEL_GROUP, &*group);
         }
-        admission::limit_headers(&allowances, &mut out);
+        admission::limit_headers(&allowances, Money::ZERO, &mut out);
         stream_headers(&mut out, &showing);
         let pending = Box::pin(async move {
             let (ticket, won) = run.await;
@@ -346,7 +357,7 @@ fn reply(
         Ok(won) => won,
         Err(error) => return refuse(error.into(), call, ticket),
     };
-    ticket.first_byte();
+    let took = ticket.first_byte();
     let allowances = ticket.allowances();
     let mut out = HeaderMap::with_capacity(24 + 8 * allowances.len());
     common_headers(&mut out, call);
@@ -356,26 +367,26 @@ fn reply(
     match won.opened {
         Opened::Complete { body, settlement, headers, .. } => {
             headers::copy_provider_headers(&headers, &mut out);
-            admission::limit_headers(&allowances, &mut out);
             json_headers(&mut out);
-            let overhead = ticket.overhead();
-            let took = ticket.started().elapsed();
+            let overhead = ticket.overhead(took);
             notice_header(&mut out, &ticket);
             let held = ticket.held();
             let cost = ticket.answered(settlement);
             timing_headers(&mut out, took, overhead);
+            // What was held is part of what is spent, until the cost takes its place.
+            let change = cost.known().map_or(Money::ZERO, |money| money - held);
+            admission::limit_headers(&allowances, change, &mut out);
             if let Cost::Known(money) = cost {
-                admission::settled_spend(&allowances, held, money, &mut out);
                 set(&mut out, headers::COST, money.to_string());
             }
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
-            admission::limit_headers(&allowances, &mut out);
+            admission::limit_headers(&allowances, Money::ZERO, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
-            timing_headers(&mut out, ticket.started().elapsed(), ticket.overhead());
+            timing_headers(&mut out, took, ticket.overhead(took));
             let stream = StreamReply::streaming(first, source, showing, ticket, snapshot.settings.keep_alive);
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
         }
@@ -454,12 +465,14 @@ fn common_headers(out: &mut HeaderMap, call: &Call) {
 
 /// Where the receipt is found, also under the name by which each dialect's clients look for the id of a call.
 pub(crate) fn id_headers(out: &mut HeaderMap, surface: Dialect, id: &str) {
-    set(out, headers::RECEIPT, id);
     let request_id = match surface {
         Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
         _ => headers::REQUEST_ID,
     };
-    set(out, request_id, id);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        out.insert(headers::RECEIPT, id.clone());
+        out.insert(request_id, id);
+    }
 }
 
 /// What it took to get the answer.

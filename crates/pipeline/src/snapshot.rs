@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
 use tollway_model::{Capabilities, Dialect, Operation, RawJson, Support};
-use tollway_prices::{Catalog, Overrides, Rate};
+use tollway_prices::{Catalog, Overrides, PriceSheet, Rate};
 use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Mode, Provider, Table};
 use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Routes, Template};
@@ -40,6 +40,7 @@ pub struct Snapshot {
     access_groups: HashMap<String, Vec<Arc<str>>>,
     /// The same for wildcards.
     wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
+    catalog: Arc<Catalog>,
 }
 
 /// What a snapshot is built from.
@@ -106,6 +107,7 @@ impl Snapshot {
         let entries = sources.config.model_list.iter().chain(sources.stored);
         let (access_groups, wildcard_groups) = access_groups(entries);
         Snapshot {
+            catalog: maker.catalog.clone(),
             access_groups,
             wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
@@ -114,6 +116,16 @@ impl Snapshot {
             keyring: sources.keyring,
             listed,
         }
+    }
+
+    /// The prices that the models table has for `provider/model`, or for a model whose name tells its provider, whether
+    /// or not anyone serves it here.
+    pub fn listed_prices(&self, name: &str) -> Option<PriceSheet> {
+        let entry = match name.split_once('/') {
+            Some((provider, model)) => self.catalog.get(name).or_else(|| self.catalog.find(provider, model)),
+            None => self.catalog.infer_provider(name).and_then(|provider| self.catalog.find(provider, name)),
+        };
+        entry.map(|entry| entry.prices).filter(|prices| !prices.is_empty())
     }
 
     /// The deployments for a name; `None` when nobody is known to serve it.

@@ -421,10 +421,9 @@ impl Ticket {
         }
     }
 
-    pub(crate) fn first_byte(&mut self) {
-        if self.first_byte.is_none() {
-            self.first_byte = Some(self.started.elapsed());
-        }
+    /// The caller's answer begins. Returns how long it took until then.
+    pub(crate) fn first_byte(&mut self) -> Duration {
+        *self.first_byte.get_or_insert_with(|| self.started.elapsed())
     }
 
     /// Attempts beside the first one of each group.
@@ -443,9 +442,9 @@ impl Ticket {
         self.receipt.as_ref().map_or(&[], |receipt| &receipt.notices)
     }
 
-    /// Time spent in the gateway so far.
-    pub(crate) fn overhead(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.waited)
+    /// Of the time `taken` so far, what was spent in the gateway itself.
+    pub(crate) fn overhead(&self, taken: Duration) -> Duration {
+        taken.saturating_sub(self.waited)
     }
 
     /// The client has the whole answer. Returns what it cost.

@@ -162,6 +162,10 @@ impl Rates {
 
     /// The price of a unit: its `variant` when there is one, else the plain unit.
     pub fn unit(&self, name: &str, variant: Option<&str>) -> Option<Price> {
+        // Most sheets sell tokens only.
+        if self.units.is_empty() {
+            return None;
+        }
         let exact = variant.and_then(|variant| self.units.get(&format!("{name}@{variant}")));
         exact.or_else(|| self.units.get(name)).copied()
     }

@@ -3,12 +3,25 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::Params;
+use tollway_ledger::books::DAY;
+use tollway_ledger::litellm::{date, day_of};
 use tollway_model::{Error, Kind, Result};
 use tollway_pipeline::{Caller, Reply, Snapshot, json_reply};
 use tollway_route::{Availability, Deployment};
 
 /// When a model was created is not known; a fixed time keeps lists stable.
 const CREATED: i64 = 1_677_610_602;
+
+/// The parameters of `/model/info`.
+pub(crate) const INFO: &[&str] = &["litellm_model_id"];
+/// The parameters of `/v2/model/info`.
+pub(crate) const PAGES: &[&str] =
+    &["page", "size", "model", "modelId", "search", "debug", "include_team_models"];
+/// The parameters of `/model_group/info`.
+pub(crate) const GROUPS: &[&str] = &["model_group"];
+
+/// The parameters of `/model/deprecations`.
+pub(crate) const DEPRECATIONS: &[&str] = &["warn_within_days"];
 
 /// Whose clients look at a list: three vendors have three shapes, two of them at one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +103,7 @@ pub(crate) fn info(snapshot: &Snapshot, caller: &Caller, query: Option<&str>) ->
 
 /// The same in pages: `page`, `size`, `model`, `modelId`, `search`.
 pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
-    params.allow(&["page", "size", "model", "modelId", "search", "debug", "include_team_models"])?;
+    params.allow(PAGES)?;
     let paging = params.paging("size", 50, 500)?;
     let (model, id) = (params.text("model")?, params.text("modelId")?);
     let search = params.text("search")?.map(str::to_ascii_lowercase);
@@ -118,13 +131,52 @@ pub(crate) fn pages(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Re
 /// Model groups: what their deployments have in common. Of numbers the smallest limit and the dearest price count, so
 /// that nobody is promised more than every deployment keeps.
 pub(crate) fn groups(snapshot: &Snapshot, caller: &Caller, params: &Params) -> Result<Reply> {
-    params.allow(&["model_group"])?;
+    params.allow(GROUPS)?;
     let wanted = params.text("model_group")?;
     let names = snapshot.routes.names().filter(|name| may_use(snapshot, caller, name));
     let names = names.filter(|name| wanted.is_none_or(|wanted| wanted == name.as_ref()));
     let data: Vec<Value> =
         names.filter_map(|name| snapshot.routes.group(name).map(|group| show_group(name, group))).collect();
     Ok(json_reply(StatusCode::OK, &json!({ "data": data })))
+}
+
+/// Deployments whose models end on a known day: those that have ended, those that end soon, and the others.
+pub(crate) fn deprecations(snapshot: &Snapshot, caller: &Caller, params: &Params, now: i64) -> Result<Reply> {
+    params.allow(DEPRECATIONS)?;
+    let soon = match params.text("warn_within_days")? {
+        None => 30,
+        Some(text) => {
+            text.parse::<i64>().ok().filter(|days| (0..=36_500).contains(days)).ok_or_else(|| {
+                Error::invalid_at("warn_within_days", "`warn_within_days` is a whole number of days")
+            })?
+        }
+    };
+    let today = now.div_euclid(DAY);
+    let mut found = Vec::new();
+    for one in snapshot.routes.deployments().filter(|one| may_use(snapshot, caller, &one.group)) {
+        let ends = one.info.get("deprecation_date").and_then(Value::as_str);
+        let Some(left) = ends.and_then(day_of).map(|day| day - today) else { continue };
+        let status = match left {
+            ..0 => "deprecated",
+            left if left <= soon => "imminent",
+            _ => "upcoming",
+        };
+        let entry = json!({
+            "model_name": one.group.as_ref(), "litellm_model": format!("{}/{}", one.provider, one.model),
+            "litellm_provider": one.provider.as_ref(), "deprecation_date": ends, "days_until_deprecation": left,
+            "status": status,
+        });
+        found.push((left, status, entry));
+    }
+    found.sort_by_key(|(left, ..)| *left);
+    let of = |wanted: &str| -> Vec<&Value> {
+        found.iter().filter(|(_, status, _)| *status == wanted).map(|(.., entry)| entry).collect()
+    };
+    let answer = json!({
+        "deprecated": of("deprecated"), "imminent": of("imminent"), "upcoming": of("upcoming"),
+        "warn_within_days": soon, "checked_at": date(today),
+    });
+    Ok(json_reply(StatusCode::OK, &answer))
 }
 
 fn show_group(name: &str, group: &[std::sync::Arc<Deployment>]) -> Value {

@@ -6,7 +6,7 @@ use tollway_model::{Dialect, Operation};
 use tollway_pipeline::{Reply, json_reply};
 
 use crate::routes::{Access, Action, OfResponse, ROUTES, Route};
-use crate::{manage, responses, spend};
+use crate::{manage, models, responses, spend};
 
 pub(crate) fn reply() -> Reply {
     json_reply(StatusCode::OK, &document())
@@ -64,8 +64,8 @@ fn operation(route: &Route, path: &str) -> Value {
     };
     operation.insert("security".into(), security);
     let mut parameters = Vec::new();
-    if let Some((_, rest)) = path.split_once('{') {
-        let name = rest.split_once('}').map_or(rest, |(name, _)| name);
+    for part in path.split('{').skip(1) {
+        let name = part.split_once('}').map_or(part, |(name, _)| name);
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
@@ -73,6 +73,10 @@ fn operation(route: &Route, path: &str) -> Value {
         Action::Manage(what) => manage::parameters(what),
         Action::Spend(what) => spend::parameters(what),
         Action::Response(OfResponse::InputItems) => &responses::PARAMETERS,
+        Action::ModelInfo => models::INFO,
+        Action::ModelPages => models::PAGES,
+        Action::ModelGroups => models::GROUPS,
+        Action::ModelDeprecations => models::DEPRECATIONS,
         _ => &[],
     };
     parameters.extend(names.iter().map(
@@ -113,7 +117,11 @@ fn operation(route: &Route, path: &str) -> Value {
 
 /// Giving a key a new secret, or setting its spend back, needs no more than the path.
 fn is_body_required(route: &Route) -> bool {
-    let optional = [Action::Manage(manage::Manage::KeyRegenerate), Action::Spend(spend::Spend::KeyReset)];
+    let optional = [
+        Action::Manage(manage::Manage::KeyRegenerate),
+        Action::Spend(spend::Spend::KeyReset),
+        Action::Spend(spend::Spend::MemberReset),
+    ];
     !optional.contains(&route.action)
 }
 
@@ -132,7 +140,8 @@ fn tag(action: Action) -> &'static str {
         | Action::GeminiModel
         | Action::ModelInfo
         | Action::ModelPages
-        | Action::ModelGroups => "models",
+        | Action::ModelGroups
+        | Action::ModelDeprecations => "models",
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Reload => "administration",

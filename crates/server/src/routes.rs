@@ -37,6 +37,8 @@ pub enum Action {
     ModelPages,
     /// Model groups with what their deployments have in common.
     ModelGroups,
+    /// Models that end on a known day.
+    ModelDeprecations,
     /// How many tokens a prompt has.
     TokenCounter,
     /// Is the process alive?
@@ -184,6 +186,8 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/receipts/{id}" Receipts spend(Spend::Receipt), "Why a call went the way it went"),
     route!(POST "/config/reload" Reload Action::Reload, "Read the configuration again; the old one stays when the new one is wrong"),
     route!(GET "/v2/model/info" ModelInfo Action::ModelPages, "Deployments, in pages"),
+    route!(GET "/model/deprecations" ModelInfo Action::ModelDeprecations, "Models that end on a known day"),
+    route!(GET "/v1/model/deprecations" ModelInfo Action::ModelDeprecations, "Models that end on a known day"),
     route!(GET "/model_group/info" ModelInfo Action::ModelGroups, "Model groups with limits, prices and capabilities"),
     route!(POST "/key/generate" KeyGenerate manage(Manage::KeyGenerate), "Make a key; it is shown this once"),
     route!(POST "/key/service-account/generate" KeyServiceAccount manage(Manage::KeyServiceAccount), "Make a key of a team, without a user"),
@@ -198,6 +202,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v2/key/info" KeyInfo manage(Manage::KeyInfos), "Several keys"),
     route!(GET "/key/list" KeyList manage(Manage::KeyList), "Keys, in pages"),
     route!(GET "/key/aliases" KeyList manage(Manage::KeyAliases), "Names of keys"),
+    route!(POST "/team/key/bulk_update" KeyUpdate manage(Manage::TeamKeysUpdate), "Change several keys of a team alike"),
     route!(POST "/team/new" TeamNew manage(Manage::TeamNew), "Make a team"),
     route!(POST "/team/update" TeamUpdate manage(Manage::TeamUpdate), "Change a team"),
     route!(POST "/team/delete" TeamDelete manage(Manage::TeamDelete), "Delete teams with their keys"),
@@ -206,6 +211,13 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/team/member_add" TeamMembers manage(Manage::MemberAdd), "Add members to a team"),
     route!(POST "/team/member_update" TeamMembers manage(Manage::MemberUpdate), "Change a member's role and limits"),
     route!(POST "/team/member_delete" TeamMembers manage(Manage::MemberDelete), "Take a member out of a team"),
+    route!(POST "/team/bulk_member_add" TeamMembers manage(Manage::MembersAdd), "Add several members to a team"),
+    route!(POST "/management/v1/teams/{team_id}/members/bulk_update" TeamMembers manage(Manage::MembersUpdate), "Change several members"),
+    route!(POST "/management/v1/teams/{team_id}/members/bulk_delete" TeamMembers manage(Manage::MembersDelete), "Take several members out of a team"),
+    route!(POST "/team/{team_id}/member/{user_id}/reset_budget" TeamMembers manage(Manage::MemberResetBudget), "Give a member the team's default limits again"),
+    route!(POST "/team/{team_id}/member/{user_id}/reset_spend" KeyResetSpend spend(Spend::MemberReset), "Set a member's spend back, to nothing or `reset_to`"),
+    route!(POST "/team/permissions_update" TeamUpdate manage(Manage::TeamPermissionsUpdate), "Say what plain members may do with the team's keys"),
+    route!(GET "/team/available" TeamList manage(Manage::TeamAvailable), "Teams that one may join alone: none"),
     route!(POST "/team/model/add" TeamModels manage(Manage::TeamModelAdd), "Allow a team more models"),
     route!(POST "/team/model/delete" TeamModels manage(Manage::TeamModelDelete), "Allow a team fewer models"),
     route!(GET "/team/info" TeamInfo manage(Manage::TeamInfo), "A team with its keys and members"),
@@ -215,6 +227,7 @@ pub const ROUTES: &[Route] = &[
     route!(PATCH "/team/{team_id}" TeamUpdate manage(Manage::TeamUpdate), "Change a team"),
     route!(POST "/user/new" UserNew manage(Manage::UserNew), "Make a user, with a key unless `auto_create_key` is false"),
     route!(POST "/user/update" UserUpdate manage(Manage::UserUpdate), "Change a user"),
+    route!(POST "/user/bulk_update" UserUpdate manage(Manage::UserBulkUpdate), "Change several users, or all of them alike"),
     route!(POST "/user/delete" UserDelete manage(Manage::UserDelete), "Delete users with their keys"),
     route!(GET "/user/info" UserInfo manage(Manage::UserInfo), "A user with its keys and teams"),
     route!(GET "/v2/user/info" UserInfo manage(Manage::UserInfoAlone), "A user"),
@@ -237,6 +250,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/budget/update" BudgetWrite manage(Manage::BudgetUpdate), "Change a budget"),
     route!(POST "/budget/delete" BudgetWrite manage(Manage::BudgetDelete), "Delete a budget that binds nobody"),
     route!(POST "/budget/info" BudgetRead manage(Manage::BudgetInfo), "Several budgets"),
+    route!(GET "/budget/settings" BudgetRead manage(Manage::BudgetSettings), "What can be set of a budget, and what is"),
     route!(GET "/budget/list" BudgetRead manage(Manage::BudgetList), "Budgets"),
     route!(POST "/model/new" ModelWrite manage(Manage::ModelNew), "Add a model"),
     route!(POST "/model/update" ModelWrite manage(Manage::ModelUpdate), "Change a model that was added here"),
@@ -251,6 +265,7 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/spend/logs" Spend spend(Spend::Logs), "Calls, or with dates what was spent each day"),
     route!(GET "/spend/logs/v2" Spend spend(Spend::LogPages), "Calls in pages, newest first"),
     route!(GET "/spend/logs/ui" Spend spend(Spend::LogPages), "Calls in pages, newest first"),
+    route!(GET "/spend/logs/session/ui" Spend spend(Spend::LogSession), "The calls of a session, newest first"),
     route!(GET "/spend/logs/ui/{id}" Spend spend(Spend::Log), "One call"),
     route!(GET "/spend/keys" Spend spend(Spend::Keys), "The keys that spent most"),
     route!(GET "/spend/users" Spend spend(Spend::Users), "The users that spent most, or one"),
@@ -276,6 +291,10 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/tag/daily/activity" Spend spend(Spend::TagActivity), "What was used each day, by tag"),
     route!(GET "/customer/daily/activity" Spend spend(Spend::CustomerActivity), "What was used each day, by customer"),
     route!(GET "/end_user/daily/activity" Spend spend(Spend::CustomerActivity), "What was used each day, by customer"),
+    route!(GET "/tag/daily/activity/aggregated" Spend spend(Spend::TagActivityWhole), "The same for all days at once"),
+    route!(GET "/customer/daily/activity/aggregated" Spend spend(Spend::CustomerActivityWhole), "The same for all days at once"),
+    route!(GET "/end_user/daily/activity/aggregated" Spend spend(Spend::CustomerActivityWhole), "The same for all days at once"),
+    route!(POST "/cost/estimate" CostEstimate spend(Spend::Estimate), "What calls of a size would cost, each, a day and a month"),
     route!(GET "/openapi.json" Public Action::OpenApi, "This API as an OpenAPI document"),
     route!(GET "/docs" Public Action::Docs, "The routes, for people"),
     route!(GET "/" Public Action::Docs, "The routes, for people"),
@@ -322,6 +341,13 @@ pub fn allowed(path: &str) -> String {
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
     let Some((before, rest)) = pattern.split_once('{') else { return (pattern == path).then_some(None) };
     let (name, after) = rest.split_once('}')?;
+    if let Some((between, last)) = after.split_once('{') {
+        // Two names: both are captured, with what is between them.
+        let found = path.strip_prefix(before)?.strip_suffix(last.split_once('}')?.1)?;
+        let (one, other) = found.split_once(between)?;
+        let is_name = |part: &str| !part.is_empty() && !part.contains('/');
+        return (is_name(one) && is_name(other)).then_some(Some(found));
+    }
     let found = path.strip_prefix(before)?.strip_suffix(after)?;
     let whole = name.ends_with("...");
     (!found.is_empty() && (whole || after.len() > 1 || !found.contains('/'))).then_some(Some(found))
@@ -366,6 +392,12 @@ mod tests {
             check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
             check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
             check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
+        }
+        let reset = Some((spend(Spend::MemberReset), Some("t/member/u")));
+        check(Method::POST, "/team/t/member/u/reset_spend", reset);
+        for path in ["/team/t/member//reset_spend", "/team/t/member/u/v/reset_spend", "/team/t/u/reset_spend"]
+        {
+            check(Method::POST, path, None);
         }
         check(Method::GET, "/receipts/1", Some((spend(Spend::Receipt), Some("1"))));
         check(Method::GET, "/receipts/1/2", None);

@@ -36,6 +36,11 @@ pub trait Hooks: Send + Sync {
     fn management(&self) -> Option<Arc<Management>> {
         None
     }
+
+    /// Stored models were changed by a request: serve them as they are now, before it is answered.
+    fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Answers requests. Cheap to clone.
@@ -228,6 +233,10 @@ impl Inner {
             }
             Action::ModelInfo => Ok(models::info(&snapshot, &caller, request.uri().query())),
             Action::ModelPages => models::pages(&snapshot, &caller, &manage::params(request.uri().query())),
+            Action::ModelDeprecations => {
+                let params = manage::params(request.uri().query());
+                models::deprecations(&snapshot, &caller, &params, unix_millis())
+            }
             Action::ModelGroups => models::groups(&snapshot, &caller, &manage::params(request.uri().query())),
             // Apart: a call's future would have room for the largest of them, and be moved with it.
             Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
@@ -276,6 +285,9 @@ impl Inner {
         refuse_encoding(&parts.headers)?;
         let body = body::read(incoming, &self.limits).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
+        if what.changes_models() {
+            self.hooks.models_changed().await;
+        }
         Ok(manage::reply(&value))
     }
 
@@ -334,7 +346,7 @@ impl Inner {
             Call::accept(surface, &parts.headers, body, started, rules)
         };
         match read.await {
-            Ok(call) => Ok(self.gateway.serve(snapshot, caller, call).await),
+            Ok(call) => Ok(self.gateway.serve(snapshot, caller, Box::new(call)).await),
             Err(error) => {
                 let mut reply = self.gateway.turn_away(&caller, asked, &parts.headers, started, &error);
                 if !bodiless {

@@ -225,6 +225,8 @@ record! {
         limits: Limits,
         /// Limits a member gets who has none of its own.
         team_member_budget_id: Option<String>,
+        /// Models that members who have no list of their own may use; empty: what the team may.
+        default_team_member_models: Vec<String>,
         /// What plain members may do with the team's keys.
         team_member_permissions: Vec<String>,
         /// Tags its calls get.
@@ -251,6 +253,8 @@ record! {
         user_email: Option<String>,
         /// `admin` or `user`.
         role: String,
+        /// Models the user may use with the team's keys; empty: the team's default for members.
+        allowed_models: Vec<String>,
         /// Limits of this user's calls with the team's keys.
         #[serde(flatten)]
         limits: Limits,

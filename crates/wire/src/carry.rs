@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tollway_model::{Dialect, Signature};
 
+use crate::json::Envelope;
+
 /// What separates an id from the signature packed into it.
 pub(crate) const MARK: &str = "__thought__";
 const TAG: &str = "tollway.";
@@ -67,18 +69,24 @@ pub fn untag(value: &str, surface: Dialect) -> Signature {
 /// A provider refuses the conversation for it, so such a body cannot go out verbatim. May say yes wrongly, never no.
 /// OpenAI's dialect is not looked at: there the ids are a matter of `short_tool_ids` of
 /// [`Quirks`](crate::openai_chat::Quirks).
-pub fn may_hold_foreign(surface: Dialect, body: &[u8]) -> bool {
+pub fn may_hold_foreign(surface: Dialect, envelope: &Envelope) -> bool {
+    const TAGGED: &[&str] = &["\"tollway."];
+    const UNSIGNED: &[&str] = &["\"signature\":\"\"", "\"signature\": \"\""];
     // Base64 of `tollway.` and of `redacted:`, which is how the Gemini codec writes foreign signatures.
-    const GEMINI: [&str; 2] = ["dG9sbHdheS", "cmVkYWN0ZWQ6"];
-    const RESPONSES: [&str; 2] = ["\"tollway.", MARK];
-    const ANTHROPIC: [&str; 4] = ["\"tollway.", MARK, "\"signature\":\"\"", "\"signature\": \"\""];
-    let marks: &[&str] = match surface {
-        Dialect::Anthropic => &ANTHROPIC,
-        Dialect::Gemini => &GEMINI,
-        Dialect::OpenaiResponses => &RESPONSES,
+    const GEMINI: &[&str] = &["dG9sbHdheS", "cmVkYWN0ZWQ6"];
+    // Keys under which something can stand, and what it looks like: long bodies are searched only where that can be.
+    let places: &[(&[&str], &[&str])] = match surface {
+        Dialect::Anthropic => {
+            &[(&["signature", "data"], TAGGED), (&["signature"], UNSIGNED), (&["id", "tool_use_id"], &[MARK])]
+        }
+        Dialect::Gemini => &[(&["thoughtSignature", "thought_signature"], GEMINI)],
+        Dialect::OpenaiResponses => &[(&["encrypted_content"], TAGGED), (&["id", "call_id"], &[MARK])],
         _ => &[],
     };
-    marks.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some())
+    let says = |mark: &&str| memchr::memmem::find(envelope.body(), mark.as_bytes()).is_some();
+    places
+        .iter()
+        .any(|(keys, marks)| keys.iter().any(|key| envelope.may_have_key(key)) && marks.iter().any(says))
 }
 
 #[cfg(test)]
@@ -101,25 +109,28 @@ mod tests {
 
     #[test]
     fn foreign_state_is_found_in_a_body() {
+        let holds = |surface, body: &str| {
+            may_hold_foreign(surface, &Envelope::parse(body.to_owned().into(), 64).unwrap())
+        };
         let foreign = Signature { origin: Dialect::Anthropic, value: "Er==".to_owned() };
         for (origin, tail) in
             [("tollway.", "anthropic.Er=="), ("redacted:", "tollway.x"), ("redacted:", "CpMB")]
         {
             let body = format!("{{\"thoughtSignature\":\"{}\"}}", STANDARD.encode(format!("{origin}{tail}")));
-            assert!(may_hold_foreign(Dialect::Gemini, body.as_bytes()), "{body}");
+            assert!(holds(Dialect::Gemini, &body), "{body}");
         }
-        assert!(!may_hold_foreign(Dialect::Gemini, br#"{"thoughtSignature":"CpMB+/0="}"#));
+        assert!(!holds(Dialect::Gemini, r#"{"thoughtSignature":"CpMB+/0="}"#));
         let bodies = [
             format!("{{\"signature\":\"{}\"}}", tag(&gemini("abc"), Dialect::Anthropic)),
             format!("{{\"id\":\"{}\"}}", pack_id("toolu_1", &gemini("abc"))),
             r#"{"thinking":"hm","signature":""}"#.to_owned(),
         ];
         for body in bodies {
-            assert!(may_hold_foreign(Dialect::Anthropic, body.as_bytes()), "{body}");
-            assert!(!may_hold_foreign(Dialect::OpenaiChat, body.as_bytes()), "{body}");
+            assert!(holds(Dialect::Anthropic, &body), "{body}");
+            assert!(!holds(Dialect::OpenaiChat, &body), "{body}");
         }
         let own = format!("{{\"signature\":\"{}\"}}", tag(&foreign, Dialect::Anthropic));
-        assert!(!may_hold_foreign(Dialect::Anthropic, own.as_bytes()));
+        assert!(!holds(Dialect::Anthropic, &own));
     }
 
     #[test]

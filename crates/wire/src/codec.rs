@@ -38,6 +38,12 @@ pub trait Codec: Send + Sync {
         self.decode_response(body, &Restore::default()).ok()?.usage
     }
 
+    /// The same, told by the answer's top-level `usage` alone. `None` where it does not tell all, or is no such object.
+    fn read_counts(&self, usage: &str) -> Option<Usage> {
+        let _ = usage;
+        None
+    }
+
     /// Writes an answer for a client.
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8>;
 

@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use tollway_model::{Dialect, Error, Extras, Kind, Notices, Result, Usage};
 
 use crate::openai_chat::read::{self, Object, Path, Raw};
+use crate::openai_chat::usage::{self, Counts};
 use crate::openai_chat::write;
-use crate::openai_chat::{error, request, usage};
+use crate::openai_chat::{error, request};
 
 /// Texts to turn into vectors.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -169,14 +170,14 @@ pub fn decode_response(body: &[u8]) -> Result<EmbeddingResponse> {
     Ok(EmbeddingResponse {
         model: top.text("model").unwrap_or_default().into_owned(),
         vectors: vectors.into_iter().map(|(_, vector)| vector).collect(),
-        usage: top.object("usage").map(used),
+        usage: top.counts("usage").as_ref().map(used),
     })
 }
 
 /// Some hosts give only the total, which is all input.
-fn used(fields: Object<'_>) -> Usage {
-    let total = fields.get("total_tokens").and_then(read::whole).unwrap_or_default();
-    let mut usage = usage::decode(fields);
+fn used(counts: &Counts<'_>) -> Usage {
+    let total = counts.count("total_tokens");
+    let mut usage = usage::decode(counts);
     if usage.total_input() == 0 {
         usage.input = total;
     }

@@ -5,7 +5,6 @@
 //! event that the client did not ask for; and the few events that say what the call used and how it ended, which go
 //! through the dialect's own decoder. A piece that needs no change is passed on without a copy.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -14,7 +13,7 @@ use memchr::memmem;
 use tollway_model::{Dialect, Error, Event, FinishReason, Kind, Usage};
 
 use crate::codec::{Restore, StreamDecoder, codec};
-use crate::json::write_str;
+use crate::json::{Members, write_str};
 use crate::openai_responses::conversation::{find, may_hold_response};
 use crate::sse::MAX_EVENT_BYTES;
 
@@ -456,17 +455,7 @@ pub(crate) fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8
     Bytes::from(out)
 }
 
-/// The tier that served the call, as a complete answer names it. The last such key counts: providers put it after
-/// what the model wrote.
-pub fn service_tier(body: &[u8]) -> Option<&str> {
-    let key = memmem::rfind(body, b"\"service_tier\"")? + 14;
-    let rest = body.get(key..)?;
-    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
-    let value = rest.get(start..)?.strip_prefix(b"\"")?;
-    std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()
-}
-
-/// Why a complete answer ended. The last such key counts, as for [`service_tier`]; of several choices, that of the last.
+/// Why a complete answer ended. The last such key counts; of several choices, that of the last.
 ///
 /// Looks for bytes only: text that the model wrote has its quotes escaped.
 pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
@@ -501,56 +490,62 @@ fn refuses(body: &[u8]) -> bool {
     })
 }
 
-/// Shows `model` as the answer's model in a complete body; borrows when it already does.
-pub fn show_model<'a>(body: &'a [u8], model: &str) -> Cow<'a, [u8]> {
-    let Some(found) = top_level_model(body) else { return Cow::Borrowed(body) };
-    let mut text = Vec::with_capacity(model.len() + 2);
-    write_str(model, &mut text);
-    if body.get(found.clone()) == Some(&text) {
-        return Cow::Borrowed(body);
-    }
-    let mut out = Vec::with_capacity(body.len() + text.len());
-    out.extend_from_slice(body.get(..found.start).unwrap_or_default());
-    out.extend_from_slice(&text);
-    out.extend_from_slice(body.get(found.end..).unwrap_or_default());
-    Cow::Owned(out)
+/// What concerns the gateway in a complete answer, found in one look at its top level.
+#[derive(Debug, Clone, Default)]
+pub struct Whole {
+    /// The text of the model's name.
+    model: Option<Range<usize>>,
+    usage: Option<Range<usize>>,
+    service_tier: Option<Range<usize>>,
 }
 
-/// Where the value of the top-level `"model"` is, quotes included: a tool's arguments may have a model of their own.
-fn top_level_model(body: &[u8]) -> Option<Range<usize>> {
-    let (mut depth, mut at) = (0_usize, 0_usize);
-    loop {
-        match body.get(at)? {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.checked_sub(1)?,
-            b'"' => {
-                let end = string_end(body, at)?;
-                let rest = body.get(end..)?;
-                if depth == 1
-                    && body.get(at..end) == Some(b"\"model\"")
-                    && rest.trim_ascii_start().starts_with(b":")
-                {
-                    let found = model_value(body.get(at..)?)?;
-                    return Some(at + found.start..at + found.end);
-                }
-                at = end;
-                continue;
+impl Whole {
+    /// Looks at `body`; finds nothing in one that is not a whole object.
+    pub fn look(body: &[u8]) -> Whole {
+        let mut found = Whole::default();
+        let mut members = Members::of(body);
+        for (key, value) in members.by_ref() {
+            match key {
+                b"model" => found.model = Some(value),
+                b"usage" => found.usage = Some(value),
+                b"service_tier" => found.service_tier = Some(value),
+                _ => {}
             }
-            _ => {}
         }
-        at += 1;
+        if members.is_whole() { found } else { Whole::default() }
     }
-}
 
-/// Where the string that begins at `start` ends, its closing quote included.
-fn string_end(body: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', body.get(at..)?)?;
-        match body.get(at)? {
-            b'"' => return Some(at + 1),
-            _ => at += 2,
+    /// What the answer's `usage` says was used, where that object tells all.
+    pub fn usage(&self, dialect: Dialect, body: &[u8]) -> Option<Usage> {
+        codec(dialect).read_counts(std::str::from_utf8(body.get(self.usage.clone()?)?).ok()?)
+    }
+
+    /// The tier that served the call. OpenAI names it beside the usage, Anthropic inside.
+    pub fn service_tier<'b>(&self, body: &'b [u8]) -> Option<&'b str> {
+        let beside = self.service_tier.clone().and_then(|range| body.get(range));
+        let inside = || {
+            let usage = body.get(self.usage.clone()?)?;
+            let (_, value) = Members::of(usage).find(|(key, _)| *key == b"service_tier")?;
+            usage.get(value)
+        };
+        let quoted = beside.or_else(inside)?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        std::str::from_utf8(quoted).ok()
+    }
+
+    /// The answer with `model` as its model; `None` when it is that already, or has none.
+    pub fn show_model(&self, body: &[u8], model: &str) -> Option<Vec<u8>> {
+        let range = self.model.clone()?;
+        let shown = body.get(range.clone())?;
+        let mut text = Vec::with_capacity(model.len() + 2);
+        write_str(model, &mut text);
+        if shown == text || !shown.starts_with(b"\"") {
+            return None;
         }
+        let mut out = Vec::with_capacity(body.len() + text.len());
+        out.extend_from_slice(body.get(..range.start)?);
+        out.extend_from_slice(&text);
+        out.extend_from_slice(body.get(range.end..)?);
+        Some(out)
     }
 }
 

@@ -48,6 +48,16 @@ request! {
     }
 }
 
+/// What can be set of a budget: name, type, meaning.
+const SETTINGS: &[(&str, &str, &str)] = &[
+    ("max_budget", "Float", "most US dollars in the window; 0 refuses every call that costs something"),
+    ("soft_budget", "Float", "dollars at which an alert goes out"),
+    ("budget_duration", "String", "the window: `24h`, `7d`, `1mo`; none: for ever"),
+    ("max_parallel_requests", "Integer", "calls in flight"),
+    ("tpm_limit", "Integer", "tokens a minute"),
+    ("rpm_limit", "Integer", "requests a minute"),
+];
+
 impl Management {
     /// `POST /budget/new`
     pub async fn budget_new(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
@@ -106,6 +116,22 @@ impl Management {
         let budgets = self.budgets.all(Query::default()).await?;
         let now = self.now();
         Ok(json!(budgets.iter().map(|budget| show(budget, now)).collect::<Vec<_>>()))
+    }
+
+    /// `GET /budget/settings`: what can be set of a budget, and what is.
+    pub async fn budget_settings(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::BudgetRead])?;
+        params.allow(names::BUDGET_SETTINGS)?;
+        let id = params.text("budget_id")?.ok_or_else(|| bad("budget_id", "`budget_id` is missing"))?;
+        let shown = show(&self.budget(id).await?, self.now());
+        let field = |(name, kind, description): &(&str, &str, &str)| {
+            let value = shown.get(*name).cloned().unwrap_or(Value::Null);
+            json!({
+                "field_name": name, "field_type": kind, "field_description": description, "field_value": value,
+                "stored_in_db": !value.is_null(), "field_default_value": null,
+            })
+        };
+        Ok(SETTINGS.iter().map(field).collect())
     }
 
     /// `POST /budget/delete`. A budget that binds someone stays: without it they would be unbound.

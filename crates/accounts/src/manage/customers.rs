@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
-use tollway_model::{Error, Kind, Result};
+use tollway_model::{Error, Kind, Money, Result};
 use tollway_store::Query;
-use tollway_store::records::Customer;
+use tollway_store::records::{Customer, Limits};
 
 use super::desk::patiently;
 use super::errors::{bad, not_found};
@@ -21,6 +21,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("budget_reset_at", "follows from `budget_duration`"),
     ("tpd_limit", NOT_BUILT),
     ("object_permission", NOT_BUILT),
+    ("default_model", NOT_BUILT),
+    ("allowed_model_region", NOT_BUILT),
 ];
 
 request! {
@@ -34,10 +36,6 @@ request! {
         budget_id: String,
         /// Models it may use; empty: all.
         models: Vec<String>,
-        /// The model of calls that name none.
-        default_model: String,
-        /// `eu` or `us`.
-        allowed_model_region: String,
         /// Free.
         metadata: Map<String, Value>,
         ; with limits: LimitFields
@@ -113,13 +111,6 @@ impl Management {
             self.budget(budget).await?;
         }
         put_names("models", &fields.models, &mut customer.models)?;
-        put_name("default_model", &fields.default_model, &mut customer.default_model)?;
-        put_name("allowed_model_region", &fields.allowed_model_region, &mut customer.allowed_model_region)?;
-        if let Some(region) = &customer.allowed_model_region
-            && !matches!(region.as_str(), "eu" | "us")
-        {
-            return Err(bad("allowed_model_region", "`allowed_model_region` is `eu` or `us`"));
-        }
         put_free("metadata", &fields.metadata, &mut customer.metadata)?;
         fields.limits.apply(&mut customer.limits, self.now())
     }
@@ -130,10 +121,17 @@ impl Management {
         params.allow(names::CUSTOMER_INFO)?;
         let id = params.text("end_user_id")?;
         let id = id.ok_or_else(|| bad("end_user_id", "name a customer: `/customer/info?end_user_id=…`"))?;
-        self.show_customer(&self.customer(id).await?).await
+        match self.customers.get(id).await? {
+            Some(customer) => self.show_customer(&customer).await,
+            // Nobody has made it, but calls were made for it.
+            None if self.figure(ScopeKind::Customer, id, &Limits::default()).await.total > Money::ZERO => {
+                self.show_customer(&Customer { user_id: id.to_owned(), ..Customer::default() }).await
+            }
+            None => Err(unknown(id)),
+        }
     }
 
-    /// `GET /customer/list`: every customer, or a page with `page` and `page_size`.
+    /// `GET /customer/list`: every customer that was made, or a page with `page` and `page_size`.
     pub async fn customer_list(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::CustomerRead])?;
         params.allow(names::CUSTOMER_LIST)?;
@@ -223,7 +221,7 @@ impl Management {
         put("budget_id", json!(customer.budget_id));
         put("metadata", json!(customer.metadata));
         put("object_permission", Value::Null);
-        put("created_at", iso(Some(customer.stamp.created_at)));
+        put("created_at", iso(Some(customer.stamp.created_at).filter(|at| *at > 0)));
         limits::show(&customer.limits, now, &mut out);
         let table = match &customer.budget_id {
             Some(id) => self.budgets.get(id).await?.map(|budget| budgets::show(&budget, now)),

@@ -132,13 +132,19 @@ fn unknown(name: &str, names: &[&'static str]) -> Error {
     bad(&shown, format!("no field is called `{shown}`{hint}"))
 }
 
-/// Clients fill in what they do not mean: null, false, zero, nothing.
+/// Clients fill in what they do not mean: null, false, zero, nothing, or lists and objects of these.
 fn asks_for_nothing(raw: &str) -> bool {
-    let bare: String = raw.chars().filter(|letter| !letter.is_whitespace()).collect();
-    matches!(
-        bare.as_str(),
-        "null" | "false" | "\"\"" | "[]" | "{}" | "0" | "0.0" | "\"best_effort_throughput\""
-    )
+    fn is_nothing(value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Bool(true) => false,
+            Value::Number(number) => number.as_f64() == Some(0.0),
+            Value::String(text) => matches!(text.as_str(), "" | "best_effort_throughput" | "default"),
+            Value::Array(items) => items.iter().all(is_nothing),
+            Value::Object(map) => map.values().all(is_nothing),
+        }
+    }
+    serde_json::from_str(raw).is_ok_and(|value| is_nothing(&value))
 }
 
 /// Reads one value; the error names the field.

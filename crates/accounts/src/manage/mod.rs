@@ -15,6 +15,7 @@ mod limits;
 mod models;
 mod params;
 mod periods;
+mod scan;
 mod secret;
 mod spend;
 mod teams;
@@ -41,10 +42,10 @@ pub use params::{Paging, Params, names};
 pub use secret::{generate as generate_key, hash as hash_key, is_mistyped, token_of};
 pub use spend::{ResetSpend, SpendReset};
 pub use teams::{
-    AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,
-    UpdateMember,
+    AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
+    TeamKeys, TeamModels, TeamPermissions, TeamRequest, UpdateMember,
 };
-pub use users::{Joining, NewUser, UserFields, UserIds, UserRequest};
+pub use users::{BulkUsers, Joining, NewUser, UserFields, UserIds, UserRequest};
 
 use crate::principal::{Principal, Role};
 use crate::rights::{self, Grant, Right};
@@ -55,6 +56,9 @@ use desk::Desk;
 pub trait Spend: Send + Sync {
     /// The figures of each of `of`, in the same order; nothing spent where nothing is known.
     async fn spent(&self, of: &[SpendOf]) -> Vec<Figures>;
+
+    /// Those that have spent most ever, the most first, at most `limit`; none where nothing is known.
+    async fn most(&self, kind: ScopeKind, limit: u32) -> Vec<(String, Money)>;
 }
 
 /// Whose spend is asked for.
@@ -75,8 +79,10 @@ pub struct Figures {
     pub spend: Money,
     /// Ever.
     pub total: Money,
-    /// Ever, by model group.
+    /// Ever, by model group; only where one key alone is asked for.
     pub by_model: BTreeMap<String, Money>,
+    /// When it called last; only where one key alone is asked for.
+    pub last_active: Option<Millis>,
 }
 
 /// The management of accounts and models.

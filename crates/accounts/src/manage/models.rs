@@ -45,6 +45,8 @@ request! {
         model_info: Map<String, Value>,
         /// Not called while true.
         blocked: bool,
+        /// Which model, where neither the path nor `model_info` says.
+        id: String,
         ; refused &[("team_id", NOT_BUILT)]
     }
 }
@@ -108,8 +110,10 @@ impl Management {
         grant.demand(&[Right::ModelWrite])?;
         let request = ModelRequest::parse(body)?;
         let in_body = request.model_info.get().and_then(|info| info.get("id")).and_then(Value::as_str);
-        let id =
-            named.or(in_body).ok_or_else(|| bad("model_info", "`model_info.id` is missing: which model?"))?;
+        let id = named
+            .or(in_body)
+            .or(request.id.get().map(String::as_str))
+            .ok_or_else(|| bad("model_info", "`model_info.id` is missing: which model?"))?;
         let model = patiently(|| async {
             let before = self.model(id).await?;
             let mut after = before.clone();

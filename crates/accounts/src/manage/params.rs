@@ -28,16 +28,33 @@ pub mod names {
         "sort_order",
         "status",
         "expand",
+        "include_created_by_keys",
+        "organization_id",
+        "project_id",
+        "agent_id",
+        "access_group_id",
     ];
+    /// Filters of lists by what there is not: nothing belongs to it.
+    pub const NOWHERE: &[&str] =
+        &["organization_id", "organization_ids", "project_id", "agent_id", "access_group_id"];
     /// Of the route of this name.
-    pub const KEY_ALIASES: &[&str] = &["page", "size", "search", "team_id"];
+    pub const KEY_ALIASES: &[&str] = &["page", "size", "search", "team_id", "user_id"];
     /// Of the route of this name.
     pub const TEAM_INFO: &[&str] = &["team_id", "key_limit"];
     /// Of the route of this name.
-    pub const TEAM_LIST: &[&str] = &["user_id"];
+    pub const TEAM_LIST: &[&str] = &["user_id", "organization_id"];
     /// Of the route of this name.
-    pub const TEAM_PAGES: &[&str] =
-        &["user_id", "team_id", "team_alias", "page", "page_size", "sort_by", "sort_order"];
+    pub const TEAM_PAGES: &[&str] = &[
+        "user_id",
+        "team_id",
+        "team_alias",
+        "search",
+        "organization_id",
+        "page",
+        "page_size",
+        "sort_by",
+        "sort_order",
+    ];
     /// Of the route of this name.
     pub const TEAM_PERMISSIONS: &[&str] = &["team_id"];
     /// Of the route of this name.
@@ -48,6 +65,8 @@ pub mod names {
         "sso_user_ids",
         "user_email",
         "search",
+        "role",
+        "organization_ids",
         "team",
         "page",
         "page_size",
@@ -60,6 +79,8 @@ pub mod names {
     pub const CUSTOMER_LIST: &[&str] = &["page", "page_size"];
     /// Of the route of this name.
     pub const BUDGET_LIST: &[&str] = &[];
+    /// Of the route of this name.
+    pub const BUDGET_SETTINGS: &[&str] = &["budget_id"];
     /// Of the route of this name.
     pub const AUDIT: &[&str] = &["page", "page_size", "table_name", "object_id"];
 }
@@ -147,10 +168,19 @@ impl Params {
     }
 
     /// Sets the order of `query`: `sort_by` one of `columns`, `sort_order` `asc` or `desc`. Newest first without.
-    pub(crate) fn order(&self, query: &mut Query, columns: &[(&str, &'static str)]) -> Result<()> {
-        if let Some(by) = self.text("sort_by")? {
+    ///
+    /// What is in `others` is a known order, too, but none of the store's.
+    pub(crate) fn order<T>(
+        &self,
+        query: &mut Query,
+        columns: &[(&str, &'static str)],
+        others: &[(&str, T)],
+    ) -> Result<()> {
+        let asked = self.text("sort_by")?.filter(|by| !others.iter().any(|(name, _)| name == by));
+        if let Some(by) = asked {
             let column = columns.iter().find(|(name, _)| *name == by).ok_or_else(|| {
-                let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+                let names = columns.iter().map(|(name, _)| *name);
+                let names: Vec<&str> = names.chain(others.iter().map(|(name, _)| *name)).collect();
                 bad("sort_by", format!("lists are sorted by {}", names.join(", ")))
             })?;
             query.sort = Some(column.1);

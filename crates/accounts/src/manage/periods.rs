@@ -93,6 +93,14 @@ pub(crate) fn read_time(field: &str, text: &str) -> Result<Millis> {
     })
 }
 
+/// When something ends: a time, a day, or a duration from `now`.
+pub(crate) fn read_end(field: &str, text: &str, now: Millis) -> Result<Millis> {
+    match parse(field, text.trim()) {
+        Ok(period) => Ok(period.over(now)),
+        Err(_) => read_time(field, text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +131,9 @@ mod tests {
             assert_eq!(read_time("x", text).ok(), Some(NOW), "{text}");
         }
         assert!(read_time("x", "tomorrow").is_err());
+        assert!(read_end("x", "tomorrow", NOW).is_err());
+        assert_eq!(iso(read_end("x", "10d", NOW).ok()), json!("2026-11-30T10:30:00Z"));
+        assert_eq!(iso(read_end("x", "2026-12-01", NOW).ok()), json!("2026-12-01T00:00:00Z"));
         assert_eq!(iso(Some(Period::Months(1).over(NOW))), json!("2026-12-20T10:30:00Z"));
     }
 }

@@ -61,6 +61,12 @@ impl Management {
         Ok(found)
     }
 
+    /// The hash of the key with this alias.
+    pub async fn key_named(&self, grant: &Grant, alias: &str) -> Result<Option<String>> {
+        grant.demand(&READS)?;
+        Ok(self.keys.find("key_alias", alias).await?.map(|key| key.token))
+    }
+
     /// Aliases of keys and teams, by their ids. Whoever has the ids may know the names.
     pub async fn aliases(
         &self,
@@ -213,7 +219,7 @@ impl Management {
         Ok((resets, (looked == PAGE).then_some(after + PAGE)))
     }
 
-    async fn note_reset(&self, grant: &Grant, table: &str, reset: &SpendReset) -> Result<()> {
+    pub(crate) async fn note_reset(&self, grant: &Grant, table: &str, reset: &SpendReset) -> Result<()> {
         let spend = |money: Money| Some(json!({ "spend": dollars(Some(money)) }).to_string());
         let actor = grant.actor();
         let entry = AuditEntry {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
 use tollway_model::{Error, Kind, Result};
 use tollway_store::Query;
-use tollway_store::records::{Limits, Millis, User};
+use tollway_store::records::{Millis, User};
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
@@ -15,7 +15,8 @@ use super::keys::{KeyFields, put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
 use super::params::names;
 use super::periods::iso;
-use super::teams::Member;
+use super::scan::{By, Facts, Scan};
+use super::teams::{Member, Terms};
 use super::{Figures, Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
 
@@ -37,7 +38,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("policies", NOT_BUILT),
     ("prompts", NOT_BUILT),
     ("object_permission", NOT_BUILT),
-    ("budget_fallbacks", "is a setting of keys"),
+    ("budget_fallbacks", NOT_BUILT),
     ("access_group_ids", NOT_BUILT),
 ];
 
@@ -93,6 +94,18 @@ request! {
         user_id: String,
         ; with fields: UserFields
         ; refused REFUSED
+    }
+}
+
+request! {
+    /// `POST /user/bulk_update`
+    BulkUsers {
+        /// Changes of users, each as `POST /user/update` takes it.
+        users: Vec<Item>,
+        /// Change every user there is.
+        all_users: bool,
+        /// What changes of all of them.
+        user_updates: Item,
     }
 }
 
@@ -176,9 +189,9 @@ impl Management {
         // What is wrong with the key is found before there is a user without one.
         self.check_key(&fields).await?;
         let user = self.users.create(grant.actor(), user).await?;
-        for (team, member, limits) in joining {
+        for (team, member, terms) in joining {
             let member = Member { user_id: Some(user.user_id.clone()), ..member };
-            self.add_member(grant, &team, &member, &limits).await?;
+            self.add_member(grant, &team, &member, &terms).await?;
         }
         let mut shown = Map::new();
         if request.auto_create_key.get() != Some(&false) {
@@ -193,10 +206,7 @@ impl Management {
         Ok(Value::Object(shown))
     }
 
-    async fn joining(
-        &self,
-        request: &NewUser,
-    ) -> Result<Vec<(tollway_store::records::Team, Member, Limits)>> {
+    async fn joining(&self, request: &NewUser) -> Result<Vec<(tollway_store::records::Team, Member, Terms)>> {
         let items = request.teams.get().cloned().unwrap_or_default();
         if items.len() > MAX_ITEMS {
             return Err(bad("teams", format!("`teams` has more than {MAX_ITEMS} entries")));
@@ -211,9 +221,9 @@ impl Management {
             let team = self.teams.get(&id).await?;
             let team = team.ok_or_else(|| not_found("teams", format!("there is no team `{id}`")))?;
             let role = asked.user_role.get().cloned().unwrap_or_else(|| "user".to_owned());
-            let mut limits = Limits::default();
-            asked.max_budget_in_team.put(&mut limits.max_budget);
-            joining.push((team, Member { user_id: None, user_email: None, role }, limits));
+            let mut terms = Terms::default();
+            asked.max_budget_in_team.put(&mut terms.limits.max_budget);
+            joining.push((team, Member { user_id: None, user_email: None, role }, terms));
         }
         Ok(joining)
     }
@@ -230,7 +240,66 @@ impl Management {
     /// `POST /user/update`
     pub async fn user_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
         grant.demand(&[Right::UserUpdate])?;
-        let request = UserRequest::parse(body)?;
+        let user = self.update_user(grant, &UserRequest::parse(body)?).await?;
+        Ok(json!({ "user_id": user.user_id, "data": self.show_user(&user).await? }))
+    }
+
+    /// `POST /user/bulk_update`: each change for itself; what failed is told.
+    pub async fn user_bulk_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::UserUpdate])?;
+        let request = BulkUsers::parse(body)?;
+        let mut changes: Vec<(Option<String>, Result<UserRequest>)> = Vec::new();
+        if request.all_users.get() == Some(&true) {
+            let same =
+                request.user_updates.get().ok_or_else(|| bad("user_updates", "`user_updates` is missing"))?;
+            let same = UserRequest::parse(same.0.get().as_bytes())?;
+            if !grant.is_all() {
+                return Err(forbidden("all_users", "`all_users` is for administrators"));
+            }
+            if let Some(name) =
+                ["user_id", "user_email", "sso_user_id"].into_iter().find(|name| same.has(name))
+            {
+                return Err(bad("user_updates", format!("`{name}` cannot be the same of all users")));
+            }
+            for user in self.users.all(Query::default()).await? {
+                let change = UserRequest { user_id: Field::Set(user.user_id.clone()), ..same.clone() };
+                changes.push((Some(user.user_id), Ok(change)));
+            }
+        } else {
+            let items = request.users.get().cloned().unwrap_or_default();
+            if items.is_empty() || items.len() > 500 {
+                return Err(bad("users", "`users` names 1 to 500 users"));
+            }
+            for item in &items {
+                let sent: Value = serde_json::from_str(item.0.get()).unwrap_or(Value::Null);
+                let id = ["user_id", "user_email"].iter().find_map(|name| sent.get(name)?.as_str());
+                changes.push((id.map(str::to_owned), UserRequest::parse(item.0.get().as_bytes())));
+            }
+        }
+        let (total, mut done, mut results) = (changes.len(), 0_usize, Vec::with_capacity(changes.len()));
+        for (id, change) in changes {
+            let result = match change {
+                Ok(change) => self.update_user(grant, &change).await,
+                Err(error) => Err(error),
+            };
+            results.push(match result {
+                Ok(user) => {
+                    done += 1;
+                    json!({
+                        "user_id": user.user_id, "user_email": user.user_email, "success": true, "error": null,
+                        "updated_user": self.show_user(&user).await?,
+                    })
+                }
+                Err(error) => json!({ "user_id": id, "success": false, "error": error.message() }),
+            });
+        }
+        Ok(json!({
+            "results": results, "total_requested": total, "successful_updates": done,
+            "failed_updates": total - done,
+        }))
+    }
+
+    async fn update_user(&self, grant: &Grant, request: &UserRequest) -> Result<User> {
         let id = match (request.user_id.get(), request.fields.user_email.get(), grant.scope()) {
             (Some(id), _, _) => id.clone(),
             (None, Some(email), Scope::All) => {
@@ -248,15 +317,14 @@ impl Management {
                 format!("`{name}` is for administrators; of yourself you may change {}", OWN.join(", "));
             return Err(forbidden(name, message));
         }
-        let user = patiently(|| async {
+        patiently(|| async {
             let before = self.user_within(grant, &id).await?;
             self.check_email(&request.fields.user_email, &id).await?;
             let mut after = before.clone();
             request.fields.apply(&mut after, self.now())?;
             self.users.change(grant.actor(), "updated", &before, after).await
         })
-        .await?;
-        Ok(json!({ "user_id": user.user_id, "data": self.show_user(&user).await? }))
+        .await
     }
 
     /// `GET /user/info`: a user with its keys and teams; without `user_id`, oneself.
@@ -307,7 +375,27 @@ impl Management {
         let paging = params.paging("page_size", 25, 100)?;
         let mut query = Query::default();
         let sorts = [("created_at", "created_at"), ("user_id", "id"), ("user_email", "user_email")];
-        params.order(&mut query, &sorts)?;
+        let others = [("spend", By::Spend), ("max_budget", By::MaxBudget)];
+        params.order(&mut query, &sorts, &others)?;
+        let role = params.text("role")?;
+        if let Some(wrong) = role.filter(|role| !ROLES.contains(role)) {
+            return Err(bad("role", format!("`role` is one of {}, not `{wrong}`", ROLES.join(", "))));
+        }
+        let search = params.text("search")?.map(str::to_lowercase);
+        let keep = |user: &User| {
+            let within = |text: &str, wanted: &String| text.to_lowercase().contains(wanted);
+            role.is_none_or(|role| user.user_role.as_deref() == Some(role))
+                && search.as_ref().is_none_or(|wanted| {
+                    within(&user.user_id, wanted)
+                        || user.user_email.as_deref().is_some_and(|email| within(email, wanted))
+                })
+        };
+        let scan = Scan {
+            kind: ScopeKind::User,
+            by: params.order_beyond_columns(&others)?,
+            keep: (role.is_some() || search.is_some()).then_some(&keep),
+            facts: |user| Facts { limits: &user.limits, expires: None },
+        };
         for (name, column) in [("user_ids", "id"), ("sso_user_ids", "sso_user_id")] {
             let values = params.list(name);
             if !values.is_empty() {
@@ -318,23 +406,24 @@ impl Management {
             let members = self.members_of(team).await?;
             query.any_of.push(("id", members.into_iter().map(|member| member.user_id).collect()));
         }
-        for name in ["user_email", "search"] {
-            if let Some(text) = params.text(name)? {
-                query.contains.push(("user_email", text.to_owned()));
-            }
+        if let Some(text) = params.text("user_email")? {
+            query.contains.push(("user_email", text.to_owned()));
         }
-        paging.cut(&mut query);
-        let page = self.users.list(&query).await?;
-        let mut users = Vec::with_capacity(page.records.len());
-        for user in &page.records {
+        let (found, total) = match params.text("organization_ids")? {
+            // There are no organizations, so nobody is in one.
+            Some(_) => (Vec::new(), 0),
+            None => self.scan(&self.users, query, paging, &scan).await?,
+        };
+        let mut users = Vec::with_capacity(found.len());
+        for user in &found {
             let of_user = Query { equal: vec![("user_id", Some(user.user_id.clone()))], ..Query::default() };
             let mut shown = self.show_user(user).await?;
             shown.insert("key_count".into(), json!(self.keys.list(&of_user).await?.total));
             users.push(shown);
         }
         Ok(json!({
-            "users": users, "total": page.total, "page": paging.page, "page_size": paging.size,
-            "total_pages": paging.pages(page.total),
+            "users": users, "total": total, "page": paging.page, "page_size": paging.size,
+            "total_pages": paging.pages(total),
         }))
     }
 

@@ -5,10 +5,10 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::fields::Request;
 use tollway_accounts::manage::{
-    AddMembers, BudgetIds, BudgetRequest, BulkKeys, CustomerIds, CustomerRequest, DeleteBudget, DeleteKeys,
-    GenerateKey, KeyNames, ModelId, ModelRequest, NewCustomer, NewModel, NewTeam, NewUser, OneKey, OneTeam,
-    RegenerateKey, RemoveMember, TeamIds, TeamModels, TeamRequest, UpdateKey, UpdateMember, UserIds,
-    UserRequest, names,
+    AddMembers, BudgetIds, BudgetRequest, BulkKeys, BulkMembers, BulkUsers, CustomerIds, CustomerRequest,
+    DeleteBudget, DeleteKeys, GenerateKey, KeyNames, MemberItems, ModelId, ModelRequest, NewCustomer,
+    NewModel, NewTeam, NewUser, OneKey, OneTeam, RegenerateKey, RemoveMember, TeamIds, TeamKeys, TeamModels,
+    TeamPermissions, TeamRequest, UpdateKey, UpdateMember, UserIds, UserRequest, names,
 };
 
 use super::Manage;
@@ -30,6 +30,11 @@ pub(crate) fn request_type(what: Manage) -> Option<&'static str> {
         Manage::MemberAdd => "AddMembers",
         Manage::MemberUpdate => "UpdateMember",
         Manage::MemberDelete => "RemoveMember",
+        Manage::MembersAdd => "BulkMembers",
+        Manage::MembersUpdate | Manage::MembersDelete => "MemberItems",
+        Manage::TeamPermissionsUpdate => "TeamPermissions",
+        Manage::TeamKeysUpdate => "TeamKeys",
+        Manage::UserBulkUpdate => "BulkUsers",
         Manage::TeamModelAdd | Manage::TeamModelDelete => "TeamModels",
         Manage::UserNew => "NewUser",
         Manage::UserUpdate => "UserRequest",
@@ -61,6 +66,7 @@ pub(crate) fn parameters(what: Manage) -> &'static [&'static str] {
         Manage::UserList => names::USER_LIST,
         Manage::CustomerInfo => names::CUSTOMER_INFO,
         Manage::CustomerList => names::CUSTOMER_LIST,
+        Manage::BudgetSettings => names::BUDGET_SETTINGS,
         Manage::AuditList => names::AUDIT,
         _ => &[],
     }
@@ -92,6 +98,11 @@ pub(crate) fn schemas() -> Map<String, Value> {
     put("UpdateMember", UpdateMember::schema);
     put("RemoveMember", RemoveMember::schema);
     put("TeamModels", TeamModels::schema);
+    put("BulkMembers", BulkMembers::schema);
+    put("MemberItems", MemberItems::schema);
+    put("TeamPermissions", TeamPermissions::schema);
+    put("TeamKeys", TeamKeys::schema);
+    put("BulkUsers", BulkUsers::schema);
     put("NewUser", NewUser::schema);
     put("UserRequest", UserRequest::schema);
     put("UserIds", UserIds::schema);
@@ -130,7 +141,12 @@ pub(crate) fn answer_schema(what: Manage) -> Value {
         Manage::UserUpdate => open(json!({ "user_id": text, "data": object })),
         Manage::UserInfo => open(json!({ "user_info": object, "keys": list, "teams": list })),
         Manage::UserDelete => json!({ "type": "integer" }),
-        Manage::TeamList | Manage::CustomerList | Manage::BudgetList | Manage::BudgetInfo => list,
+        Manage::TeamAvailable
+        | Manage::BudgetSettings
+        | Manage::TeamList
+        | Manage::CustomerList
+        | Manage::BudgetList
+        | Manage::BudgetInfo => list,
         _ => object,
     }
 }

@@ -32,6 +32,7 @@ pub enum Manage {
     KeyInfos,
     KeyList,
     KeyAliases,
+    TeamKeysUpdate,
     TeamNew,
     TeamUpdate,
     TeamDelete,
@@ -40,14 +41,21 @@ pub enum Manage {
     MemberAdd,
     MemberUpdate,
     MemberDelete,
+    MembersAdd,
+    MembersUpdate,
+    MembersDelete,
+    MemberResetBudget,
     TeamModelAdd,
     TeamModelDelete,
     TeamInfo,
     TeamList,
     TeamPages,
     TeamPermissions,
+    TeamPermissionsUpdate,
+    TeamAvailable,
     UserNew,
     UserUpdate,
+    UserBulkUpdate,
     UserDelete,
     UserInfo,
     UserInfoAlone,
@@ -64,6 +72,7 @@ pub enum Manage {
     BudgetDelete,
     BudgetInfo,
     BudgetList,
+    BudgetSettings,
     ModelNew,
     ModelUpdate,
     ModelDelete,
@@ -71,6 +80,20 @@ pub enum Manage {
     ModelUnblock,
     AuditList,
     AuditVerify,
+}
+
+impl Manage {
+    /// Does it change which models are served?
+    pub(crate) fn changes_models(self) -> bool {
+        matches!(
+            self,
+            Manage::ModelNew
+                | Manage::ModelUpdate
+                | Manage::ModelDelete
+                | Manage::ModelBlock
+                | Manage::ModelUnblock
+        )
+    }
 }
 
 /// The handle, or why there is none.
@@ -115,6 +138,7 @@ pub(crate) async fn act(
         Manage::KeyInfos => management.key_infos(grant, body).await,
         Manage::KeyList => management.key_list(grant, params).await,
         Manage::KeyAliases => management.key_aliases(grant, params).await,
+        Manage::TeamKeysUpdate => management.team_keys_update(grant, body).await,
         Manage::TeamNew => management.team_new(grant, body).await,
         Manage::TeamUpdate => management.team_update(grant, named, body).await,
         Manage::TeamDelete => management.team_delete(grant, body).await,
@@ -123,14 +147,21 @@ pub(crate) async fn act(
         Manage::MemberAdd => management.member_add(grant, body).await,
         Manage::MemberUpdate => management.member_update(grant, body).await,
         Manage::MemberDelete => management.member_delete(grant, body).await,
+        Manage::MembersAdd => management.members_add(grant, body).await,
+        Manage::MembersUpdate => management.members_update(grant, named, body).await,
+        Manage::MembersDelete => management.members_delete(grant, named, body).await,
+        Manage::MemberResetBudget => management.member_reset_budget(grant, named).await,
         Manage::TeamModelAdd => management.team_models(grant, body, true).await,
         Manage::TeamModelDelete => management.team_models(grant, body, false).await,
         Manage::TeamInfo => management.team_info(grant, params).await,
         Manage::TeamList => management.team_list(grant, params).await,
         Manage::TeamPages => management.team_pages(grant, params).await,
         Manage::TeamPermissions => management.team_permissions(grant, params).await,
+        Manage::TeamPermissionsUpdate => management.team_permissions_update(grant, body).await,
+        Manage::TeamAvailable => management.team_available(grant, params).await,
         Manage::UserNew => management.user_new(grant, body).await,
         Manage::UserUpdate => management.user_update(grant, body).await,
+        Manage::UserBulkUpdate => management.user_bulk_update(grant, body).await,
         Manage::UserDelete => management.user_delete(grant, body).await,
         Manage::UserInfo => management.user_info(grant, params).await,
         Manage::UserInfoAlone => management.user_info_alone(grant, params).await,
@@ -147,6 +178,7 @@ pub(crate) async fn act(
         Manage::BudgetDelete => management.budget_delete(grant, body).await,
         Manage::BudgetInfo => management.budget_info(grant, body).await,
         Manage::BudgetList => management.budget_list(grant, params).await,
+        Manage::BudgetSettings => management.budget_settings(grant, params).await,
         Manage::ModelNew => management.model_new(grant, body).await,
         Manage::ModelUpdate => management.model_update(grant, named, body).await,
         Manage::ModelDelete => management.model_delete(grant, body).await,
@@ -168,7 +200,7 @@ pub(crate) fn reply(value: &Value) -> Reply {
 /// An error as a reply. A refusal by a key's `allowed_routes` says it under `detail`, too, where LiteLLM's clients look.
 pub(crate) fn refuse(error: &Error, dialect: Dialect) -> Reply {
     let mut reply = render_error(error, dialect);
-    if dialect == Dialect::OpenaiChat
+    if matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses)
         && error.provider_type() == Some(ROUTE_NOT_ALLOWED)
         && let ReplyBody::Full(Some(body)) = &reply.body
         && let Ok(Value::Object(mut map)) = serde_json::from_slice(body)

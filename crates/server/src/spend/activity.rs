@@ -18,7 +18,10 @@ impl Desk<'_> {
     /// Each day by model, provider, endpoint and key; by user, team, tag or customer where that was asked for.
     pub(super) async fn activity(&self, what: Spend) -> Result<Value> {
         let paging = match what {
-            Spend::UserActivityWhole | Spend::TeamActivityWhole => (1, 1_000),
+            Spend::UserActivityWhole
+            | Spend::TeamActivityWhole
+            | Spend::TagActivityWhole
+            | Spend::CustomerActivityWhole => (1, 1_000),
             _ => (self.number("page", 1, 1_000_000_000)?, self.number("page_size", USUAL_DAYS, 1_000)?),
         };
         // Days begin at midnight UTC, for everybody.
@@ -41,7 +44,7 @@ impl Desk<'_> {
                 self.by_default_own_teams(&mut filter);
                 Entity::Team
             }
-            Spend::TagActivity => {
+            Spend::TagActivity | Spend::TagActivityWhole => {
                 filter.of = DaysOf::Tags(self.list("tags")?);
                 Entity::Of
             }

@@ -32,7 +32,9 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
             "after",
             "sort_by",
             "sort_order",
+            "key_alias",
         ],
+        Spend::LogSession => &["session_id", "page", "page_size", "after"],
         Spend::Users => &["user_id"],
         Spend::Tags
         | Spend::GlobalProviders
@@ -46,7 +48,7 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
             &["start_date", "end_date", "group_by", "api_key", "internal_user_id", "team_id", "customer_id"]
         }
         Spend::KeyReport => &["start_date", "end_date", "api_key"],
-        Spend::UserReport => &["start_date", "end_date", "user_id"],
+        Spend::UserReport => &["start_date", "end_date", "user_id", "internal_user_id"],
         Spend::TeamReport => &["start_date", "end_date", "team_id"],
         Spend::UserActivity => {
             &["start_date", "end_date", "user_id", "model", "api_key", "page", "page_size", "timezone"]
@@ -69,6 +71,10 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
         Spend::TagActivity => {
             &["start_date", "end_date", "tags", "model", "api_key", "page", "page_size", "timezone"]
         }
+        Spend::TagActivityWhole => &["start_date", "end_date", "tags", "model", "api_key", "timezone"],
+        Spend::CustomerActivityWhole => {
+            &["start_date", "end_date", "end_user_ids", "model", "api_key", "timezone"]
+        }
         Spend::CustomerActivity => {
             &["start_date", "end_date", "end_user_ids", "model", "api_key", "page", "page_size", "timezone"]
         }
@@ -76,8 +82,10 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
         Spend::Log
         | Spend::Keys
         | Spend::Calculate
+        | Spend::Estimate
         | Spend::Global
         | Spend::KeyReset
+        | Spend::MemberReset
         | Spend::GlobalReset
         | Spend::Receipt => &[],
     }
@@ -87,7 +95,8 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
 pub(crate) fn request_type(what: Spend) -> Option<&'static str> {
     match what {
         Spend::Calculate => Some("CalculateSpend"),
-        Spend::KeyReset => Some("ResetSpend"),
+        Spend::Estimate => Some("EstimateCost"),
+        Spend::KeyReset | Spend::MemberReset => Some("ResetSpend"),
         _ => None,
     }
 }
@@ -106,7 +115,21 @@ pub(crate) fn schemas() -> Map<String, Value> {
         "type": "object", "additionalProperties": false,
         "properties": { "reset_to": { "type": "number", "minimum": 0 } },
     });
-    Map::from_iter([("CalculateSpend".to_owned(), calculate), ("ResetSpend".to_owned(), reset)])
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let maybe = json!({ "type": ["integer", "null"], "minimum": 0 });
+    let estimate = json!({
+        "type": "object", "additionalProperties": false, "required": ["model", "input_tokens", "output_tokens"],
+        "properties": {
+            "model": text, "input_tokens": count, "output_tokens": count, "cache_read_input_tokens": count,
+            "cache_creation_input_tokens": count, "reasoning_tokens": count, "num_requests_per_day": maybe,
+            "num_requests_per_month": maybe,
+        },
+    });
+    Map::from_iter([
+        ("CalculateSpend".to_owned(), calculate),
+        ("EstimateCost".to_owned(), estimate),
+        ("ResetSpend".to_owned(), reset),
+    ])
 }
 
 /// What a route answers, as far as clients rely on it.
@@ -122,12 +145,13 @@ pub(crate) fn answer_schema(what: Spend) -> Value {
     let log =
         || json!({ "request_id": text, "api_key": text, "spend": number, "model": text, "startTime": text });
     match what {
-        Spend::LogPages => object(json!({
+        Spend::LogPages | Spend::LogSession => object(json!({
             "data": list(log()), "total": integer, "page": integer, "page_size": integer, "total_pages": integer,
             "next": { "type": ["string", "null"] },
         })),
         Spend::Log => object(log()),
         Spend::Calculate => object(json!({ "cost": number })),
+        Spend::Estimate => object(json!({ "model": text, "cost_per_request": number })),
         Spend::Global => object(json!({ "spend": number, "max_budget": number })),
         Spend::GlobalActivity => object(
             json!({ "daily_data": { "type": "array" }, "sum_api_requests": integer, "sum_total_tokens": integer }),
@@ -137,8 +161,13 @@ pub(crate) fn answer_schema(what: Spend) -> Value {
         | Spend::TeamActivity
         | Spend::TeamActivityWhole
         | Spend::TagActivity
-        | Spend::CustomerActivity => {
+        | Spend::TagActivityWhole
+        | Spend::CustomerActivity
+        | Spend::CustomerActivityWhole => {
             object(json!({ "results": { "type": "array" }, "metadata": { "type": "object" } }))
+        }
+        Spend::MemberReset => {
+            object(json!({ "team_id": text, "user_id": text, "spend": number, "previous_spend": number }))
         }
         Spend::KeyReset => object(json!({ "key_hash": text, "spend": number, "previous_spend": number })),
         Spend::GlobalReset => object(json!({ "message": text, "status": text })),

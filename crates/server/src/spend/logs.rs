@@ -12,7 +12,7 @@ use super::{Desk, period, stored};
 const ALL: u32 = 1_000;
 
 /// Most rows of a page.
-const PAGE: u64 = 100;
+const PAGE: u64 = 1_000;
 
 /// Calls that are counted for the number of pages; more are not counted.
 const COUNTED: u64 = 100_000;
@@ -89,6 +89,14 @@ impl Desk<'_> {
         Ok(shown)
     }
 
+    /// `GET /spend/logs/session/ui`: the calls of a session, in the same pages.
+    pub(super) async fn log_session(&self) -> Result<Value> {
+        if self.text("session_id")?.is_none() {
+            return Err(Error::invalid_at("session_id", "`session_id` is missing"));
+        }
+        self.log_pages().await
+    }
+
     /// `GET /spend/logs/ui/{id}`: one call.
     pub(super) async fn log(&self) -> Result<Value> {
         let id = self.named.clone().unwrap_or_default();
@@ -98,6 +106,13 @@ impl Desk<'_> {
     async fn page_filter(&self) -> Result<Filter> {
         let mut filter = Filter { range: period::range(&self.params)?, ..Filter::default() };
         self.common(&mut filter, ["request_id", "api_key", "user_id"]).await?;
+        if let Some(alias) = self.text("key_alias")? {
+            match self.management()?.key_named(&self.grant, &alias).await? {
+                Some(token) => self.of_key(&mut filter, &token).await?,
+                // A key that is not there has called nothing.
+                None => filter.key = Some(String::new()),
+            }
+        }
         filter.team = self.text("team_id")?;
         filter.organization = self.text("organization_id")?;
         filter.customer = self.text("end_user")?;

@@ -37,10 +37,12 @@ pub enum Spend {
     Logs,
     LogPages,
     Log,
+    LogSession,
     Keys,
     Users,
     Tags,
     Calculate,
+    Estimate,
     Global,
     GlobalLogs,
     GlobalKeys,
@@ -59,8 +61,11 @@ pub enum Spend {
     TeamActivity,
     TeamActivityWhole,
     TagActivity,
+    TagActivityWhole,
     CustomerActivity,
+    CustomerActivityWhole,
     KeyReset,
+    MemberReset,
     GlobalReset,
     Receipts,
     Receipt,
@@ -91,17 +96,19 @@ impl Desk<'_> {
     /// Answers. `body` is empty where the route takes none.
     pub(crate) async fn act(&self, what: Spend, body: bytes::Bytes) -> Result<Value> {
         match what {
-            Spend::Calculate => {}
+            Spend::Calculate | Spend::Estimate => {}
             _ => self.params.allow(parameters(what))?,
         }
         match what {
             Spend::Logs => self.logs().await,
             Spend::LogPages => self.log_pages().await,
+            Spend::LogSession => self.log_session().await,
             Spend::Log => self.log().await,
             Spend::Keys => self.keys().await,
             Spend::Users => self.users().await,
             Spend::Tags => self.tags().await,
             Spend::Calculate => self.calculate(body).await,
+            Spend::Estimate => self.estimate(body).await,
             Spend::Global => self.global().await,
             Spend::GlobalLogs => self.global_logs().await,
             Spend::GlobalKeys => self.global_keys().await,
@@ -118,8 +125,11 @@ impl Desk<'_> {
             | Spend::TeamActivity
             | Spend::TeamActivityWhole
             | Spend::TagActivity
-            | Spend::CustomerActivity => self.activity(what).await,
+            | Spend::TagActivityWhole
+            | Spend::CustomerActivity
+            | Spend::CustomerActivityWhole => self.activity(what).await,
             Spend::KeyReset => self.key_reset(&body).await,
+            Spend::MemberReset => self.member_reset(&body).await,
             Spend::GlobalReset => self.global_reset().await,
             Spend::Receipts => self.receipts().await,
             Spend::Receipt => self.receipt().await,

@@ -46,6 +46,16 @@ impl Desk<'_> {
         Ok(spend_report(&rows, by, &|id| names.get(id).map(Arc::clone)))
     }
 
+    /// The key, user or team that asks, where it names none.
+    fn oneself(&self, what: Spend) -> Option<String> {
+        let key = self.grant.own_key()?;
+        match what {
+            Spend::KeyReport => Some(key.token.clone()),
+            Spend::UserReport => key.user_id.clone(),
+            _ => key.team_id.clone(),
+        }
+    }
+
     /// `GET /key/spend/report`, `/user/spend/report`, `/team/spend/report`: by key and model.
     pub(super) async fn report_of(&self, what: Spend) -> Result<Value> {
         let days = period::days(&self.params)?;
@@ -56,8 +66,11 @@ impl Desk<'_> {
             Spend::UserReport => "user_id",
             _ => "team_id",
         };
-        let named =
-            self.text(name)?.ok_or_else(|| Error::invalid_at(name, format!("`{name}` is missing")))?;
+        let other = if what == Spend::UserReport { self.text("internal_user_id")? } else { None };
+        let named = match self.text(name)?.or(other).or_else(|| self.oneself(what)) {
+            Some(named) => named,
+            None => return Err(Error::invalid_at(name, format!("`{name}` is missing"))),
+        };
         match what {
             Spend::KeyReport => self.days_of_keys(&mut filter, &[named]).await?,
             Spend::UserReport => filter.users.push(named),

@@ -25,6 +25,21 @@ impl Desk<'_> {
         }))
     }
 
+    /// `POST /team/{team_id}/member/{user_id}/reset_spend`.
+    pub(super) async fn member_reset(&self, body: &[u8]) -> Result<Value> {
+        self.books()?;
+        let one_at_a_time = self.pages.resets.lock().await;
+        self.caught_up().await?;
+        let reset = self.management()?.member_reset(&self.grant, self.named.as_deref(), body).await?;
+        self.adjust(&reset).await?;
+        drop(one_at_a_time);
+        let (team, user) = reset.id.split_once('/').unwrap_or((&reset.id, ""));
+        Ok(json!({
+            "team_id": team, "user_id": user, "spend": reset.after.to_dollars_lossy(),
+            "previous_spend": reset.before.to_dollars_lossy(),
+        }))
+    }
+
     /// `POST /global/spend/reset`: keys and teams, for whoever holds the master key.
     pub(super) async fn global_reset(&self) -> Result<Value> {
         let principal = &self.caller.identity.principal;

@@ -68,6 +68,11 @@ impl tollway_accounts::manage::Spend for FromBooks {
         }
         found
     }
+
+    async fn most(&self, kind: tollway_meters::ScopeKind, limit: u32) -> Vec<(String, tollway_model::Money)> {
+        let sums = self.0.sums(kind, tollway_ledger::books::Range::default(), limit).await.unwrap();
+        sums.into_iter().map(|(id, sum)| (id.to_string(), sum.money)).collect()
+    }
 }
 
 fn snapshot() -> Snapshot {

@@ -61,6 +61,10 @@ impl Codec for Anthropic {
         response_in::decode(body, restore)
     }
 
+    fn read_counts(&self, usage: &str) -> Option<tollway_model::Usage> {
+        usage::counted(usage)
+    }
+
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
         response_out::encode(response, view, notices)
     }

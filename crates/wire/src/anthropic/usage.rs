@@ -74,6 +74,13 @@ impl Reader {
     }
 }
 
+/// What the usage object of a whole answer says.
+pub(super) fn counted(usage: &str) -> Option<Usage> {
+    let mut reader = Reader::default();
+    reader.read(serde_json::from_str(usage).ok()?).ok()?;
+    reader.usage()
+}
+
 /// Takes a count; what is no count leaves the known one.
 fn count(object: &mut Object<'_>, name: &str, into: &mut u64) {
     if let Some(value) = object.take(name).and_then(|raw| raw.get().parse().ok()) {

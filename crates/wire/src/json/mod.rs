@@ -6,6 +6,7 @@
 //! and number spelling included, which keeps providers' prompt-cache prefixes stable.
 
 mod edits;
+mod members;
 mod pieces;
 mod scan;
 
@@ -18,6 +19,7 @@ use tollway_model::{Error, Kind, RawJson, Result};
 
 use self::edits::Edit;
 pub use self::edits::Edits;
+pub(crate) use self::members::Members;
 pub use self::pieces::Pieces;
 use self::scan::{KeySet, Scan, without};
 
@@ -235,7 +237,8 @@ impl Envelope {
         if member.escaped {
             return self.key(member).is_some_and(|found| found == key);
         }
-        self.slice(&member.key) == key.as_bytes()
+        // Mostly the lengths differ already.
+        member.key.len() == key.len() && self.slice(&member.key) == key.as_bytes()
     }
 
     fn slice(&self, range: &Range<usize>) -> &[u8] {

@@ -433,12 +433,13 @@ fn hash_key(bytes: &[u8], key: &Range<usize>, escaped: bool) -> u64 {
 
 /// A set of keys that may hold more than was put in: one bit for the keys of a hash.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct KeySet([u64; 4]);
+pub(super) struct KeySet([u64; 8]);
 
 impl KeySet {
     fn place(hash: u64) -> (usize, u64) {
-        // The highest bits of this hash are its best mixed ones.
-        let bit = hash >> 56;
+        // The highest bits of this hash are its best mixed ones. With so many no key that is asked for is taken for one
+        // that every request has.
+        let bit = hash >> 55;
         (usize::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64))
     }
 

@@ -66,6 +66,10 @@ impl Codec for OpenaiChat {
         response::read_usage(body)
     }
 
+    fn read_counts(&self, usage: &str) -> Option<Usage> {
+        response::counted(usage)
+    }
+
     fn encode_response(&self, response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
         response::encode(response, view, notices)
     }

@@ -48,8 +48,7 @@ pub fn may_concern(envelope: &Envelope, quirks: &Quirks) -> bool {
         || (quirks.no_stream_options && key("stream_options"))
         || (quirks.thinking_switch && key("reasoning_effort"))
         || (quirks.short_tool_ids
-            && (ID_KEYS.into_iter().chain(CARRIED_FIELDS).any(key))
-            && carries(envelope.body()))
+            && (CARRIED_FIELDS.into_iter().any(key) || (ID_KEYS.into_iter().any(key) && says(carry::MARK))))
 }
 
 /// Fields that hold ids of tool calls.

@@ -11,6 +11,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tollway_model::{Error, RawJson, Result};
 
+use super::usage::Counts;
+
 /// One JSON value, not yet parsed.
 pub(crate) type Raw<'a> = &'a RawValue;
 
@@ -219,6 +221,11 @@ impl<'a> Object<'a> {
         self.take(key).and_then(|raw| Object::parse(raw.get()))
     }
 
+    /// Takes a usage object, or nothing when it is something else.
+    pub(crate) fn counts(&mut self, key: &str) -> Option<Counts<'a>> {
+        self.take(key).and_then(|raw| Counts::parse(raw.get()))
+    }
+
     /// Takes a list, empty when it is absent or something else.
     pub(crate) fn list(&mut self, key: &str) -> Vec<Raw<'a>> {
         self.take(key).and_then(list).unwrap_or_default()
@@ -271,7 +278,11 @@ fn repair(inner: &str) -> String {
 
 /// A whole number that is not negative, also when written `3.0`.
 pub(crate) fn whole(raw: Raw<'_>) -> Option<u64> {
-    let digits = raw.get();
+    whole_number(raw.get())
+}
+
+/// The same of the number's text.
+pub(crate) fn whole_number(digits: &str) -> Option<u64> {
     if let Ok(number) = digits.parse() {
         return Some(number);
     }

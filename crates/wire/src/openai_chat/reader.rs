@@ -12,7 +12,7 @@ use tollway_model::{Dialect, Error, Event, Extras, FinishReason, Kind, RawJson, 
 use self::choice::Choice;
 use super::error;
 use super::read::{self, Object, Raw};
-use super::usage;
+use super::usage::{self, Counts};
 use crate::Restore;
 
 #[derive(Default)]
@@ -52,19 +52,19 @@ impl Reader {
         let choices = fields.list("choices");
         let empty = choices.is_empty() && fields.get("usage").is_none();
         self.start(&mut fields, empty, events);
-        let mut counted = fields.object("usage");
+        let mut counted = fields.counts("usage");
         if let Some(mut groq) = fields.object("x_groq") {
             if let Some(message) = groq.text("error") {
                 return Err(Error::new(Kind::Upstream, message.into_owned()));
             }
-            let beside = groq.object("usage").filter(|usage| usage.has("prompt_tokens"));
+            let beside = groq.counts("usage").filter(|usage| usage.has("prompt_tokens"));
             counted = counted.or(beside);
         }
         for raw in choices {
             self.choice(raw, &mut counted, events)?;
         }
         if let Some(counted) = counted {
-            self.count(usage::decode(counted), events);
+            self.count(usage::decode(&counted), events);
         }
         if let Some(tier) = fields.text("service_tier") {
             self.service_tier = Some(tier.into_owned());
@@ -103,7 +103,7 @@ impl Reader {
     fn choice<'a>(
         &mut self,
         raw: Raw<'a>,
-        counted: &mut Option<Object<'a>>,
+        counted: &mut Option<Counts<'a>>,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let Some(mut fields) = Object::parse(raw.get()) else { return Ok(()) };
@@ -128,7 +128,7 @@ impl Reader {
         }
         choice.finish(&mut fields);
         if counted.is_none() {
-            *counted = fields.object("usage");
+            *counted = fields.counts("usage");
         }
         Ok(())
     }

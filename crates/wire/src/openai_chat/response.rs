@@ -8,7 +8,7 @@ use tollway_model::{
 use super::media::location;
 use super::read::Object;
 use super::reader::Reader;
-use super::usage;
+use super::usage::{self, Counts};
 use super::write::{self, List, Map};
 use crate::{Restore, View, carry};
 
@@ -27,11 +27,16 @@ pub(crate) fn decode(body: &[u8], restore: &Restore) -> Result<Response> {
 /// The usage of a whole answer, without reading the rest of it.
 pub(crate) fn read_usage(body: &[u8]) -> Option<Usage> {
     let top = Object::parse(std::str::from_utf8(body).ok()?)?;
-    match top.get("usage").and_then(|raw| Object::parse(raw.get())) {
-        Some(counted) => Some(usage::decode(counted)),
+    match top.get("usage").and_then(|raw| counted(raw.get())) {
+        Some(usage) => Some(usage),
         // Some hosts count beside, or inside a choice.
         None => decode(body, &Restore::default()).ok()?.usage,
     }
+}
+
+/// What a usage object says.
+pub(crate) fn counted(usage: &str) -> Option<Usage> {
+    Counts::parse(usage).as_ref().map(usage::decode)
 }
 
 pub(super) fn encode(response: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {

@@ -2,53 +2,94 @@
 
 use tollway_model::Usage;
 
-use super::read::Object;
+use super::read::whole_number;
 use super::write::Map;
+use crate::json::Members;
+
+/// The members of a usage object, none of them parsed yet. The rest of a usage's text is of no interest.
+#[derive(Clone)]
+pub(crate) struct Counts<'a> {
+    fields: Vec<(&'a [u8], &'a str)>,
+}
+
+impl<'a> Counts<'a> {
+    /// Reads JSON text; `None` when it is not one object.
+    pub(crate) fn parse(text: &'a str) -> Option<Counts<'a>> {
+        let mut fields = Vec::with_capacity(8);
+        let mut members = Members::of(text.as_bytes());
+        for (key, value) in members.by_ref() {
+            fields.push((key, text.get(value)?));
+        }
+        members.is_whole().then_some(Counts { fields })
+    }
+
+    /// The last of duplicate members counts.
+    fn get(&self, key: &str) -> Option<&'a str> {
+        self.fields.iter().rev().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| *value)
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// 0 when the member is absent or no count.
+    pub(crate) fn count(&self, key: &str) -> u64 {
+        self.get(key).and_then(whole_number).unwrap_or_default()
+    }
+
+    fn object(&self, key: &str) -> Option<Counts<'a>> {
+        self.get(key).and_then(Counts::parse)
+    }
+
+    /// The first of these counts that is there and not zero.
+    fn first(&self, keys: &[&str]) -> u64 {
+        keys.iter().map(|key| self.count(key)).find(|count| *count > 0).unwrap_or_default()
+    }
+}
 
 /// Reads a usage object, whatever host wrote it.
 ///
 /// OpenAI counts cached and cache-written tokens in `prompt_tokens` and thinking in `completion_tokens`. Some hosts
 /// leave thinking out of `completion_tokens` and show it by the total: prompt + completion + reasoning.
-pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
-    let mut input_details =
+pub(crate) fn decode(usage: &Counts<'_>) -> Usage {
+    let input_details =
         usage.object("prompt_tokens_details").or_else(|| usage.object("input_tokens_details"));
-    let mut output_details =
+    let output_details =
         usage.object("completion_tokens_details").or_else(|| usage.object("output_tokens_details"));
-    let prompt = first(&mut usage, &["prompt_tokens", "input_tokens"]);
-    let completion = first(&mut usage, &["completion_tokens", "output_tokens"]);
+    let prompt = usage.first(&["prompt_tokens", "input_tokens"]);
+    let completion = usage.first(&["completion_tokens", "output_tokens"]);
     let total = usage.count("total_tokens");
 
-    let inner = |details: &mut Option<Object<'_>>, names: &[&str]| {
-        details.as_mut().map_or(0, |details| first(details, names))
+    let inner = |details: &Option<Counts<'_>>, names: &[&str]| {
+        details.as_ref().map_or(0, |details| details.first(names))
     };
-    let cached = inner(&mut input_details, &["cached_tokens"]);
-    let outer_cached =
-        first(&mut usage, &["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"]);
-    let written = inner(&mut input_details, &["cache_write_tokens", "cache_creation_tokens"]);
-    let outer_written = first(&mut usage, &["cache_creation_input_tokens"]);
+    let cached = inner(&input_details, &["cached_tokens"]);
+    let outer_cached = usage.first(&["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"]);
+    let written = inner(&input_details, &["cache_write_tokens", "cache_creation_tokens"]);
+    let outer_written = usage.count("cache_creation_input_tokens");
     let hour = input_details
-        .as_mut()
+        .as_ref()
         .and_then(|details| details.object("cache_creation_token_details"))
-        .map_or(0, |mut split| split.count("ephemeral_1h_input_tokens"));
-    let reasoning = match inner(&mut output_details, &["reasoning_tokens"]) {
+        .map_or(0, |split| split.count("ephemeral_1h_input_tokens"));
+    let reasoning = match inner(&output_details, &["reasoning_tokens"]) {
         0 => usage.count("reasoning_tokens"),
         tokens => tokens,
     };
-    let searches = usage.object("server_tool_use").map_or(0, |mut used| used.count("web_search_requests"));
+    let searches = usage.object("server_tool_use").map_or(0, |used| used.count("web_search_requests"));
 
     let written = if written == 0 { outer_written } else { written };
     let mut decoded = Usage {
         cache_read: if cached == 0 { outer_cached } else { cached },
         cache_write: written.saturating_sub(hour),
         cache_write_1h: hour.min(written),
-        audio_input: inner(&mut input_details, &["audio_tokens"]),
-        image_input: inner(&mut input_details, &["image_tokens"]),
-        video_input: inner(&mut input_details, &["video_tokens"]),
+        audio_input: inner(&input_details, &["audio_tokens"]),
+        image_input: inner(&input_details, &["image_tokens"]),
+        video_input: inner(&input_details, &["video_tokens"]),
         reasoning,
-        audio_output: inner(&mut output_details, &["audio_tokens"]),
-        image_output: inner(&mut output_details, &["image_tokens"]),
-        accepted_prediction: inner(&mut output_details, &["accepted_prediction_tokens"]),
-        rejected_prediction: inner(&mut output_details, &["rejected_prediction_tokens"]),
+        audio_output: inner(&output_details, &["audio_tokens"]),
+        image_output: inner(&output_details, &["image_tokens"]),
+        accepted_prediction: inner(&output_details, &["accepted_prediction_tokens"]),
+        rejected_prediction: inner(&output_details, &["rejected_prediction_tokens"]),
         web_searches: if searches == 0 { usage.count("num_search_queries") } else { searches },
         ..Usage::default()
     };
@@ -58,10 +99,6 @@ pub(crate) fn decode(mut usage: Object<'_>) -> Usage {
         if apart || reasoning > completion { completion.saturating_add(reasoning) } else { completion };
     decoded.output = generated.saturating_sub(decoded.total_output());
     decoded
-}
-
-fn first(fields: &mut Object<'_>, names: &[&str]) -> u64 {
-    names.iter().map(|name| fields.count(name)).find(|count| *count > 0).unwrap_or_default()
 }
 
 /// Writes `usage` in OpenAI's shape, with LiteLLM's names for cache writes beside OpenAI's.
@@ -110,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(json: &str, expected: Usage) {
-        assert_eq!(decode(Object::parse(json).unwrap()), expected, "{json}");
+        assert_eq!(decode(&Counts::parse(json).unwrap()), expected, "{json}");
     }
 
     #[test]
@@ -179,7 +216,7 @@ mod tests {
             let mut out = Vec::new();
             write::object(&mut out, |map| encode(&usage, map));
             let text = String::from_utf8(out).unwrap();
-            prop_assert_eq!(decode(Object::parse(&text).unwrap()), usage);
+            prop_assert_eq!(decode(&Counts::parse(&text).unwrap()), usage);
         }
     }
 }

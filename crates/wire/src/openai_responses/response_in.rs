@@ -53,7 +53,7 @@ pub(super) fn read_usage(body: &[u8]) -> Option<Usage> {
 }
 
 fn usage(response: &mut Object<'_>, tally: Tally) -> Option<Usage> {
-    let mut usage = crate::openai_chat::usage::decode(response.object("usage")?);
+    let mut usage = crate::openai_chat::usage::decode(&response.counts("usage")?);
     // The provider bills searches beside tokens and does not count them there.
     usage.web_searches = usage.web_searches.max(tally.searches);
     Some(usage)

@@ -90,6 +90,10 @@ impl Codec for OpenaiText {
         response::read_usage(body)
     }
 
+    fn read_counts(&self, usage: &str) -> Option<Usage> {
+        response::counted(usage)
+    }
+
     fn encode_response(&self, answer: &Response, view: &View<'_>, notices: &mut Notices) -> Vec<u8> {
         let mut body = Vec::with_capacity(512);
         write::object(&mut body, |map| {

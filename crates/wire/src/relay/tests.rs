@@ -180,8 +180,9 @@ fn the_model_is_shown_as_asked_for_and_nothing_else_changes() {
 #[test]
 fn a_whole_answers_model_is_the_top_level_one() {
     let check = |body: &str, expected: &str| {
-        let shown = show_model(body.as_bytes(), "mine");
-        assert_eq!(std::str::from_utf8(&shown).unwrap(), expected);
+        let shown = Whole::look(body.as_bytes()).show_model(body.as_bytes(), "mine");
+        let shown = shown.map_or_else(|| body.to_owned(), |shown| String::from_utf8(shown).unwrap());
+        assert_eq!(shown, expected);
     };
     check(r#"{"id":"x","model":"real"}"#, r#"{"id":"x","model":"mine"}"#);
     check(r#"{ "model" : "real" , "a":[]}"#, r#"{ "model" : "mine" , "a":[]}"#);
@@ -192,7 +193,26 @@ fn a_whole_answers_model_is_the_top_level_one() {
     for unchanged in [r#"{"model":null}"#, r#"{"a":{"model":"x"}}"#, r#"{"model"#, "[]", "", "}"] {
         check(unchanged, unchanged);
     }
-    assert!(matches!(show_model(br#"{"model":"mine"}"#, "mine"), Cow::Borrowed(_)));
+    let own = br#"{"model":"mine"}"#;
+    assert_eq!(Whole::look(own).show_model(own, "mine"), None, "nothing is copied");
+}
+
+#[test]
+fn a_whole_answers_usage_and_tier_are_found_beside_each_other_or_one_in_the_other() {
+    let check = |dialect: Dialect, body: &str, usage: Option<(u64, u64)>, tier: Option<&str>| {
+        let found = Whole::look(body.as_bytes());
+        let used = found.usage(dialect, body.as_bytes()).map(|usage| (usage.input, usage.output));
+        assert_eq!((used, found.service_tier(body.as_bytes())), (usage, tier), "{body}");
+    };
+    let openai = r#"{"choices":[{"message":{"content":"\"usage\":{} \"service_tier\":\"x\""}}],
+        "usage":{"prompt_tokens":3,"completion_tokens":4},"service_tier":"flex"}"#;
+    check(Dialect::OpenaiChat, openai, Some((3, 4)), Some("flex"));
+    let anthropic = r#"{"content":[{"type":"tool_use","input":{"service_tier":"x","usage":{}}}],
+        "usage":{"input_tokens":3,"output_tokens":4,"service_tier":"standard"}}"#;
+    check(Dialect::Anthropic, anthropic, Some((3, 4)), Some("standard"));
+    check(Dialect::OpenaiChat, r#"{"usage":null,"service_tier":null}"#, None, None);
+    check(Dialect::OpenaiChat, r#"{"choices":[{"usage":{"prompt_tokens":3}}]}"#, None, None);
+    check(Dialect::OpenaiChat, r#"{"usage":{"prompt_tokens":3},"service_tier":"flex","#, None, None);
 }
 
 #[test]

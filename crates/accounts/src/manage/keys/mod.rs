@@ -143,7 +143,7 @@ impl Management {
         self.update_key(grant, &request).await
     }
 
-    async fn update_key(&self, grant: &Grant, request: &UpdateKey) -> Result<Value> {
+    pub(crate) async fn update_key(&self, grant: &Grant, request: &UpdateKey) -> Result<Value> {
         let token = secret::token_of(request.key.get().map(String::as_str).unwrap_or_default());
         let key = patiently(|| self.update_key_once(grant, &token, request)).await?;
         let mut shown = Map::new();
@@ -161,7 +161,7 @@ impl Management {
             Field::Absent => {}
             Field::Null => after.temp_budget_expiry = None,
             Field::Set(text) => {
-                after.temp_budget_expiry = Some(periods::read_time("temp_budget_expiry", text)?);
+                after.temp_budget_expiry = Some(periods::read_end("temp_budget_expiry", text, self.now())?);
             }
         }
         self.save_key(grant, "updated", &before, after).await

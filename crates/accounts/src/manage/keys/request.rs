@@ -50,6 +50,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("auto_rotate", NOT_BUILT),
     ("rotation_interval", NOT_BUILT),
     ("new_master_key", NOT_BUILT),
+    ("router_settings", NOT_BUILT),
+    ("budget_fallbacks", NOT_BUILT),
 ];
 
 request! {
@@ -81,10 +83,6 @@ request! {
         tags: Vec<String>,
         /// Free.
         metadata: Map<String, Value>,
-        /// Router settings of its calls.
-        router_settings: Map<String, Value>,
-        /// Model whose budget is gone to models to use in its place.
-        budget_fallbacks: BTreeMap<String, Vec<String>>,
         ; with limits: LimitFields
         ; refused REFUSED
     }
@@ -193,17 +191,6 @@ impl KeyFields {
         self.blocked.fill(&mut key.blocked);
         self.apply_routes(key)?;
         put_free("metadata", &self.metadata, &mut key.metadata)?;
-        if let Some(settings) = self.router_settings.get() {
-            check_free("router_settings", settings)?;
-        }
-        self.router_settings.put(&mut key.router_settings);
-        if let Some(fallbacks) = self.budget_fallbacks.get() {
-            fallbacks.iter().try_for_each(|(model, others)| {
-                check_name("budget_fallbacks", model)?;
-                check_names("budget_fallbacks", others)
-            })?;
-        }
-        self.budget_fallbacks.fill(&mut key.budget_fallbacks);
         self.limits.apply(&mut key.limits, now)
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn show(key: &Key, figures: &Figures, now: Millis) -> Map<String, Val
     put("allowed_cache_controls", json!([]));
     put("object_permission", Value::Null);
     put("rotation_count", json!(key.rotation_count));
-    put("last_active", iso(key.last_active));
+    put("last_active", iso(figures.last_active));
     put("created_at", iso(Some(key.stamp.created_at)));
     put("created_by", json!(key.stamp.created_by));
     put("updated_at", iso(Some(key.stamp.updated_at)));

@@ -11,9 +11,19 @@ use super::{AddMembers, RemoveMember, UpdateMember, unknown_team};
 use crate::manage::desk::patiently;
 use crate::manage::errors::{bad, not_found};
 use crate::manage::fields::{Field, MAX_ITEMS, Request as _, check_name};
+use crate::manage::keys::put_names;
 use crate::manage::limits::{LimitFields, dollars};
 use crate::manage::{Figures, Management, limits, secret, users};
 use crate::rights::{Grant, Right};
+
+/// On which terms somebody is in a team.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// Limits of its calls with the team's keys.
+    pub(crate) limits: Limits,
+    /// Models it may use with them; empty: the team's default.
+    pub(crate) allowed_models: Vec<String>,
+}
 
 impl Management {
     /// `POST /team/member_add`: adds users to a team; those who are unknown come into being.
@@ -33,8 +43,9 @@ impl Management {
             rpm_limit: request.rpm_limit.clone(),
             ..LimitFields::default()
         };
-        let mut own = Limits::default();
-        fields.apply(&mut own, self.now())?;
+        let mut own = Terms::default();
+        fields.apply(&mut own.limits, self.now())?;
+        put_names("allowed_models", &request.allowed_models, &mut own.allowed_models)?;
         members.iter().try_for_each(check_member)?;
         let (mut added_users, mut added) = (Vec::new(), Vec::new());
         for member in &members {
@@ -59,7 +70,7 @@ impl Management {
         grant: &Grant,
         team: &Team,
         member: &Member,
-        limits: &Limits,
+        terms: &Terms,
     ) -> Result<(User, Membership)> {
         check_member(member)?;
         let user = self.user_of_member(grant, member).await?;
@@ -74,7 +85,8 @@ impl Management {
             user_id: user.user_id.clone(),
             user_email: member.user_email.clone(),
             role: member.role.clone(),
-            limits: limits.clone(),
+            limits: terms.limits.clone(),
+            allowed_models: terms.allowed_models.clone(),
             ..Membership::default()
         };
         let membership = self.memberships.create(grant.actor(), membership).await?;
@@ -136,6 +148,7 @@ impl Management {
                 after.role.clone_from(role);
             }
             fields.apply(&mut after.limits, self.now())?;
+            put_names("allowed_models", &request.allowed_models, &mut after.allowed_models)?;
             self.memberships.change(grant.actor(), "updated", &before, after).await
         })
         .await?;
@@ -143,7 +156,7 @@ impl Management {
             "team_id": membership.team_id, "user_id": membership.user_id, "user_email": membership.user_email,
             "role": membership.role, "max_budget_in_team": dollars(membership.limits.max_budget),
             "budget_duration": membership.limits.budget_duration, "tpm_limit": membership.limits.tpm_limit,
-            "rpm_limit": membership.limits.rpm_limit,
+            "rpm_limit": membership.limits.rpm_limit, "allowed_models": membership.allowed_models,
         }))
     }
 
@@ -167,7 +180,12 @@ impl Management {
         Ok(Value::Object(self.show_team(&team).await?))
     }
 
-    async fn member(&self, team: &Team, user: Option<&String>, email: Option<&String>) -> Result<Membership> {
+    pub(super) async fn member(
+        &self,
+        team: &Team,
+        user: Option<&String>,
+        email: Option<&String>,
+    ) -> Result<Membership> {
         let members = self.members_of(&team.team_id).await?;
         let wanted = |one: &Membership| match (user, email) {
             (Some(user), _) => &one.user_id == user,
@@ -198,6 +216,7 @@ impl Management {
         limits::show(&membership.limits, self.now(), &mut table);
         json!({
             "user_id": membership.user_id, "team_id": membership.team_id, "role": membership.role, "budget_id": null,
+            "allowed_models": membership.allowed_models,
             "spend": dollars(Some(figures.spend)), "total_spend": dollars(Some(figures.total)),
             "litellm_budget_table": table,
         })

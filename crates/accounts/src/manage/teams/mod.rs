@@ -1,5 +1,6 @@
 //! Teams: made, changed, blocked, deleted with their keys.
 
+mod bulk;
 mod members;
 mod request;
 
@@ -7,11 +8,11 @@ use serde_json::{Map, Value, json};
 use tollway_meters::ScopeKind;
 use tollway_model::{Error, Result};
 use tollway_store::Query;
-use tollway_store::records::{Budget, Limits, Team};
+use tollway_store::records::{Budget, Team};
 
 pub use request::{
-    AddMembers, Member, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds, TeamModels, TeamRequest,
-    UpdateMember,
+    AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
+    TeamKeys, TeamModels, TeamPermissions, TeamRequest, UpdateMember,
 };
 
 use super::desk::patiently;
@@ -20,9 +21,11 @@ use super::fields::{MAX_ITEMS, OneOrMany, Request as _, check_names};
 use super::limits::dollars;
 use super::params::names;
 use super::periods::iso;
+use super::scan::{By, Facts, Scan};
 use super::{Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
 
+pub(crate) use members::Terms;
 use request::{ADMINS_MAY, PERMISSIONS, check_team_id};
 
 fn unknown_team(id: &str) -> Error {
@@ -67,7 +70,7 @@ impl Management {
         self.put_member_budget(grant, &request.fields, &mut team).await?;
         let team = self.teams.create(grant.actor(), team).await?;
         for member in &members {
-            self.add_member(grant, &team, member, &Limits::default()).await?;
+            self.add_member(grant, &team, member, &Terms::default()).await?;
         }
         Ok(Value::Object(self.show_team(&team).await?))
     }
@@ -159,7 +162,8 @@ impl Management {
         grant.demand(&[Right::TeamList])?;
         params.allow(names::TEAM_LIST)?;
         let mut query = Query::default();
-        if !self.narrow(grant, params.text("user_id")?, &mut query).await? {
+        let of_nothing = !matches!(params.text("organization_id")?, None | Some("default_organization"));
+        if of_nothing || !self.narrow(grant, params.text("user_id")?, &mut query).await? {
             return Ok(json!([]));
         }
         let mut shown = Vec::new();
@@ -176,20 +180,34 @@ impl Management {
         let paging = params.paging("page_size", 10, 100)?;
         let mut query = Query::default();
         let sorts = [("created_at", "created_at"), ("team_alias", "team_alias"), ("team_id", "id")];
-        params.order(&mut query, &sorts)?;
-        let found = self.narrow(grant, params.text("user_id")?, &mut query).await?;
+        let others = [("spend", By::Spend), ("max_budget", By::MaxBudget)];
+        params.order(&mut query, &sorts, &others)?;
+        let search = params.text("search")?;
+        let keep = |team: &Team| {
+            let within = |alias: &str, text: &str| alias.to_lowercase().contains(&text.to_lowercase());
+            search.is_none_or(|text| {
+                team.team_id == text || team.team_alias.as_deref().is_some_and(|alias| within(alias, text))
+            })
+        };
+        let scan = Scan {
+            kind: ScopeKind::Team,
+            by: params.order_beyond_columns(&others)?,
+            keep: search.is_some().then_some(&keep),
+            facts: |team| Facts { limits: &team.limits, expires: None },
+        };
+        let found = self.narrow(grant, params.text("user_id")?, &mut query).await?
+            && params.text("organization_id")?.is_none();
         if let Some(alias) = params.text("team_alias")? {
             query.contains.push(("team_alias", alias.to_owned()));
         }
         if let Some(id) = params.text("team_id")? {
             query.any_of.push(("id", vec![id.to_owned()]));
         }
-        paging.cut(&mut query);
         let (mut shown, mut total) = (Vec::new(), 0);
         if found {
-            let page = self.teams.list(&query).await?;
-            total = page.total;
-            for team in &page.records {
+            let records;
+            (records, total) = self.scan(&self.teams, query, paging, &scan).await?;
+            for team in &records {
                 shown.push(self.show_team(team).await?);
             }
         }
@@ -294,6 +312,31 @@ impl Management {
         }))
     }
 
+    /// `POST /team/permissions_update`
+    pub async fn team_permissions_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::TeamUpdate])?;
+        let request = TeamPermissions::parse(body)?;
+        let fields = TeamFields {
+            team_member_permissions: request.team_member_permissions.clone(),
+            ..TeamFields::default()
+        };
+        let id = request.team_id.get().map(String::as_str).unwrap_or_default();
+        let team = patiently(|| async {
+            let before = self.team_within(grant, id).await?;
+            let mut after = before.clone();
+            fields.apply(&mut after, self.now())?;
+            self.teams.change(grant.actor(), "updated", &before, after).await
+        });
+        Ok(Value::Object(self.show_team(&team.await?).await?))
+    }
+
+    /// `GET /team/available`: teams that one may join alone. There are none: a team's admin adds its members.
+    pub async fn team_available(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::TeamList])?;
+        params.allow(&[])?;
+        Ok(json!([]))
+    }
+
     /// A team with its members.
     pub(crate) async fn show_team(&self, team: &Team) -> Result<Map<String, Value>> {
         let figures = self.figure(ScopeKind::Team, &team.team_id, &team.limits).await;
@@ -321,6 +364,7 @@ impl Management {
         put("team_member_permissions", json!(team.team_member_permissions));
         put("tags", json!(team.tags));
         put("metadata", json!(team.metadata));
+        put("default_team_member_models", json!(team.default_team_member_models));
         put("router_settings", json!(team.router_settings));
         put("object_permission", Value::Null);
         put("created_at", iso(Some(team.stamp.created_at)));

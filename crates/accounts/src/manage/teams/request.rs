@@ -9,7 +9,7 @@ use tollway_model::Result;
 use tollway_store::records::{Millis, Team};
 
 use crate::manage::errors::bad;
-use crate::manage::fields::{Count, Dollars, NOT_BUILT, OneOrMany, check_free, check_name, request};
+use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_name, request};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::LimitFields;
 
@@ -22,7 +22,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("organization_id", NOT_BUILT),
     ("tpd_limit", NOT_BUILT),
     ("access_group_ids", NOT_BUILT),
-    ("default_team_member_models", NOT_BUILT),
+    ("router_settings", NOT_BUILT),
     ("guardrails", NOT_BUILT),
     ("policies", NOT_BUILT),
     ("prompts", NOT_BUILT),
@@ -59,8 +59,8 @@ request! {
         tags: Vec<String>,
         /// Free.
         metadata: Map<String, Value>,
-        /// Router settings of its calls.
-        router_settings: Map<String, Value>,
+        /// Models that members who have no list of their own may use with the team's keys; empty: what the team may.
+        default_team_member_models: Vec<String>,
         /// Budget of members who have none of their own, dollars.
         team_member_budget: Dollars,
         /// Its window.
@@ -129,8 +129,67 @@ request! {
         tpm_limit: Count,
         /// The member's requests a minute.
         rpm_limit: Count,
+        /// Models the member may use with the team's keys; empty: the team's default for members.
+        allowed_models: Vec<String>,
         ; required ["team_id", "member"]
-        ; refused &[("allowed_models", NOT_BUILT)]
+    }
+}
+
+request! {
+    /// `POST /team/bulk_member_add`
+    BulkMembers {
+        /// Which team.
+        team_id: String,
+        /// Whom, each as `member` of `POST /team/member_add`.
+        members: Vec<Member>,
+        /// Every user there is.
+        all_users: bool,
+        /// Each member's budget, dollars.
+        max_budget_in_team: Dollars,
+        /// Its window.
+        budget_duration: String,
+        /// Each member's tokens a minute.
+        tpm_limit: Count,
+        /// Each member's requests a minute.
+        rpm_limit: Count,
+        /// Models each may use with the team's keys; empty: the team's default for members.
+        allowed_models: Vec<String>,
+        ; required ["team_id"]
+    }
+}
+
+request! {
+    /// `POST /management/v1/teams/{team_id}/members/bulk_update` and `bulk_delete`
+    MemberItems {
+        /// Whom, by `user_id` or `user_email`, and what changes, as `POST /team/member_update` takes it.
+        members: Vec<Item>,
+        ; required ["members"]
+    }
+}
+
+request! {
+    /// `POST /team/permissions_update`
+    TeamPermissions {
+        /// Which team.
+        team_id: String,
+        /// Routes that plain members may use on the team's keys, such as `/key/generate`.
+        team_member_permissions: Vec<String>,
+        ; required ["team_id", "team_member_permissions"]
+    }
+}
+
+request! {
+    /// `POST /team/key/bulk_update`
+    TeamKeys {
+        /// Which team.
+        team_id: String,
+        /// Which of its keys: keys or hashes.
+        key_ids: Vec<String>,
+        /// Every key of the team.
+        all_keys_in_team: bool,
+        /// What changes, as `POST /key/update` takes it.
+        update_fields: Item,
+        ; required ["team_id", "update_fields"]
     }
 }
 
@@ -153,10 +212,10 @@ request! {
         tpm_limit: Count,
         /// The member's requests a minute.
         rpm_limit: Count,
+        /// Models the member may use with the team's keys; empty: the team's default for members.
+        allowed_models: Vec<String>,
         ; required ["team_id"]
-        ; refused &[
-            ("allowed_models", NOT_BUILT), ("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT),
-        ]
+        ; refused &[("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT)]
     }
 }
 
@@ -212,6 +271,7 @@ pub(super) const ADMINS_MAY: &[&str] = &[
     "team_member_budget_duration",
     "team_member_rpm_limit",
     "team_member_tpm_limit",
+    "default_team_member_models",
 ];
 
 impl TeamFields {
@@ -234,10 +294,11 @@ impl TeamFields {
         }
         self.team_member_permissions.fill(&mut team.team_member_permissions);
         put_free("metadata", &self.metadata, &mut team.metadata)?;
-        if let Some(settings) = self.router_settings.get() {
-            check_free("router_settings", settings)?;
-        }
-        self.router_settings.put(&mut team.router_settings);
+        put_names(
+            "default_team_member_models",
+            &self.default_team_member_models,
+            &mut team.default_team_member_models,
+        )?;
         self.limits.apply(&mut team.limits, now)
     }
 

@@ -142,14 +142,14 @@ async fn customers_and_shared_budgets() {
     ask!(world BudgetWrite budget_new budget).unwrap();
     assert_eq!(told(&ask!(world BudgetWrite budget_new budget).unwrap_err()).0, 400);
     let made = ask!(world CustomerWrite customer_new json!({
-        "user_id": "c", "alias": "Cy", "budget_id": "b", "allowed_model_region": "eu",
+        "user_id": "c", "alias": "Cy", "budget_id": "b",
     }))
     .unwrap();
     assert_eq!(made["litellm_budget_table"]["max_budget"], 0.1);
     for (body, status) in [
         (json!({ "user_id": "c" }), 400),
         (json!({ "user_id": "d", "budget_id": "none" }), 404),
-        (json!({ "user_id": "d", "allowed_model_region": "mars" }), 400),
+        (json!({ "user_id": "d", "allowed_model_region": "eu" }), 400),
         (json!({ "alias": "no id" }), 400),
     ] {
         assert_eq!(told(&ask!(world CustomerWrite customer_new body).unwrap_err()).0, status, "{body}");
@@ -166,4 +166,93 @@ async fn customers_and_shared_budgets() {
     let grant = world.admin(Right::BudgetRead).await;
     assert_eq!(world.management.budget_list(&grant, &query(&[])).await.unwrap(), json!([]));
     world.check_audit(&[]).await;
+}
+
+#[tokio::test]
+async fn users_are_listed_by_role_and_by_what_they_spent() {
+    let world = World::new().await;
+    for (id, role) in [
+        ("user1", "internal_user"),
+        ("user2", "proxy_admin_viewer"),
+        ("user3", "internal_user"),
+        ("zero", "internal_user"),
+    ] {
+        world.user(id, role, json!({ "user_email": format!("{id}@Example.com") })).await;
+    }
+    let grant = world.admin(Right::UserList).await;
+    let check = async |pairs: &[(&str, &str)], expected: &[&str]| {
+        let listed = world.management.user_list(&grant, &query(pairs)).await.unwrap();
+        let users = listed["users"].as_array().unwrap();
+        let ids: Vec<&str> = users.iter().map(|user| user["user_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{pairs:?}");
+    };
+    check(&[("sort_by", "spend")], &["user3", "user2", "user1", "zero"]).await;
+    check(&[("sort_by", "spend"), ("sort_order", "asc"), ("page_size", "1")], &["zero"]).await;
+    check(&[("role", "internal_user"), ("sort_by", "spend")], &["user3", "user1", "zero"]).await;
+    check(&[("search", "USER2@ex")], &["user2"]).await;
+    check(&[("search", "zer")], &["zero"]).await;
+    check(&[("organization_ids", "x")], &[]).await;
+    let wrong = world.management.user_list(&grant, &query(&[("role", "boss")])).await.unwrap_err();
+    assert_eq!(told(&wrong).0, 400);
+}
+
+#[tokio::test]
+async fn several_changes_at_once_count_each_for_itself() {
+    let world = World::new().await;
+    world.user("ann", "internal_user", json!({})).await;
+    world.user("ben", "internal_user", json!({})).await;
+    world.team("t", &[("ann", "admin")], json!({ "team_member_budget": 4 })).await;
+    let body = |value: Value| value.to_string().into_bytes();
+    let users = world.admin(Right::UserUpdate).await;
+    let changes = json!({ "users": [{ "user_id": "ann", "max_budget": 3 }, { "user_id": "none" }, { "user_id": "ben", "foo": 1 }] });
+    let done = world.management.user_bulk_update(&users, &body(changes)).await.unwrap();
+    assert_eq!(
+        (&done["total_requested"], &done["successful_updates"], &done["failed_updates"]),
+        (&json!(3), &json!(1), &json!(2))
+    );
+    assert_eq!(done["results"][0]["updated_user"]["max_budget"], 3.0);
+    let everyone = json!({ "all_users": true, "user_updates": { "rpm_limit": 7 } });
+    assert_eq!(
+        world.management.user_bulk_update(&users, &body(everyone)).await.unwrap()["successful_updates"],
+        2
+    );
+
+    let members = world.admin(Right::TeamMembers).await;
+    let added = json!({ "team_id": "t", "members": [{ "user_id": "ben" }, { "user_id": "ann" }], "max_budget_in_team": 2 });
+    let done = world.management.members_add(&members, &body(added)).await.unwrap();
+    assert_eq!((&done["successful_additions"], &done["failed_additions"]), (&json!(1), &json!(1)));
+    let limit =
+        json!({ "members": [{ "user_id": "ben", "rpm_limit": 5 }, { "user_id": "none", "rpm_limit": 5 }] });
+    let done = world.management.members_update(&members, Some("t"), &body(limit)).await.unwrap();
+    assert_eq!((&done["data"][0]["rpm_limit"], &done["data"][1]["success"]), (&json!(5), &json!(false)));
+    let reset = world.management.member_reset_budget(&members, Some("t/member/ben")).await.unwrap();
+    assert_eq!(reset["budget_source"], "team_default");
+    let team = team_info(&world, "t").await.unwrap();
+    let ben =
+        team["team_memberships"].as_array().unwrap().iter().find(|one| one["user_id"] == "ben").unwrap();
+    assert_eq!(ben["litellm_budget_table"]["max_budget"], Value::Null);
+    let gone = json!({ "members": [{ "user_id": "ben" }] });
+    assert_eq!(
+        world.management.members_delete(&members, Some("t"), &body(gone)).await.unwrap()["data"][0]["success"],
+        true
+    );
+
+    let key = world.key(json!({ "team_id": "t" })).await;
+    let other = world.key(json!({})).await;
+    let keys = world.admin(Right::KeyUpdate).await;
+    let change = json!({ "team_id": "t", "key_ids": [key, other], "update_fields": { "tpm_limit": 9 } });
+    let done = world.management.team_keys_update(&keys, &body(change)).await.unwrap();
+    assert_eq!(
+        (
+            done["successful_updates"].as_array().unwrap().len(),
+            done["failed_updates"].as_array().unwrap().len()
+        ),
+        (1, 1)
+    );
+    assert_eq!(world.info(&key).await.unwrap()["tpm_limit"], 9);
+    assert_eq!(world.info(&other).await.unwrap()["tpm_limit"], Value::Null);
+    let teams = world.admin(Right::TeamUpdate).await;
+    let permissions = json!({ "team_id": "t", "team_member_permissions": ["/key/generate"] });
+    let team = world.management.team_permissions_update(&teams, &body(permissions)).await.unwrap();
+    assert_eq!(team["team_member_permissions"], json!(["/key/generate"]));
 }

@@ -5,7 +5,7 @@ use tollway_store::records::{DeletedKey, Grace, Key};
 
 use super::{NOW, World, query, told};
 use crate::manage::{hash_key, is_mistyped};
-use crate::rights::Right;
+use crate::rights::{Grant, Right};
 
 async fn refused(world: &World, body: Value, status: u16, param: &str, says: &str) {
     let error = world.generate(body.clone()).await.expect_err(&body.to_string());
@@ -184,10 +184,98 @@ async fn lists_have_pages_filters_and_whole_objects() {
     for (name, value, status) in [
         ("size", "101", 422),
         ("page", "0", 422),
-        ("sort_by", "spend", 400),
+        ("sort_by", "budget", 400),
+        ("expand", "team", 400),
         ("sizes", "1", 400),
         ("status", "x", 400),
     ] {
         assert_eq!(told(&list(&[(name, value)]).await.unwrap_err()).0, status, "{name}={value}");
     }
+}
+
+#[tokio::test]
+async fn lists_are_ordered_and_filtered_by_what_no_column_has() {
+    let world = World::new().await;
+    let old = world.user("ann", "internal_user", json!({})).await;
+    world.key(json!({ "key_alias": "much", "max_budget": 9, "user_id": "ann" })).await;
+    world.key(json!({ "key_alias": "little", "max_budget": 1, "duration": "1d" })).await;
+    let blocked = world.key(json!({ "key_alias": "blocked", "max_budget": 5 })).await;
+    world.key(json!({ "key_alias": "short", "max_budget": 2, "duration": "1s" })).await;
+    world.update(json!({ "key": blocked, "blocked": true })).await.unwrap();
+    world.clock.fetch_add(2_000, std::sync::atomic::Ordering::Relaxed);
+    let admin = world.admin(Right::KeyList).await;
+    let check = async |grant: &Grant, pairs: &[(&str, &str)], expected: &[&str]| {
+        let mut pairs = pairs.to_vec();
+        pairs.push(("return_full_object", "true"));
+        let listed = world.management.key_list(grant, &query(&pairs)).await.unwrap();
+        let keys = listed["keys"].as_array().unwrap();
+        let names: Vec<&str> = keys.iter().map(|key| key["key_alias"].as_str().unwrap_or("-")).collect();
+        assert_eq!(names, expected, "{pairs:?}");
+    };
+    check(
+        &admin,
+        &[("sort_by", "max_budget"), ("sort_order", "asc")],
+        &["little", "short", "blocked", "much", "-"],
+    )
+    .await;
+    check(&admin, &[("sort_by", "max_budget"), ("size", "2"), ("page", "2")], &["blocked", "short"]).await;
+    check(&admin, &[("sort_by", "expires"), ("sort_order", "asc"), ("size", "2")], &["short", "little"])
+        .await;
+    check(&admin, &[("status", "revoked")], &["blocked"]).await;
+    check(&admin, &[("status", "expired")], &["short"]).await;
+    check(
+        &admin,
+        &[("status", "active"), ("sort_by", "key_alias"), ("sort_order", "asc")],
+        &["little", "much", "-"],
+    )
+    .await;
+    check(&admin, &[("organization_id", "none")], &[]).await;
+    check(
+        &admin,
+        &[("user_id", "AN"), ("substring_matching", "true"), ("sort_by", "key_alias"), ("sort_order", "asc")],
+        &["much", "-"],
+    )
+    .await;
+    let ann = world.grant(&world.holder(&old).await, Right::KeyList).await.unwrap();
+    check(&ann, &[("include_created_by_keys", "true"), ("sort_by", "max_budget")], &["-", "much"]).await;
+    let expanded =
+        world.management.key_list(&admin, &query(&[("expand", "user"), ("user_id", "ann")])).await.unwrap();
+    assert_eq!(expanded["keys"][0]["user"]["user_role"], "internal_user");
+}
+
+#[tokio::test]
+async fn whoever_names_no_key_sees_its_own_whatever_its_role() {
+    let world = World::new().await;
+    for role in ["proxy_admin", "proxy_admin_viewer", "internal_user"] {
+        let key = world.user(role, role, json!({})).await;
+        let grant = world.grant(&world.holder(&key).await, Right::KeyInfo).await.unwrap();
+        let info = world.management.key_info(&grant, &query(&[])).await.unwrap();
+        assert_eq!(info["info"]["user_id"], role);
+        assert_eq!(info["info"]["last_active"], "2026-11-20T10:30:00Z");
+    }
+    assert_eq!(
+        told(&world.management.key_info(&world.admin(Right::KeyInfo).await, &query(&[])).await.unwrap_err())
+            .0,
+        400
+    );
+}
+
+#[tokio::test]
+async fn what_a_dashboard_fills_in_and_does_not_mean_is_accepted() {
+    let world = World::new().await;
+    world
+        .generate(json!({
+            "guardrails": [], "object_permission": { "mcp_servers": [], "vector_stores": [], "mcp_tool_permissions": {} },
+            "tpm_limit_type": "default", "auto_rotate": false, "permissions": {}, "spend": 0,
+        }))
+        .await
+        .unwrap();
+    refused(
+        &world,
+        json!({ "object_permission": { "mcp_servers": ["x"] } }),
+        400,
+        "object_permission",
+        "not built",
+    )
+    .await;
 }

@@ -33,8 +33,8 @@ async fn one_field_of_a_key_at_a_time() {
             "soft_budget": 1, "budget_duration": "24h", "tpm_limit": 1, "rpm_limit": 2, "max_parallel_requests": 3,
             "model_tpm_limit": { "m": 4 }, "model_rpm_limit": { "m": 5 }, "model_max_budget": { "m": 6 },
             "budget_limits": [{ "budget_duration": "7d", "max_budget": 9 }], "tags": ["t"],
-            "metadata": { "k": "v" }, "router_settings": { "num_retries": 1 }, "duration": "10d",
-            "budget_fallbacks": { "m": ["n"] }, "allowed_routes": ["/v1/*"],
+            "metadata": { "k": "v" }, "duration": "10d",
+            "allowed_routes": ["/v1/*"],
         }))
         .await;
     for (name, value, moves) in [
@@ -50,8 +50,6 @@ async fn one_field_of_a_key_at_a_time() {
         ("allowed_routes", json!(["info_routes", "/x"]), &[]),
         ("tags", json!(["q"]), &[]),
         ("metadata", json!({ "z": 1 }), &[]),
-        ("router_settings", json!({ "num_retries": 2 }), &[]),
-        ("budget_fallbacks", json!({ "n": ["m"] }), &[]),
         ("duration", json!("20d"), &["expires"]),
         ("max_budget", json!(2.5), &[]),
         ("soft_budget", json!(2.25), &[]),

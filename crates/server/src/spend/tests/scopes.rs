@@ -13,8 +13,9 @@ fn urls() -> Vec<(&'static str, String)> {
         let Access::Right(right) = route.access else { panic!("{} is public", route.path) };
         let query = match route.path {
             "/key/spend/report" => format!("{dates}&api_key=sk-carol-blue"),
-            "/user/spend/report" => format!("{dates}&user_id=carol"),
+            "/user/spend/report" => format!("{dates}&internal_user_id=carol"),
             "/team/spend/report" => format!("{dates}&team_id=blue"),
+            "/spend/logs/session/ui" => format!("session_id={}", receipt(4).id),
             path if path.contains("activity") || path.contains("report") => dates.to_owned(),
             _ => String::new(),
         };
