@@ -207,14 +207,19 @@ impl Identity {
         key.or_else(team).map(String::as_str)
     }
 
-    /// Whose limits a call for `model` counts against: key, user, team, member, then the model of each.
-    pub fn claims(&self, model: &str) -> impl Iterator<Item = &Claim> {
-        self.claims.iter().chain(self.model_claims(model))
+    /// Whose limits every call counts against: key, user, team, member.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
     }
 
-    /// Those of them that are about this model alone.
+    /// Those that are about this model alone, of key and team.
     pub fn model_claims(&self, model: &str) -> &[Claim] {
         self.by_model.get(model).map_or(&[], Vec::as_slice)
+    }
+
+    /// The names that limits of single models were set for.
+    pub fn limited_models(&self) -> impl Iterator<Item = (&str, &[Claim])> {
+        self.by_model.iter().map(|(model, claims)| (&**model, claims.as_slice()))
     }
 
     /// Does any limit depend on the model?

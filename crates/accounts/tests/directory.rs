@@ -297,7 +297,7 @@ async fn a_temporary_increase_of_a_remembered_key_ends_in_time() {
         .await;
     let max = async || {
         let identity = world.identify("sk-a").await.unwrap();
-        identity.claims("m").next().unwrap().limits.budgets[0].max.unwrap().nanos()
+        identity.claims()[0].limits.budgets[0].max.unwrap().nanos()
     };
     assert_eq!(max().await, 15);
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -18,7 +18,7 @@ use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, Pieces, write_str};
 use tollway_wire::{Encoded, Framing, Restore, carry, codec, embedding, field_name, gemini, openai_chat};
 
 use crate::body::{AnswerBody, MAX_ANSWER_BYTES};
-use crate::transport::{Answer, Timeouts, Transport};
+use crate::transport::{Answer, Timeouts, Transport, UNSENT, is_unsent};
 
 /// Largest error body that is read.
 const MAX_ERROR_BYTES: usize = 1 << 20;
@@ -140,6 +140,26 @@ pub struct Refused {
     pub error: Error,
     /// The provider's headers.
     pub headers: Option<HeaderMap>,
+}
+
+impl Refused {
+    /// Has nothing of the request left, so that the provider knows nothing of it?
+    pub fn is_unsent(&self) -> bool {
+        is_unsent(&self.error)
+    }
+
+    /// May the provider have generated an answer that it bills, though none came: the request has left, and neither an
+    /// error nor an answer that can be read came back?
+    pub fn may_be_billed(&self) -> bool {
+        let error = &self.error;
+        let reported = error.provider_code().is_some() || error.provider_type().is_some();
+        let is_lost = matches!(error.kind(), Kind::Timeout | Kind::Connection | Kind::Upstream);
+        is_lost
+            && !reported
+            && self.headers.is_none()
+            && error.origin() == Origin::Upstream
+            && !is_unsent(error)
+    }
 }
 
 impl From<Error> for Refused {
@@ -411,7 +431,10 @@ pub async fn send(
 ) -> std::result::Result<Received, Refused> {
     let request = match endpoint.signing() {
         // Apart: every attempt's future would have room for it.
-        Some(signing) => Box::pin(transport.sign(signing, request)).await?,
+        Some(signing) => {
+            let signed = Box::pin(transport.sign(signing, request)).await;
+            signed.map_err(|error| error.with_context(UNSENT, "it could not be signed"))?
+        }
         None => request,
     };
     // A refused signature is explained with the headers that were signed, a session's token among them.

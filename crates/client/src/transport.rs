@@ -5,6 +5,7 @@
 //! request with a key elsewhere.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -166,7 +167,8 @@ impl Transport {
     ) -> Result<Answer> {
         let start = Instant::now();
         let wait = bounded(timeouts.first_byte.min(timeouts.total));
-        let mut request = request.map(|body| Outgoing(body.into()));
+        let begun = Arc::new(AtomicBool::new(false));
+        let mut request = request.map(|body| Outgoing { body: body.into(), begun: begun.clone() });
         let secure = request.uri().scheme_str() == Some("https");
         if let Some(auth) = &self.0.proxy_auth
             && !secure
@@ -178,9 +180,14 @@ impl Transport {
             if secure { self.0.tls().request(request).await } else { self.0.plain.request(request).await }
         };
         let answer = match tokio::time::timeout_at(start + wait, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(connection_error(&error)),
-            Err(_) => return Err(timed_out("the provider sent no answer", wait)),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(connection_error(&error)),
+            Err(_) => Err(timed_out("the provider sent no answer", wait)),
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if begun.load(Ordering::Relaxed) => return Err(error),
+            Err(error) => return Err(error.with_context(UNSENT, "the connection never stood")),
         };
         let (mut parts, body) = answer.into_parts();
         let body = AnswerBody::new(body, start, timeouts, parts.extensions.remove());
@@ -188,8 +195,20 @@ impl Transport {
     }
 }
 
+/// What an error's context says when no byte of the request has left.
+pub(crate) const UNSENT: &str = "unsent";
+
+/// Did this attempt end before a byte of its request had left, so that the provider knows nothing of it?
+pub(crate) fn is_unsent(error: &Error) -> bool {
+    error.context().iter().any(|(key, _)| *key == UNSENT)
+}
+
 /// A request's body. Its pieces leave in one vectored write.
-struct Outgoing(Pieces);
+struct Outgoing {
+    body: Pieces,
+    /// It is asked for once there is a connection to write it to.
+    begun: Arc<AtomicBool>,
+}
 
 impl http_body::Body for Outgoing {
     type Data = Bytes;
@@ -199,15 +218,16 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.pop().map(|piece| Ok(http_body::Frame::data(piece))))
+        self.begun.store(true, Ordering::Relaxed);
+        Poll::Ready(self.body.pop().map(|piece| Ok(http_body::Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.body.is_empty()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.0.len() as u64)
+        http_body::SizeHint::with_exact(self.body.len() as u64)
     }
 }
 

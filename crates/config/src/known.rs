@@ -131,19 +131,11 @@ impl Group {
 
 /// The group of a key that is not built, as an index in [`GROUPS`].
 pub(crate) fn group(section: &str, key: &str, value: &Node) -> usize {
-    if key == "optional_pre_call_checks" && !limits(value) {
+    // The checks that limit what is spent are built, so a list that has been read holds only others that are not.
+    if key == "optional_pre_call_checks" && matches!(&value.value, Value::List(_)) {
         return GROUPS.len() - 1;
     }
     group_of_key(section, key)
-}
-
-/// Does a list of checks before a call hold one that limits what is spent?
-fn limits(value: &Node) -> bool {
-    let Value::List(items) = &value.value else { return true };
-    items.iter().any(|item| {
-        matches!(&item.value, Value::Scalar(scalar)
-            if scalar.text == "router_budget_limiting")
-    })
 }
 
 /// The group of a key, whatever its value.
@@ -572,7 +564,7 @@ mod tests {
         check("general_settings", "custom_auth", "sign-in other than by the master key is");
         check("general_settings", "allowed_ips", "restrictions of access are");
         check("litellm_settings", "max_ui_session_budget", "these budgets, quotas and rate limits are");
-        check("litellm_params", "budget_duration", "these budgets, quotas and rate limits are");
+        check("litellm_settings", "max_user_budget", "these budgets, quotas and rate limits are");
         check("litellm_params", "cache_control_injection_points", "cache marks that the gateway sets are");
         check("litellm_settings", "cache", "caches of answers are");
         check("litellm_settings", "success_callback", "callbacks, traces and metrics are");
@@ -605,7 +597,7 @@ mod tests {
             ("general_settings", "allowed_routes"),
             ("general_settings", "enforced_params"),
             ("general_settings", "max_parallel_requests"),
-            ("router_settings", "provider_budget_config"),
+            ("router_settings", "fallback_budget_check"),
             ("litellm_params", "tag_regex"),
             ("model_info", "team_id"),
             ("model_info", "access_windows"),

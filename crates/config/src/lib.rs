@@ -44,7 +44,8 @@ pub use master_key::check_master_key;
 pub use model_list::{Credential, Deployment, LitellmParams, Mode, ModelInfo};
 pub use reference::{json_schema, reference_markdown};
 pub use router::{
-    Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, Strategy, StrategyArguments, Target,
+    Alias, FailureClass, FailureCounts, Fallbacks, RouterSettings, SpendLimit, Strategy, StrategyArguments,
+    Target,
 };
 pub use source::Place;
 pub use tollway::{

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostic::Severity;
 use crate::read::{Fields, Reader};
-use crate::router::{Fallbacks, bound_retries};
+use crate::router::{Fallbacks, SpendLimit, bound_retries};
 use crate::section::{Section, settings};
 use crate::values::{Decimal, DurationSchema};
 
@@ -43,6 +43,9 @@ settings! {
         pub max_budget: Option<Decimal> = None;
         /// The window of `max_budget`: `24h`, `7d`, `1mo`. Default: for ever. Example: `budget_duration: 1mo`.
         pub budget_duration: Option<String> = None;
+        /// Most US dollars that calls with a tag may cost in `budget_duration`, by the tag. Example:
+        /// `tag_budget_config: {"product:search": {max_budget: 100, budget_duration: 1mo}}`.
+        pub tag_budget_config: IndexMap<String, SpendLimit> = IndexMap::new();
         /// The status of a call that is refused because a budget is spent: 422 or 429. Default: `422`.
         pub budget_exceeded_status_code: u32 = 422;
         /// Budget of customers that have none: its `budget_id`. Example: `max_end_user_budget_id: free-tier`.

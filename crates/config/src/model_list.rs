@@ -133,6 +133,12 @@ settings! {
         /// Most calls in flight at once; further ones go elsewhere, or wait. Default:
         /// `router_settings.default_max_parallel_requests`.
         pub max_parallel_requests: Option<u32> = None;
+        /// Most US dollars that calls to this deployment may cost in `budget_duration`, whoever makes them. When it is used
+        /// up, calls go to the other deployments of the group, then to its fallbacks. Of a wildcard, each model it serves
+        /// has it by itself. Default: no limit. Example: `50`.
+        pub max_budget: Option<Decimal> = None;
+        /// The window of `max_budget`: `24h`, `7d`, `1mo`. Default: for ever. Example: `1mo`.
+        pub budget_duration: Option<String> = None;
         /// Share of the traffic relative to its siblings. Default: by `rpm`, then `tpm`, else equal. Example: `3`.
         pub weight: Option<f64> = None;
         /// Deployments of the lowest order are used first, the others when those fail.

@@ -10,10 +10,10 @@ use tollway_model::Secret;
 use crate::diagnostic::Severity;
 use crate::known;
 use crate::nearest::nearest;
-use crate::read::{FromNode, Reader};
+use crate::read::{Fields, FromNode, Reader};
 use crate::section::{Section, choice, settings};
 use crate::tree::{Node, Value};
-use crate::values::DurationSchema;
+use crate::values::{Decimal, DurationSchema};
 
 choice! {
     /// How the deployment for a call is chosen among those of its model group.
@@ -104,14 +104,39 @@ settings! {
         pub tag_filtering_match_any: bool = true;
         /// Most calls in flight at a deployment that does not say itself; further ones wait. Default: no limit.
         pub default_max_parallel_requests: Option<u32> = None;
+        /// Most US dollars that calls to all deployments of a provider may cost in `time_period`, by the provider's id. When
+        /// it is used up, its deployments are passed over. Example:
+        /// `provider_budget_config: {openai: {budget_limit: 100, time_period: 1d}}`.
+        pub provider_budget_config: IndexMap<String, SpendLimit> = IndexMap::new();
         /// Tries the siblings of a failed deployment by their weights before leaving the group. Default: `false`.
         pub enable_weighted_failover: bool = false;
     }
     also {
         /// Checks before a call. `enforce_model_rate_limits` makes `rpm` and `tpm` of deployments limits that hold: a
-        /// deployment that has reached one is not called, and when all have, the call is refused with 429. The others
-        /// are not built.
+        /// deployment that has reached one is not called, and when all have, the call is refused with 429.
+        /// `router_budget_limiting` is on wherever a deployment or provider has a budget. The others are not built.
         pub optional_pre_call_checks: Vec<String>;
+    }
+}
+
+settings! {
+    /// Most money in a window: of a provider, or of a tag.
+    pub struct SpendLimit in "" {
+        /// Most US dollars in `time_period`. Required. Also written `max_budget`. Example: `100`.
+        pub budget_limit or "max_budget": Option<Decimal> = None;
+        /// The window: `24h`, `7d`, `1mo`. Also written `budget_duration`. Default: for ever. Example: `1d`.
+        pub time_period or "budget_duration": Option<String> = None;
+    }
+}
+
+impl Section for SpendLimit {
+    fn settle(&mut self, fields: &mut Fields<'_>, reader: &mut Reader<'_>) {
+        let given = fields.entry("budget_limit").or_else(|| fields.entry("max_budget"));
+        if given.is_none_or(|entry| entry.value.is_null()) {
+            let message = "this budget has no `budget_limit`";
+            let diagnostic = reader.report(Severity::Error, "missing-key", fields.mark, message.to_owned());
+            diagnostic.help.push("add the most US dollars it allows, such as `budget_limit: 100`".to_owned());
+        }
     }
 }
 
@@ -124,7 +149,11 @@ impl Section for RouterSettings {
         if let Some(entry) = fields.entry("optional_pre_call_checks").filter(|entry| !entry.value.is_null()) {
             let checks = reader.within(&entry.key, |reader| Vec::<String>::from_node(&entry.value, reader));
             self.optional_pre_call_checks = checks.unwrap_or_default();
-            if self.optional_pre_call_checks.iter().any(|check| check != ENFORCE_LIMITS) {
+            if self
+                .optional_pre_call_checks
+                .iter()
+                .any(|check| check != ENFORCE_LIMITS && check != ENFORCE_BUDGETS)
+            {
                 reader.not_built(known::group("router_settings", &entry.key, &entry.value), entry);
             }
         }
@@ -133,6 +162,9 @@ impl Section for RouterSettings {
         }
     }
 }
+
+/// The check that makes the budgets of deployments and providers hold: they always do.
+const ENFORCE_BUDGETS: &str = "router_budget_limiting";
 
 /// The check that makes the limits of deployments hold.
 const ENFORCE_LIMITS: &str = "enforce_model_rate_limits";

@@ -169,9 +169,10 @@ settings! {
         pub timezone: String = "UTC".to_owned();
         /// Models whose price is zero may be called on an exhausted budget. Default: `true`.
         pub free_models_pass: bool = true;
-        /// Calls on a budget to a model whose price is unknown: `allow`, and the budget does not see what they cost, or
-        /// `refuse` with 403. Default: `allow`, as in LiteLLM. Example: `unknown_price: refuse`.
-        pub unknown_price: UnknownPrice = UnknownPrice::Allow;
+        /// Calls on a budget to a deployment whose price is unknown: `refuse`, `own_servers` or `allow`. Refused deployments
+        /// are passed over; where no other is left, the call gets a 403 that says what to set. LiteLLM lets such calls
+        /// pass at a cost of zero: for that, write `allow`. Default: `own_servers`. Example: `unknown_price: refuse`.
+        pub unknown_price: UnknownPrice = UnknownPrice::OwnServers;
         /// Where a JSON message goes when a soft budget is reached. Default: the variable `WEBHOOK_URL`, else nowhere.
         /// Example: `alert_webhook: https://hooks.example.com/budget`.
         #[schemars(with = "Option<String>")]
@@ -184,9 +185,12 @@ impl Section for Budgets {}
 choice! {
     /// What happens to calls on a budget whose cost cannot be told.
     pub enum UnknownPrice {
-        /// They go on; their receipts say that the cost is unknown.
+        /// They go on, and the budget does not see what they cost; their receipts say that it is unknown.
         Allow = "allow",
-        /// They are refused with 403: a budget that cannot be kept is not spent from.
+        /// They go on where the provider is a server of the operator's own (`openai_like`, `hosted_vllm` and others that
+        /// have no address and need no key); at a provider that sends bills they are refused.
+        OwnServers = "own_servers",
+        /// They are refused: a budget that cannot be kept is not spent from.
         Refuse = "refuse",
     }
 }

@@ -275,12 +275,36 @@ fn a_key_that_is_off_is_no_loss() {
         ("litellm_settings: {require_auth_for_metrics_endpoint: true}", None),
         ("litellm_settings: {require_auth_for_metrics_endpoint: false}", Some(Severity::Danger)),
         ("router_settings: {optional_pre_call_checks: [prompt_caching]}", Some(Severity::Warning)),
-        ("router_settings: {optional_pre_call_checks: [router_budget_limiting]}", Some(Severity::Danger)),
+        ("router_settings: {optional_pre_call_checks: [router_budget_limiting]}", None),
         ("router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}", None),
     ] {
         let loaded = from_str(text, &environment);
         assert_eq!(found(&loaded).first().map(|(_, severity)| *severity), expected, "{text}");
     }
+}
+
+#[test]
+fn budgets_are_read_by_both_of_their_names() {
+    let config = read(
+        "model_list: [{model_name: a, litellm_params: {model: openai/a, max_budget: 1.5, budget_duration: 1mo}}]
+router_settings: {provider_budget_config: {openai: {budget_limit: 100, time_period: 1d}}}
+litellm_settings: {tag_budget_config: {web: {max_budget: 2e-3, budget_duration: 1w}}}",
+    );
+    let params = &config.model_list[0].litellm_params;
+    let own = (params.max_budget.as_ref(), params.budget_duration.as_deref());
+    assert_eq!((own.0.map(tollway_config::Decimal::as_str), own.1), (Some("1.5"), Some("1mo")));
+    for (limits, name, most, window) in [
+        (&config.router_settings.provider_budget_config, "openai", "100", "1d"),
+        (&config.litellm_settings.tag_budget_config, "web", "2e-3", "1w"),
+    ] {
+        let limit = &limits[name];
+        let found =
+            (limit.budget_limit.as_ref().map(tollway_config::Decimal::as_str), limit.time_period.as_deref());
+        assert_eq!(found, (Some(most), Some(window)), "{name}");
+    }
+    let without =
+        from_str("router_settings: {provider_budget_config: {openai: {time_period: 1d}}}", &environment);
+    assert_eq!(found(&without), [("missing-key", Severity::Error)]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Build {
     /// Compiles a configuration. Fails when it leaves nobody to call, or names a header that cannot be one.
     pub(crate) fn snapshot(&self, config: &Config) -> Result<Snapshot, String> {
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Snapshot::build(Sources {
+        let snapshot = Snapshot::build(Sources {
             config,
             stored: &stored,
             from_environment: config.model_list.is_empty(),
@@ -141,7 +141,9 @@ impl Build {
             catalog: state::catalog(&self.directory),
             demo: self.demo.clone(),
             keyring: self.keyring(config)?,
-        }))
+        });
+        tell_unpriced(&snapshot);
+        Ok(snapshot)
     }
 
     /// The master key opens the gateway; without one, the generated admin key does.
@@ -157,6 +159,25 @@ impl Build {
                 Err("there is no master key any more; restart to go on with a generated admin key".into())
             }
         }
+    }
+}
+
+/// Says which models calls on a budget will not reach: better now than when one is refused. Keys may have budgets of which
+/// the configuration knows nothing.
+fn tell_unpriced(snapshot: &Snapshot) {
+    const MOST: usize = 10;
+    let names = snapshot.unpriced();
+    if names.is_empty() {
+        return;
+    }
+    let more = if names.len() > MOST { ", …" } else { "" };
+    let listed = format!("{}{more}", names.iter().take(MOST).copied().collect::<Vec<_>>().join(", "));
+    let what = "models without a known price refuse calls that count against a budget; set `input_cost_per_token` and \
+                `output_cost_per_token` (0 where nothing is paid), or `tollway.budgets.unknown_price: allow`";
+    if snapshot.has_budgets() {
+        tracing::warn!(target: "tollway::prices", models = listed, count = names.len(), "{what}");
+    } else {
+        tracing::info!(target: "tollway::prices", models = listed, count = names.len(), "{what}");
     }
 }
 

@@ -8,14 +8,15 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::watch;
 use tollway::Transport;
-use tollway_accounts::manage::{Figures, Management, Spend, SpendOf};
+use tollway_accounts::manage::{Figures, Management, ModelCheck, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
 use tollway_config::{Config, Deployment, WhenFull, process_env};
 use tollway_ledger::books::{DAY, DayFilter, Detail, Filter, Range};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
 use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, ScopeKind, Spending, SystemClock};
 use tollway_model::{Money, Secret};
-use tollway_pipeline::{Gateway, Responses, Services, unix_millis};
+use tollway_pipeline::{Environment, Gateway, Keyring, Responses, Services, Snapshot, Sources, unix_millis};
+use tollway_route::Availability;
 use tollway_store::Store;
 use tollway_store::records::{Model, Record};
 
@@ -83,7 +84,8 @@ pub(crate) async fn start(config: &Config, directory: &Path) -> Result<Running, 
     }
     let sealer = Arc::new(salt.sealer().clone());
     let spend = Arc::new(FromBooks { books: books.clone(), ledger: ledger.clone() });
-    let management = Arc::new(Management::new(&store, sealer, spend, Arc::new(unix_millis)));
+    let management = Management::new(&store, sealer, spend, Arc::new(unix_millis));
+    let management = Arc::new(management.with_model_check(model_check(config, directory)));
     if let Some(url) = alert_webhook(config) {
         alerts::start(meters.alerts(), url, Transport::default());
     }
@@ -239,6 +241,31 @@ fn deployment(model: &Model) -> Result<Deployment, String> {
     // A file cannot say so of itself, so reading leaves it out.
     deployment.model_info.other.insert("db_model".into(), json!(true));
     Ok(deployment)
+}
+
+/// Why a model that somebody adds could not be served here: it is compiled as the snapshot would, and thrown away.
+fn model_check(config: &Config, directory: &Path) -> ModelCheck {
+    let environment: Environment = Arc::new(state::overlay(config));
+    let directory = directory.to_owned();
+    Arc::new(move |model| {
+        let entry = deployment(&model.0)?;
+        // A wildcard is tried with some name.
+        let name = entry.model_name.replace('*', "example");
+        let snapshot = Snapshot::build(Sources {
+            config: &Config::default(),
+            stored: &[entry],
+            from_environment: false,
+            environment: environment.clone(),
+            catalog: state::catalog(&directory),
+            demo: Some(String::new()),
+            keyring: Keyring::default(),
+        });
+        let group = snapshot.routes.resolve(&name);
+        match group.as_ref().and_then(|group| group.first()).map(|made| &made.availability) {
+            Some(Availability::Unavailable(why)) => Err(why.clone()),
+            _ => Ok(()),
+        }
+    })
 }
 
 fn alert_webhook(config: &Config) -> Option<Secret> {

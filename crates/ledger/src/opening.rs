@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tollway_model::{Dialect, Kind, Operation};
+use tollway_model::{Dialect, Kind, Money, Operation};
 
 use crate::receipt::{CostRecord, ErrorRecord, Outcome, Receipt, Timing, Who};
 
@@ -28,6 +28,9 @@ pub struct Opening<'a> {
     pub stream: bool,
     /// Who called.
     pub who: Cow<'a, Who>,
+    /// What was held for it in every budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Money>,
 }
 
 impl<'a> Opening<'a> {
@@ -44,10 +47,12 @@ impl<'a> Opening<'a> {
             model: Cow::Borrowed(&receipt.model),
             stream: receipt.stream,
             who: Cow::Borrowed(&receipt.who),
+            held: receipt.cost.held,
         }
     }
 
-    /// The receipt of a call whose process ended first. What it cost is unknown; the caller saw no status, so it is 0.
+    /// The receipt of a call whose process ended first. What it cost is unknown, but not what was held for it; the caller
+    /// saw no status, so it is 0.
     pub fn interrupted(self) -> Receipt {
         let id = self.id.into_owned();
         Receipt {
@@ -68,7 +73,7 @@ impl<'a> Opening<'a> {
             usage: None,
             finish: None,
             service_tier: None,
-            cost: CostRecord::default(),
+            cost: CostRecord { held: self.held, ..CostRecord::default() },
             error: Some(ErrorRecord {
                 kind: Kind::Internal,
                 status: 500,

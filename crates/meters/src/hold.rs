@@ -11,7 +11,7 @@ use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
-use crate::{AllowanceState, Demand, Limits, Scope, Spent};
+use crate::{AllowanceState, Demand, Limits, Scope, ScopeKind, Spent};
 
 /// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
 #[must_use = "a hold that is dropped gives back what it holds"]
@@ -57,6 +57,15 @@ impl Hold {
             }
             From::Block(draw) => draw.states(),
         }
+    }
+
+    /// Does the call count for a scope of this kind?
+    pub fn counts_for(&self, kind: ScopeKind) -> bool {
+        let taken = match &self.from {
+            From::Claims(taken, _) => taken,
+            From::Block(draw) => &draw.block.claims,
+        };
+        taken.iter().any(|taken| taken.scope.kind == kind)
     }
 
     /// The money that is held in every budget.

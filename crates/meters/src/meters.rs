@@ -156,6 +156,20 @@ impl Meters {
         }
     }
 
+    /// A call that began at `at` (milliseconds since 1970), when `scope` had no limit, has spent `money`. Where the scope is
+    /// counted by now, its budgets that run since then learn of it.
+    pub fn spent_late(&self, scope: Scope, at: i64, money: Money) {
+        if self.inner.registry.find(&scope).is_none() {
+            return;
+        }
+        let demand = Demand { tokens: 0, money: Money::ZERO, free: true };
+        let at = Moment { wall: at, ..self.inner.now() };
+        let took = Took { demand, at, rate: false, parallel: false, turn: 0 };
+        let taken = Taken { scope, limits: Arc::default(), entry: None, took, left: Left::default() };
+        let hold = Hold::new(Arc::clone(&self.inner), vec![taken], demand, None);
+        hold.settle(Spent { money, ..Spent::default() });
+    }
+
     /// Tells the shared store at once what was settled, for an end in order. Without one there is nothing to do.
     pub async fn flush(&self) -> Result<(), Away> {
         match &self.inner.shared {

@@ -373,6 +373,22 @@ async fn spend_that_is_set_back_may_be_spent_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_limited_when_it_began_counts_for_budgets_of_its_window() {
+    let (clock, window) = (clock(), Window::Every { length: 1000, anchor: BEGIN });
+    let meters = meters(&clock);
+    let claims = key(Limits { budgets: vec![Budget { window, ..budget(10) }], ..Limits::default() });
+    let scope = claims[0].scope.clone();
+    // Nobody counts it yet: the ledger knows by the time somebody does.
+    meters.spent_late(scope.clone(), BEGIN, Money::from_nanos(100));
+    assert_eq!(meters.scopes(), 0);
+    meters.reserve(&claims, money(1)).await.unwrap().settle(spent(1));
+    // One that began in an earlier window, and one of this.
+    meters.spent_late(scope.clone(), BEGIN - 1, Money::from_nanos(100));
+    meters.spent_late(scope, BEGIN, Money::from_nanos(9));
+    assert_eq!(denied(meters.reserve(&claims, money(1)).await).used, 10);
+}
+
+#[tokio::test]
 async fn a_budget_given_during_a_call_gets_what_the_call_spends() {
     let clock = clock();
     let meters = meters(&clock);

@@ -9,16 +9,16 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
 use tollway_ledger::{Books, Ledger};
-use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, ScopeKind};
+use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Plan;
 
-use crate::attempts::Access;
+use crate::attempts::{self, Access};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
-use crate::demand::{FOURTH, Size, Usual, WHOLE, demand, modest, sheets};
+use crate::demand::{FOURTH, Offer, Size, Terms, Usual, WHOLE, Worst, demand, modest};
 use crate::headers::{self, set};
 use crate::responses::Responses;
 use crate::snapshot::Snapshot;
@@ -151,11 +151,13 @@ fn is_free(snapshot: &Snapshot, model: &str) -> bool {
 pub(crate) struct Asked<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) customer: Option<&'a KnownCustomer>,
-    /// The group the call is routed to.
+    /// The group the call is routed to, by the name it is counted under.
     pub(crate) model: &'a str,
     pub(crate) call: &'a Call,
     pub(crate) plan: &'a Plan,
     pub(crate) size: &'a Size,
+    /// Tags of the call, its key and its team.
+    pub(crate) tags: &'a [Arc<str>],
 }
 
 /// What a call was granted.
@@ -165,6 +167,8 @@ pub(crate) struct Granted {
     pub(crate) hold: Option<Hold>,
     /// A budget is used up, and the call passed because it costs nothing: it must not become one that does.
     pub(crate) only_free: bool,
+    /// The call counts against a budget.
+    pub(crate) is_budgeted: bool,
 }
 
 /// Takes the call's place in every window and its money from every budget, or says which one refused.
@@ -173,23 +177,25 @@ pub(crate) async fn reserve(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Granted, Refusal> {
-    let Asked { identity, customer, model, call, .. } = *asked;
+    let Asked { identity, customer, model, call, tags, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(Granted::default()) };
     let of_customer = customer.and_then(|customer| customer.claim.as_ref());
-    if !identity.is_limited() && of_customer.is_none() && snapshot.settings.global_limits.is_none() {
+    let budgets = &snapshot.budgets;
+    let is_limited = identity.is_limited() || of_customer.is_some() || budgets.bind_tags();
+    if !is_limited && snapshot.settings.global_limits.is_none() {
         return Ok(Granted::default());
     }
     let mut claims: Vec<Claim> = Vec::with_capacity(8);
     claims.extend(snapshot.settings.global_limits.iter().cloned());
-    claims.extend(identity.claims(model).cloned());
+    claims.extend(identity.claims().iter().cloned());
+    claims.extend(model_claims(snapshot, identity, model).into_owned());
     claims.extend(of_customer.cloned());
+    claims.extend(budgets.of_tags(tags).cloned());
     if claims.is_empty() {
         return Ok(Granted::default());
     }
-    if snapshot.settings.refuse_unknown_prices {
-        refuse_unpriced(&claims, asked)?;
-    }
-    let demand = demand_of(services, snapshot, asked, &claims);
+    let is_budgeted = is_budgeted(&claims);
+    let demand = demand_of(services, snapshot, asked, &claims)?;
     // A free call that may end at a group that is not asks every budget first.
     let counting = call.ask.operation == Operation::CountTokens;
     let may_cost = demand.free && !counting && may_fall_back(snapshot, call);
@@ -199,7 +205,7 @@ pub(crate) async fn reserve(
         reserved = meters.reserve(&claims, demand).await;
     }
     match reserved {
-        Ok(hold) => Ok(Granted { hold: Some(hold), only_free }),
+        Ok(hold) => Ok(Granted { hold: Some(hold), only_free, is_budgeted }),
         Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, snapshot)),
         Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
             let message = "what is spent of this budget cannot be read now; try again in some seconds";
@@ -211,31 +217,84 @@ pub(crate) async fn reserve(
     }
 }
 
-/// What the call will probably use at the group that is asked for.
-fn demand_of(services: &Services, snapshot: &Snapshot, asked: &Asked<'_>, claims: &[Claim]) -> Demand {
+/// The limits of key and team for one model group, by whichever of its names they were set: an operator's alias, one of
+/// the key, or an id lead to the same group and are counted together.
+fn model_claims<'i>(snapshot: &Snapshot, identity: &'i Identity, group: &str) -> Cow<'i, [Claim]> {
+    let own = identity.model_claims(group);
+    let mut all = Cow::Borrowed(own);
+    for (name, claims) in identity.limited_models().filter(|(name, _)| *name != group) {
+        let meant = identity.alias(name).unwrap_or(name);
+        if snapshot.routes.counted_as(meant) == group {
+            all.to_mut().extend(claims.iter().map(|claim| renamed(claim, name, group)));
+        }
+    }
+    all
+}
+
+/// A claim for the model `name`, counted as one for `group`.
+fn renamed(claim: &Claim, name: &str, group: &str) -> Claim {
+    let owner = claim.scope.id.strip_suffix(name).unwrap_or(&claim.scope.id);
+    let scope = Scope { kind: claim.scope.kind, id: format!("{owner}{group}").into() };
+    Claim { scope, limits: claim.limits.clone() }
+}
+
+fn is_budgeted(claims: &[Claim]) -> bool {
+    claims.iter().any(|claim| claim.limits.budgets.iter().any(|budget| budget.max.is_some()))
+}
+
+/// What the call will probably use at the group that is asked for; where budgets want the worst case, at any that it may
+/// end at. Fails where that has no bound.
+fn demand_of(
+    services: &Services,
+    snapshot: &Snapshot,
+    asked: &Asked<'_>,
+    claims: &[Claim],
+) -> Result<Demand> {
     let Asked { identity, model, call, plan, size, .. } = *asked;
-    let mut demand = if call.ask.operation == Operation::CountTokens {
-        Demand { tokens: 0, money: Money::ZERO, free: true }
-    } else {
-        let strict = identity.strict || snapshot.settings.strict_budgets;
-        let usual = services.usual.get(&identity.names.token, model);
-        let limit = plan
-            .candidates
-            .first()
-            .and_then(|first| first.deployment.info.get("max_output_tokens")?.as_u64());
-        let of = |size: &Size| demand(size, sheets(&plan.candidates), usual, limit, strict, call.at);
-        let likely = of(size);
-        if strict {
-            likely
-        } else {
+    if call.ask.operation == Operation::CountTokens {
+        return Ok(Demand {
+            tokens: 0,
+            money: Money::ZERO,
+            free: snapshot.settings.free_models_pass_budgets,
+        });
+    }
+    let usual = services.usual.get(&identity.names.token, model);
+    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(call));
+    let terms = Terms { usual, worst, at: call.at };
+    let own = plan.candidates.iter().map(|candidate| Offer::of(&candidate.deployment));
+    let mut demand = match worst {
+        None => {
+            let likely = demand(size, own.clone(), &terms);
             let part = if size.is_guess(usual) { FOURTH } else { WHOLE };
-            modest(likely, || of(&Size { limit: Some(0), ..*size }), claims, part)
+            modest(likely, || demand(&Size { limit: Some(0), ..*size }, own, &terms), claims, part)
+        }
+        Some(worst) => {
+            let groups = attempts::reachable(snapshot, call, model);
+            let others = groups.iter().flat_map(|group| group.iter()).map(|one| Offer::of(one));
+            let offers: Vec<Offer<'_>> = own.chain(others).collect();
+            if worst.links && offers.iter().any(|offer| offer.most_input.is_none()) {
+                return Err(unbounded(model));
+            }
+            demand(size, offers.into_iter(), &terms)
         }
     };
-    if !snapshot.settings.free_models_pass_budgets {
-        demand.free = false;
-    }
-    demand
+    demand.free &= snapshot.settings.free_models_pass_budgets;
+    Ok(demand)
+}
+
+/// Nobody here sees what lies behind an address, so only the context window bounds what it costs.
+fn unbounded(model: &str) -> Error {
+    let message = format!(
+        "this call names media by address or id, its budget is strict, and how many tokens {model} and its fallbacks take \
+         at most is not known. Send the media in the request, or ask an administrator to set `max_input_tokens` in \
+         `model_info`."
+    );
+    Error::invalid_at("messages", message)
+}
+
+/// Do the caller's budgets hold the worst case?
+pub(crate) fn is_strict(snapshot: &Snapshot, identity: &Identity) -> bool {
+    identity.strict || snapshot.settings.strict_budgets
 }
 
 /// Takes what the caller may use of the model of a group that a call falls back to, beside what the call holds already.
@@ -245,9 +304,10 @@ pub(crate) async fn reserve_model(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, String> {
-    let claims = asked.identity.model_claims(asked.model);
+    let claims = model_claims(snapshot, asked.identity, asked.model);
     let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
-    match meters.reserve(claims, demand_of(services, snapshot, asked, claims)).await {
+    let demand = demand_of(services, snapshot, asked, &claims).map_err(|error| error.message().to_owned())?;
+    match meters.reserve(&claims, demand).await {
         Ok(hold) => Ok(Some(hold)),
         Err(tollway_meters::Refusal::Denied(denied)) => {
             let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
@@ -267,22 +327,6 @@ pub(crate) async fn reserve_model(
 
 fn is_out_of_money(reserved: &std::result::Result<Hold, tollway_meters::Refusal>) -> bool {
     matches!(reserved, Err(tollway_meters::Refusal::Denied(denied)) if denied.limit == LimitKind::Budget)
-}
-
-/// A call on a budget must not go where nobody can tell what it costs.
-fn refuse_unpriced(claims: &[Claim], asked: &Asked<'_>) -> Result<()> {
-    let is_budgeted =
-        claims.iter().any(|claim| claim.limits.budgets.iter().any(|budget| budget.max.is_some()));
-    let unpriced = sheets(&asked.plan.candidates).any(|sheet| sheet.is_none());
-    if !is_budgeted || !unpriced || asked.call.ask.operation == Operation::CountTokens {
-        return Ok(());
-    }
-    let message = format!(
-        "the price of {} is not known, and this call counts against a budget. An administrator can set \
-         `input_cost_per_token` and `output_cost_per_token` of its deployments.",
-        asked.model
-    );
-    Err(Error::new(Kind::Permission, message).with_param("model").with_retry(Retry::Never))
 }
 
 /// Is this limit about one model of its owner?
@@ -329,16 +373,18 @@ fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal
         denied.limit.name(),
         denied.max,
     );
-    let wait = denied.resets_at.map(|at| u64::try_from(at - unix_millis()).unwrap_or(0));
     // What never fits, however long one waits, is no reason to come back.
-    let retry = wait.map_or(Retry::Never, |wait| {
-        let millis = wait.clamp(1_000, 3_600_000).next_multiple_of(1_000);
-        Retry::Later(Some(Duration::from_millis(millis)))
-    });
+    let retry = denied.resets_at.map_or(Retry::Never, |at| Retry::Later(Some(wait_until(at))));
     let error = Error::new(Kind::RateLimit, message).with_origin(Origin::Gateway).with_retry(retry);
     set(&mut headers, RATE_LIMIT_TYPE, HeaderValue::from_static(denied.limit.name()));
     set_reset(&mut headers, denied.resets_at);
     Refusal { error, headers }
+}
+
+/// How long to wait until a moment, in whole seconds: a second at least, an hour at most.
+pub(crate) fn wait_until(at: i64) -> Duration {
+    let wait = u64::try_from(at.saturating_sub(unix_millis())).unwrap_or(0);
+    Duration::from_millis(wait.clamp(1_000, 3_600_000).next_multiple_of(1_000))
 }
 
 const RATE_LIMIT_TYPE: HeaderName = HeaderName::from_static("rate_limit_type");
@@ -479,6 +525,45 @@ impl LimitNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_a_model_holds_under_all_its_names() {
+        use tollway_accounts::{Principal, Rules, SharedBudgets};
+        let snapshot = crate::snapshot::tests::snapshot_of(
+            "model_list:
+  - {model_name: g, litellm_params: {model: openai/a, api_key: k}, model_info: {id: d1}}
+  - {model_name: h, litellm_params: {model: openai/b, api_key: k}}
+router_settings: {model_group_alias: {smart: g}}
+",
+        );
+        let limits = |names: &[&str]| tollway_store::records::Limits {
+            model_rpm_limit: names.iter().map(|name| ((*name).to_owned(), 3)).collect(),
+            ..tollway_store::records::Limits::default()
+        };
+        let check = |limited: &[&str], expected: &[&str]| {
+            let key = tollway_store::records::Key {
+                id: "k:1".into(),
+                limits: limits(limited),
+                aliases: [("mine".to_owned(), "smart".to_owned())].into(),
+                ..tollway_store::records::Key::default()
+            };
+            let principal = Principal { key: Some(Arc::new(key)), ..Principal::master("t".into()) };
+            let identity = Identity::of(principal, &SharedBudgets::default(), &Rules::default());
+            for asked in ["g", "smart", "d1"] {
+                let group = snapshot.routes.counted_as(asked);
+                let claims = model_claims(&snapshot, &identity, group);
+                let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope.id.as_ref()).collect();
+                assert_eq!(scopes, expected, "{limited:?} {asked}");
+            }
+            assert!(model_claims(&snapshot, &identity, "h").is_empty());
+        };
+        check(&["g"], &["k:1:g"]);
+        check(&["smart"], &["k:1:g"]);
+        check(&["mine"], &["k:1:g"]);
+        check(&["d1"], &["k:1:g"]);
+        check(&["g", "smart"], &["k:1:g", "k:1:g"]);
+        check(&["other"], &[]);
+    }
 
     #[test]
     fn headers_tell_every_scope_and_the_tightest() {

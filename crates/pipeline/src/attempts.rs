@@ -6,6 +6,7 @@
 //! ([`retry`] says what a failure leads to). What an attempt taught is on the board before the next one is chosen.
 
 mod mock;
+pub(crate) mod money;
 mod retry;
 mod waits;
 mod walk;
@@ -26,6 +27,7 @@ use self::waits::Waits;
 use self::walk::{Leg, Walk};
 use crate::admission;
 use crate::answer::{Opened, Showing, finish_of, open};
+use crate::budgets::{self, Short};
 use crate::call::Call;
 use crate::clock::board_now;
 use crate::content;
@@ -33,10 +35,10 @@ use crate::responses;
 use crate::serve::Gateway;
 use crate::settings::Settings;
 use crate::snapshot::{FREE, Snapshot};
-use crate::ticket::{Settlement, Ticket, attempt_record};
+use crate::ticket::{End, Settlement, Ticket, attempt_record};
 
 pub(crate) use self::retry::Dice;
-pub(crate) use self::walk::{Asked, Drawn, draw};
+pub(crate) use self::walk::{Asked, Drawn, draw, reachable};
 
 /// May the caller use the group with this name? Asked for every group that a call falls back to.
 pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -48,6 +50,10 @@ pub(crate) struct Bounds {
     pub(crate) access: Option<Access>,
     /// The caller, where its limits depend on the model.
     pub(crate) limited: Option<Arc<Identity>>,
+    /// The call counts against a budget: of the caller, a tag, or everything.
+    pub(crate) is_budgeted: bool,
+    /// Its budgets hold the worst case.
+    pub(crate) is_strict: bool,
 }
 
 /// The winning attempt.
@@ -130,16 +136,16 @@ pub(crate) async fn run(
         let over = lost.over;
         let next = walk.after(&leg, lost.error, over, run.ticket);
         let next = match run.enter(next, &mut walk).await {
-            None if !over => resort.take().inspect(|first| run.ticket.enters(&first.group, None)),
+            None if !over => resort.take().inspect(|first| run.ticket.enters(&first.counted, None)),
             next => next,
         };
         match next {
             Some(next) => {
-                run.ticket.then(&leg.group, format!("{}; fell back to {}", lost.why, next.group));
+                run.ticket.then(&leg.counted, format!("{}; fell back to {}", lost.why, next.group));
                 leg = next;
             }
             None => {
-                run.ticket.then(&leg.group, lost.why.to_owned());
+                run.ticket.then(&leg.counted, lost.why.to_owned());
                 if !settings.recovery.explain_failures {
                     return Err(walk.original());
                 }
@@ -175,10 +181,11 @@ impl Run<'_> {
                     let asked = admission::Asked {
                         identity,
                         customer: None,
-                        model: &leg.group,
+                        model: &leg.counted,
                         call: self.call,
                         plan: &leg.plan,
                         size: self.ticket.size(),
+                        tags: self.ticket.tags(),
                     };
                     admission::reserve_model(self.gateway.services(), self.snapshot, &asked).await
                 }
@@ -186,7 +193,7 @@ impl Run<'_> {
             };
             match hold {
                 Ok(hold) => {
-                    self.ticket.enters(&leg.group, hold);
+                    self.ticket.enters(&leg.counted, hold);
                     return Some(leg);
                 }
                 Err(why) => leg = walk.instead_of(&leg, why, self.ticket)?,
@@ -197,7 +204,7 @@ impl Run<'_> {
     /// Says in the receipt who is left out of a group.
     fn tell_skipped(&mut self, leg: &Leg<'_>) {
         for skipped in &leg.plan.skipped {
-            self.ticket.skip(&leg.group, skipped.deployment.id.clone(), None, skipped.reason.to_string());
+            self.ticket.skip(&leg.counted, skipped.deployment.id.clone(), None, skipped.reason.to_string());
         }
     }
 
@@ -206,7 +213,7 @@ impl Run<'_> {
         self.tell_skipped(leg);
         for candidate in &leg.plan.candidates {
             let reason = format!("it failed lately and rests, so {next} is asked first");
-            self.ticket.skip(&leg.group, candidate.deployment.id.clone(), None, reason);
+            self.ticket.skip(&leg.counted, candidate.deployment.id.clone(), None, reason);
         }
     }
 
@@ -225,7 +232,7 @@ impl Run<'_> {
             leg.plan.candidates.chunk_by(|one, next| one.deployment.order() == next.deployment.order())
         {
             if lost.is_some() {
-                self.ticket.then(&leg.group, "tried the next order".to_owned());
+                self.ticket.then(&leg.counted, "tried the next order".to_owned());
             }
             match self.tier(tier, leg, walk).await {
                 Ok(won) => {
@@ -260,9 +267,9 @@ impl Run<'_> {
             return;
         }
         for (index, candidate) in leg.plan.candidates.iter().enumerate() {
-            if !self.ticket.has_tried(&leg.group, &candidate.deployment.id) {
+            if !self.ticket.tells_of(&leg.counted, &candidate.deployment.id) {
                 let reason = format!("not needed: {}", candidate.rank);
-                self.ticket.skip(&leg.group, candidate.deployment.id.clone(), Some(index + 1), reason);
+                self.ticket.skip(&leg.counted, candidate.deployment.id.clone(), Some(index + 1), reason);
             }
         }
     }
@@ -273,8 +280,9 @@ impl Run<'_> {
         let mut tries: Vec<Try> = Vec::new();
         let (mut tried, mut preferred) = (0_u32, None);
         let mut last: Option<Error> = None;
+        let mut short = Vec::new();
         loop {
-            let (index, flight) = match self.admit(tier, &tries, preferred, leg).await {
+            let (index, flight) = match self.admit(tier, &tries, preferred, &mut short, leg).await {
                 Ok(admitted) => admitted,
                 // What failed says more than that nothing else has room.
                 Err(lost) => return Err(Lost { error: last.unwrap_or(lost.error), ..lost }),
@@ -290,6 +298,9 @@ impl Run<'_> {
             };
             if tries.is_empty() {
                 tries = tier.iter().map(|_| Try::default()).collect();
+            }
+            for (one, Candidate { deployment, .. }) in tries.iter_mut().zip(tier) {
+                one.closed |= money::is_short(&short, deployment);
             }
             let leaves = leg.leaves(walk, &error);
             // Nobody was asked: another that can do it costs no retry.
@@ -313,11 +324,11 @@ impl Run<'_> {
                     return Err(Lost { error, why, over });
                 }
                 Next::Elsewhere(other) => {
-                    self.ticket.then(&leg.group, "tried the next deployment".to_owned());
+                    self.ticket.then(&leg.counted, "tried the next deployment".to_owned());
                     preferred = Some(other);
                 }
                 Next::Again(other, pause) => {
-                    self.ticket.then(&leg.group, format!("tried again after {} ms", pause.as_millis()));
+                    self.ticket.then(&leg.counted, format!("tried again after {} ms", pause.as_millis()));
                     tokio::time::sleep(pause).await;
                     self.ticket.paused(pause);
                     preferred = Some(other);
@@ -362,10 +373,10 @@ impl Run<'_> {
         tier: &[Candidate],
         tries: &[Try],
         preferred: Option<usize>,
+        short: &mut Vec<(Arc<str>, Short)>,
         leg: &Leg<'_>,
     ) -> Result<(usize, Flight), Lost> {
-        let policy = &self.settings.policy;
-        let board = self.gateway.board();
+        let (policy, board) = (&self.settings.policy, self.gateway.board());
         let begin = |index: usize, anyway: bool| {
             let deployment = tier.get(index).map(|one| &one.deployment)?;
             let caps = policy.caps(deployment, leg.input);
@@ -381,6 +392,9 @@ impl Run<'_> {
             for index in preferred.into_iter().chain(others) {
                 let resting =
                     |millis: u64| soonest.filter(|(least, _)| *least <= millis).or(Some((millis, index)));
+                if !self.afford(tier.get(index), short, leg).await {
+                    continue;
+                }
                 match begin(index, leg.plan.last_resort) {
                     Some(Ok(flight)) => return Ok((index, flight)),
                     Some(Err(Denied::Parallel(_))) => busy = true,
@@ -392,15 +406,20 @@ impl Run<'_> {
                     None => {}
                 }
             }
-            if let Some((_, index)) = soonest.filter(|_| !busy) {
+            if let Some((_, index)) = soonest.filter(|_| !busy)
+                && self.afford(tier.get(index), short, leg).await
+            {
                 match begin(index, true) {
                     Some(Ok(flight)) => return Ok((index, flight)),
                     Some(Err(Denied::Parallel(_))) => busy = true,
                     _ => {}
                 }
             }
+            self.ticket.at(None);
             if !busy {
-                let error = full.map_or_else(|| refusal(leg), |millis| used_up(leg, millis));
+                let error = full.map(|millis| used_up(leg, millis));
+                let error = error.or_else(|| budgets::refusal(&leg.group, short));
+                let error = error.unwrap_or_else(|| refusal(leg));
                 return Err(Lost { error, why: "nothing could be tried", over: false });
             }
             if Instant::now() + pause >= self.deadline {
@@ -442,7 +461,7 @@ impl Run<'_> {
             Err(error) => {
                 let error = if is_unable(&error) { error.with_retry(Retry::Elsewhere) } else { error };
                 let record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
-                self.ticket.attempt(&leg.group, record, Duration::ZERO);
+                self.ticket.attempt(&leg.counted, record, Duration::ZERO, End::Unsent);
                 return Err(error);
             }
         };
@@ -451,14 +470,16 @@ impl Run<'_> {
             Lane::Translated { target, .. } => Some(*target),
         };
         let sent = Instant::now();
-        self.ticket.sending(deployment, &leg.group, target);
+        self.ticket.sending(deployment, &leg.counted, target);
         let spoken = target.unwrap_or(leg.ask().surface);
         let origin = leg.showing.turn.is_some() && leg.siblings && spoken == Dialect::OpenaiResponses;
         let origin = origin.then(|| responses::origin(&deployment.id));
         let result = receive(self.gateway, endpoint, request, lane, waits, leg, origin).await;
-        let mut result = result.map_err(|Refused { error, headers }| {
-            self.ticket.refused(headers);
-            error
+        let mut end = End::Told;
+        let mut result = result.map_err(|refused| {
+            end = ended(&refused);
+            self.ticket.refused(refused.headers);
+            refused.error
         });
         let declining = match &mut result {
             Ok(opened) if walk.may_be_declined(leg) => {
@@ -476,13 +497,13 @@ impl Run<'_> {
                 let (tokens, output) = (usage.total(), usage.total_output());
                 let streamed = leg.ask().stream;
                 flight.answered(&tollway_route::Answer { tokens, output, streamed }, board_now());
-                self.ticket.discard(&leg.group, record, waited, settlement);
+                self.ticket.discard(&leg.counted, record, waited, settlement);
                 Err(error)
             }
             (Ok(mut opened), None) => {
                 keep(&mut opened, leg);
                 flight.answers(board_now());
-                self.ticket.attempt(&leg.group, record, waited);
+                self.ticket.attempt(&leg.counted, record, waited, end);
                 self.ticket.flying(flight);
                 let mut all: Notices = notices;
                 if let Opened::Complete { notices, .. } = &opened {
@@ -494,7 +515,7 @@ impl Run<'_> {
             (Err(error), _) => {
                 let rest = flight.failed(&error, waits.blameless, board_now());
                 record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
-                self.ticket.attempt(&leg.group, record, waited);
+                self.ticket.attempt(&leg.counted, record, waited, end);
                 Err(error)
             }
         }
@@ -524,7 +545,7 @@ impl Run<'_> {
         let result = mock::answer(mock, leg.ask(), &leg.showing, self.ticket.size().input);
         let mut record = attempt_record(deployment, None, since, begun.elapsed(), result.as_ref().err());
         record.lane = "mocked".into();
-        self.ticket.attempt(&leg.group, record, Duration::ZERO);
+        self.ticket.attempt(&leg.counted, record, Duration::ZERO, End::Told);
         match result {
             Ok(opened) => {
                 flight.answers(board_now());
@@ -556,7 +577,7 @@ impl Run<'_> {
             .with_status(408);
         let mut record = attempt_record(deployment, None, since, begun.elapsed(), Some(&error));
         record.lane = "mocked".into();
-        self.ticket.attempt(&leg.group, record, longest);
+        self.ticket.attempt(&leg.counted, record, longest, End::Told);
         error
     }
 }
@@ -589,6 +610,15 @@ async fn receive(
     match tokio::time::timeout_at(waits.first_content.into(), opening).await {
         Ok(opened) => Ok(opened?),
         Err(_) => Err(waits.no_content().into()),
+    }
+}
+
+/// What a failed attempt means for money.
+fn ended(refused: &Refused) -> End {
+    match (refused.is_unsent(), refused.may_be_billed()) {
+        (true, _) => End::Unsent,
+        (false, true) => End::Lost,
+        (false, false) => End::Told,
     }
 }
 

@@ -186,7 +186,7 @@ fn read_model(envelope: &Envelope) -> Result<String> {
 }
 
 /// Names are kept in receipts and repeated in logs and headers, so they are short and have no control characters.
-fn check_name(model: &str) -> Result<()> {
+pub(crate) fn check_name(model: &str) -> Result<()> {
     if model.len() > tollway_route::MAX_NAME {
         let message =
             format!("`model` is longer than {} bytes; no model has such a name", tollway_route::MAX_NAME);
@@ -300,7 +300,7 @@ fn dialect_headers(dialect: Dialect, headers: &HeaderMap) -> Vec<(&'static str, 
 }
 
 /// A client's own id of the call, when it is harmless to repeat.
-fn client_id(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn client_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(CALL_ID)?.to_str().ok()?;
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     (!id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)).then(|| id.to_owned())

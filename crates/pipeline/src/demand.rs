@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
 use tollway_meters::{Claim, Demand};
-use tollway_model::{Dialect, Money, Operation, Usage};
+use tollway_model::{Content, Dialect, MediaSource, Money, Operation, Part, Request, Usage};
 use tollway_prices::{Facts, PriceSheet};
-use tollway_route::Candidate;
+use tollway_route::Deployment;
 use tollway_wire::json::Envelope;
 
 use crate::call::Call;
@@ -128,46 +128,158 @@ fn split(envelope: &Envelope) -> (u64, u64) {
     (text, media)
 }
 
-/// What a call will probably use. `sheets` are the prices of the deployments that may serve it; `None` among them: unknown.
+/// A deployment that may serve a call: what decides the most that it can cost there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer<'p> {
+    /// `None`: unknown.
+    pub(crate) prices: Option<&'p PriceSheet>,
+    /// Most tokens the model takes.
+    pub(crate) most_input: Option<u64>,
+    /// Most tokens it gives.
+    pub(crate) most_output: Option<u64>,
+}
+
+impl<'p> Offer<'p> {
+    pub(crate) fn of(deployment: &'p Deployment) -> Offer<'p> {
+        Offer {
+            prices: deployment.prices.as_deref(),
+            most_input: deployment.max_input_tokens,
+            most_output: deployment.info.get("max_output_tokens").and_then(serde_json::Value::as_u64),
+        }
+    }
+}
+
+/// How a demand is worked out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// Output tokens that such a call usually gives.
+    pub(crate) usual: Option<u64>,
+    /// The worst case is wanted, and this is what it depends on.
+    pub(crate) worst: Option<Worst>,
+    /// When the call arrived, milliseconds since 1970.
+    pub(crate) at: i64,
+}
+
+/// What can make a call dearer than its length says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Worst {
+    /// It carries pictures, sound or files.
+    pub(crate) media: bool,
+    /// It names some by address or id, so nobody here knows how large they are.
+    pub(crate) links: bool,
+    /// Its provider may serve it in a dearer, faster tier.
+    pub(crate) priority: bool,
+}
+
+impl Worst {
+    pub(crate) fn of(call: &Call) -> Worst {
+        let body = &call.ask.envelope;
+        // Unless the caller says otherwise, the provider's own settings decide, which nobody here knows.
+        let tier = body.str("service_tier");
+        let priority = !matches!(tier.as_deref(), Some("default" | "flex" | "standard" | "standard_only"));
+        let may_link = [&b"://"[..], b"file"].iter().any(|mark| memmem::find(body.body(), mark).is_some());
+        let links = may_link && call.ask.request().is_ok_and(has_links);
+        Worst { media: links || split(body).1 > 0, links, priority }
+    }
+}
+
+/// Does it name media that the gateway does not see?
+fn has_links(request: &Request) -> bool {
+    request.messages.iter().flat_map(|message| &message.parts).any(is_link)
+}
+
+fn is_link(part: &Part) -> bool {
+    match &part.content {
+        Content::Image(media) | Content::Audio(media) | Content::Video(media) | Content::File(media) => {
+            matches!(media.source, MediaSource::Url(_) | MediaSource::FileId(_))
+        }
+        Content::ToolResult(result) => result.parts.iter().any(is_link),
+        _ => false,
+    }
+}
+
+/// What a call will probably use at the deployments that may serve it.
 ///
-/// In `strict` the worst case: every byte of the prompt a token, the whole limit of output used, at the dearest
-/// deployment. Otherwise the likely one: `usual` output tokens, at the first. Free is only what all of them charge nothing
-/// for.
-pub(crate) fn demand<'p>(
-    size: &Size,
-    sheets: impl Iterator<Item = Option<&'p PriceSheet>>,
-    usual: Option<u64>,
-    model_limit: Option<u64>,
-    strict: bool,
-    at: i64,
-) -> Demand {
-    let most = size.limit.or(model_limit);
-    let output = match (strict, most) {
-        (true, most) => most.unwrap_or(LARGEST_OUTPUT),
-        (false, Some(most)) => usual.unwrap_or(FIRST_GUESS).min(most),
-        (false, None) => usual.unwrap_or(FIRST_GUESS),
-    };
-    let usage = Usage {
-        input: if strict { size.most_input } else { size.input },
-        output: output.saturating_mul(size.answers),
-        ..Usage::default()
-    };
-    let facts = Facts { at: Some(at / 1000), ..Facts::default() };
-    let mut money = Money::ZERO;
+/// In the worst case: every byte of the prompt a token, the whole limit of output used, and both at the highest price that
+/// the dearest deployment may ask. Otherwise the likely one: the usual output tokens, at the first. Free is only what all
+/// of them charge nothing for.
+pub(crate) fn demand<'p>(size: &Size, offers: impl Iterator<Item = Offer<'p>>, terms: &Terms) -> Demand {
+    let mut found = Demand::default();
     let mut free = None;
-    for (index, sheet) in sheets.enumerate() {
-        let known = sheet.and_then(|sheet| tollway_prices::cost(sheet, &usage, &facts).total.known());
-        if strict || index == 0 {
-            money = money.max(known.unwrap_or(Money::ZERO));
+    for (index, offer) in offers.enumerate() {
+        let usage = usage_at(size, &offer, terms);
+        let known = offer.prices.and_then(|sheet| match terms.worst {
+            Some(worst) => dearest(sheet, size, &usage, &offer, worst, terms.at),
+            None => cost(sheet, &usage, None, terms.at),
+        });
+        if terms.worst.is_some() || index == 0 {
+            found.tokens = found.tokens.max(usage.input.saturating_add(usage.output));
+            found.money = found.money.max(known.unwrap_or(Money::ZERO));
         }
         // Any of them may have to answer, so the call is free only where all of them are.
         free = Some(free != Some(false) && known == Some(Money::ZERO));
-        if !strict && free == Some(false) {
+        if terms.worst.is_none() && free == Some(false) {
             break;
         }
     }
-    Demand { tokens: usage.input.saturating_add(usage.output), money, free: free == Some(true) }
+    Demand { free: free == Some(true), ..found }
 }
+
+/// Plain input and output at one deployment.
+fn usage_at(size: &Size, offer: &Offer<'_>, terms: &Terms) -> Usage {
+    let most = size.limit.or(offer.most_output);
+    let output = match (terms.worst, most) {
+        (Some(_), most) => most.unwrap_or(LARGEST_OUTPUT),
+        (None, Some(most)) => terms.usual.unwrap_or(FIRST_GUESS).min(most),
+        (None, None) => terms.usual.unwrap_or(FIRST_GUESS),
+    };
+    let input = if terms.worst.is_some() { size.most_input } else { size.input };
+    Usage { input, output: output.saturating_mul(size.answers), ..Usage::default() }
+}
+
+fn cost(sheet: &PriceSheet, usage: &Usage, tier: Option<&str>, at: i64) -> Option<Money> {
+    let facts = Facts { service_tier: tier, at: Some(at / 1000), ..Facts::default() };
+    tollway_prices::cost(sheet, usage, &facts).total.known()
+}
+
+/// The most that a call can cost by a sheet: its prompt written to a cache or heard as sound, its answer thought or spoken,
+/// in the fastest tier. Media that nobody here can measure fill the whole context window.
+fn dearest(
+    sheet: &PriceSheet,
+    size: &Size,
+    usage: &Usage,
+    offer: &Offer<'_>,
+    worst: Worst,
+    at: i64,
+) -> Option<Money> {
+    let window = offer.most_input.unwrap_or(0);
+    let input = if worst.media { usage.input.max(window) } else { size.most_input };
+    let rest = Usage { input: 0, ..*usage };
+    let mut inputs = vec![
+        Usage { input, ..rest },
+        Usage { cache_write: input, ..rest },
+        Usage { cache_write_1h: input, ..rest },
+    ];
+    if worst.media {
+        inputs.push(Usage { audio_input: input, ..rest });
+        inputs.push(Usage { image_input: input, ..rest });
+        inputs.push(Usage { video_input: input, ..rest });
+    }
+    let priority = sheet.services.contains_key(PRIORITY) && worst.priority;
+    let tiers = [None, priority.then_some(PRIORITY)];
+    let most = |usage: &Usage| tiers.iter().filter_map(|tier| cost(sheet, usage, *tier, at)).max();
+    // What cannot be priced in one way may be in another; without a plain price nothing is known.
+    most(&Usage { input, ..rest })?;
+    let dearest_input = inputs.into_iter().max_by_key(|usage| most(usage))?;
+    let silent = Usage { output: 0, ..dearest_input };
+    let output = usage.output;
+    let outputs =
+        [dearest_input, Usage { reasoning: output, ..silent }, Usage { audio_output: output, ..silent }];
+    outputs.iter().filter_map(most).max()
+}
+
+/// The dearer tier, as the models table names it.
+const PRIORITY: &str = "priority";
 
 /// What a likely demand may take of the smallest limit, as a part of it: a whole one that nothing was used of is there
 /// to be used.
@@ -240,11 +352,6 @@ impl Usual {
     }
 }
 
-/// The deployments' prices.
-pub(crate) fn sheets(candidates: &[Candidate]) -> impl Iterator<Item = Option<&PriceSheet>> {
-    candidates.iter().map(|candidate| candidate.deployment.prices.as_deref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,11 +389,59 @@ mod tests {
     #[test]
     fn a_large_limit_does_not_hold_a_large_sum() {
         let size = Size { input: 100, most_input: 400, limit: Some(64_000), answers: 1 };
-        let likely = demand(&size, std::iter::once(None), Some(500), None, false, 0);
+        let unknown = Offer { prices: None, most_input: None, most_output: None };
+        let terms = |worst| Terms { usual: Some(500), worst, at: 0 };
+        let likely = demand(&size, std::iter::once(unknown), &terms(None));
         assert_eq!(likely.tokens, 600);
-        let worst = demand(&size, std::iter::once(None), Some(500), None, true, 0);
+        let worst = demand(&size, std::iter::once(unknown), &terms(Some(Worst::default())));
         assert_eq!(worst.tokens, 64_400);
         assert!(!worst.free, "an unknown price is not free");
+    }
+
+    /// The prices of a deployment that asks `price` dollars for every token, and more as `more` says.
+    fn sheet(price: &str, more: &str) -> PriceSheet {
+        let text = format!(
+            "model_list:\n  - {{model_name: m, litellm_params: {{model: openai/m, api_key: k, \
+             input_cost_per_token: {price}, output_cost_per_token: {price}{more}}}}}\n"
+        );
+        let group = crate::snapshot::tests::snapshot_of(&text).resolve("m").unwrap();
+        PriceSheet::clone(group[0].prices.as_deref().unwrap())
+    }
+
+    #[test]
+    fn the_worst_case_is_at_the_highest_price_that_may_be_asked() {
+        let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 1 };
+        let check = |more: &str, worst: Worst, window: Option<u64>, dollars: i64| {
+            let prices = sheet("1", more);
+            let offer = Offer { prices: Some(&prices), most_input: window, most_output: None };
+            let terms = Terms { usual: None, worst: Some(worst), at: 0 };
+            let found = demand(&size, std::iter::once(offer), &terms);
+            assert_eq!(found.money, Money::from_dollars(dollars), "{more} {worst:?} {window:?}");
+        };
+        let plain = Worst::default();
+        let fast = Worst { priority: true, ..plain };
+        let linked = Worst { media: true, links: true, priority: false };
+        check("", plain, Some(1000), 410);
+        check(", cache_creation_input_token_cost: 2", plain, None, 810);
+        check(", cache_creation_input_token_cost_above_1hr: 3", plain, None, 1210);
+        check(", output_cost_per_reasoning_token: 5", plain, None, 450);
+        let priority = ", input_cost_per_token_priority: 4, output_cost_per_token_priority: 2";
+        check(priority, plain, None, 410);
+        check(priority, fast, None, 1620);
+        check("", linked, Some(1000), 1010);
+        check(", input_cost_per_audio_token: 2", linked, Some(1000), 2010);
+        check("", linked, None, 410);
+    }
+
+    #[test]
+    fn the_dearest_deployment_counts_in_the_worst_case_and_the_first_in_the_likely_one() {
+        let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 2 };
+        let (cheap, dear) = (sheet("1", ""), sheet("2", ""));
+        let offers =
+            [&cheap, &dear].map(|sheet| Offer { prices: Some(sheet), most_input: None, most_output: None });
+        let money = |worst| demand(&size, offers.into_iter(), &Terms { usual: None, worst, at: 0 }).money;
+        assert_eq!(money(None), Money::from_dollars(120));
+        assert_eq!(money(Some(Worst::default())), Money::from_dollars(840));
     }
 
     #[test]
@@ -325,20 +480,14 @@ mod tests {
 
     #[test]
     fn a_call_is_free_only_where_every_deployment_is() {
-        let sheet = |price: u8| {
-            let text = format!(
-                "model_list:\n  - {{model_name: m, litellm_params: {{model: openai/m, api_key: k, \
-                 input_cost_per_token: {price}, output_cost_per_token: {price}}}}}\n"
-            );
-            let group = crate::snapshot::tests::snapshot_of(&text).resolve("m").unwrap();
-            PriceSheet::clone(group[0].prices.as_deref().unwrap())
-        };
-        let (free, paid) = (sheet(0), sheet(1));
+        let (free, paid) = (sheet("0", ""), sheet("1", ""));
         let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 1 };
-        for strict in [false, true] {
+        for worst in [None, Some(Worst::default())] {
             let check = |sheets: &[Option<&PriceSheet>], expected: bool| {
-                let found = demand(&size, sheets.iter().copied(), None, None, strict, 0);
-                assert_eq!(found.free, expected, "{strict} {}", sheets.len());
+                let offer = |prices: &_| Offer { prices: *prices, most_input: None, most_output: None };
+                let terms = Terms { usual: None, worst, at: 0 };
+                let found = demand(&size, sheets.iter().map(offer), &terms);
+                assert_eq!(found.free, expected, "{worst:?} {}", sheets.len());
             };
             check(&[Some(&free)], true);
             check(&[Some(&free), Some(&free)], true);

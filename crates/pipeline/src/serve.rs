@@ -175,22 +175,24 @@ impl Gateway {
             return Err(books_full().into());
         }
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
-        ticket.routed(&model);
+        ticket.routed(snapshot.routes.counted_as(&model));
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
         let asked = Asked {
             identity: &caller.identity,
             customer: customer.as_deref(),
-            model: &model,
+            model: &drawn.counted,
             call,
             plan: &drawn.plan,
             size: ticket.size(),
+            tags: ticket.tags(),
         };
-        let Granted { hold, only_free } = admission::reserve(services, snapshot, &asked).await?;
+        let Granted { hold, only_free, is_budgeted } = admission::reserve(services, snapshot, &asked).await?;
         ticket.admitted(hold);
         let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
         let limited = (admission::may_fall_back(snapshot, call) && caller.identity.is_limited_by_model())
             .then(|| caller.identity.clone());
-        Ok(Admitted { drawn, bounds: Bounds { access, limited } })
+        let is_strict = admission::is_strict(snapshot, &caller.identity);
+        Ok(Admitted { drawn, bounds: Bounds { access, limited, is_budgeted, is_strict } })
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -233,6 +235,8 @@ impl Gateway {
     ) -> Reply {
         let keep_alive = snapshot.settings.keep_alive;
         let call: Arc<Call> = Arc::from(call);
+        let allowances = ticket.allowances();
+        let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
         let mut run = Box::pin({
             let (gateway, snapshot, call, showing) =
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
@@ -249,8 +253,13 @@ impl Gateway {
         if let Some((ticket, won)) = first {
             return reply(won, &snapshot, &call, &caller, showing, ticket);
         }
-        let mut out = HeaderMap::with_capacity(8);
+        // Who answers is not known yet, and what is left of the caller's limits is.
+        let mut out = HeaderMap::with_capacity(16 + 8 * allowances.len());
         common_headers(&mut out, &call);
+        if let Some(group) = group {
+            set(&mut out, headers::MODEL_GROUP, &*group);
+        }
+        admission::limit_headers(&allowances, Money::ZERO, &mut out);
         stream_headers(&mut out, &showing);
         let pending = Box::pin(async move {
             let (ticket, won) = run.await;
@@ -451,12 +460,16 @@ fn hide_keys(text: &str) -> Cow<'_, str> {
 fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, headers::CALL_ID, call.shown_id());
     set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
-    // The name under which each dialect's clients look for the id of a call.
-    let request_id = match call.ask.surface {
+    id_headers(out, call.ask.surface, &call.id);
+}
+
+/// Where the receipt is found, also under the name by which each dialect's clients look for the id of a call.
+pub(crate) fn id_headers(out: &mut HeaderMap, surface: Dialect, id: &str) {
+    let request_id = match surface {
         Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
         _ => headers::REQUEST_ID,
     };
-    if let Ok(id) = HeaderValue::try_from(call.id.as_str()) {
+    if let Ok(id) = HeaderValue::try_from(id) {
         out.insert(headers::RECEIPT, id.clone());
         out.insert(request_id, id);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tollway::Timeouts;
 use tollway_config::{self as config, Config, FailureClass, FailureCounts, UnknownPrice};
-use tollway_meters::{self as meters, Claim, Scope, ScopeKind, Window};
-use tollway_model::{Money, RawJson};
+use tollway_meters::{self as meters, Claim, Scope, ScopeKind};
+use tollway_model::RawJson;
 use tollway_route::{
     Budget as RetryBudget, Class, Cooling, Counts, Fallbacks, LatencyArguments, Policy, Rule, Strategy,
     TagFilter, Target,
@@ -40,8 +40,8 @@ pub struct Settings {
     pub strict_budgets: bool,
     /// Models that cost nothing may be called on an exhausted budget.
     pub free_models_pass_budgets: bool,
-    /// Calls on a budget to models without a price are refused.
-    pub refuse_unknown_prices: bool,
+    /// Calls on a budget to deployments without a price.
+    pub unknown_price: UnknownPrice,
     /// The status of a call refused for its budget.
     pub budget_status: u16,
     /// How long answers of the Responses API are kept; zero: not at all.
@@ -108,12 +108,11 @@ pub(crate) fn or_ever(duration: Duration) -> Duration {
 /// `litellm_settings.max_budget` and `general_settings.global_max_parallel_requests`, over everything.
 fn global_limits(config: &Config) -> Option<Claim> {
     let settings = &config.litellm_settings;
-    let max = settings.max_budget.as_ref().and_then(|max| Money::parse_dollars(max.as_str()));
+    // Zero is LiteLLM's default and means that there is none.
+    let max = settings.max_budget.as_ref().filter(|max| max.price().picos() > 0);
     let zone = config.tollway.budgets.timezone.as_str();
-    let window = settings.budget_duration.as_deref().map(|duration| Window::parse(duration, zone));
-    // One that cannot be read was reported when the file was read; the budget then never resets.
-    let window = window.and_then(Result::ok).unwrap_or(Window::Lifetime);
-    let budgets = max.map(|max| meters::Budget { window, max: Some(max), soft: None }).into_iter().collect();
+    let budget = crate::budgets::limits(max, settings.budget_duration.as_deref(), zone);
+    let budgets = budget.map(|limits| limits.budgets.clone()).unwrap_or_default();
     let parallel = config.general_settings.global_max_parallel_requests;
     let limits = meters::Limits { budgets, parallel, ..meters::Limits::default() };
     let scope = Scope { kind: ScopeKind::Global, id: "".into() };
@@ -141,7 +140,7 @@ impl Settings {
             global_limits: global_limits(config),
             strict_budgets: config.tollway.budgets.strict,
             free_models_pass_budgets: config.tollway.budgets.free_models_pass,
-            refuse_unknown_prices: config.tollway.budgets.unknown_price == UnknownPrice::Refuse,
+            unknown_price: config.tollway.budgets.unknown_price,
             budget_status: u16::try_from(config.litellm_settings.budget_exceeded_status_code).unwrap_or(422),
             keep_responses: config.tollway.responses.keep,
             max_depth: limits.max_json_depth as usize,

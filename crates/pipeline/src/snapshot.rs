@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tollway_config::{Config, Deployment as Entry, LitellmParams, Mode as ModelMode, ModelInfo};
-use tollway_model::{Capabilities, Dialect, RawJson, Support};
+use tollway_model::{Capabilities, Dialect, Operation, RawJson, Support};
 use tollway_prices::{Catalog, Overrides, PriceSheet, Rate};
 use tollway_providers::aws::AwsSettings;
 use tollway_providers::{Endpoint, EndpointSpec, Mode, Provider, Table};
@@ -15,6 +15,8 @@ use tollway_route::{Alias, Availability, Deployment, Group, Limits, Pattern, Rou
 
 use tollway_accounts::KeyHash;
 
+use crate::attempts::money;
+use crate::budgets::Budgets;
 use crate::caller::Keyring;
 use crate::settings::{Settings, or_ever};
 
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// Settings of calls.
     pub settings: Settings,
+    /// Budgets that belong to no caller.
+    pub budgets: Budgets,
     /// Who may call.
     pub keyring: Keyring,
     /// Names shown beside the groups: examples of what wildcards serve.
@@ -67,10 +71,19 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut budgets = Budgets::of(sources.config);
+        let zone = sources.config.tollway.budgets.timezone.as_str();
         for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
-                Some(pattern) => templates.push(template(&maker, entry.clone(), pattern, index)),
-                None => deployments.push(Arc::new(maker.deployment(entry, index))),
+                Some(pattern) => {
+                    budgets.add(entry, None, zone);
+                    templates.push(template(&maker, entry.clone(), pattern, index));
+                }
+                None => {
+                    let deployment = maker.deployment(entry, index);
+                    budgets.add(entry, Some(&deployment), zone);
+                    deployments.push(Arc::new(deployment));
+                }
             }
         }
         if sources.from_environment {
@@ -99,6 +112,7 @@ impl Snapshot {
             wildcard_groups,
             routes: Routes::new(deployments, templates, aliases),
             settings,
+            budgets,
             keyring: sources.keyring,
             listed,
         }
@@ -127,6 +141,26 @@ impl Snapshot {
         }
         let matching = self.wildcard_groups.iter().find(|(pattern, _)| pattern.capture(model).is_some());
         matching.map_or(&[], |(_, groups)| groups)
+    }
+
+    /// The groups with a deployment that calls on a budget pass over, because nobody knows its price.
+    pub fn unpriced(&self) -> Vec<&str> {
+        let policy = self.settings.unknown_price;
+        let unpriced = |one: &&Arc<Deployment>| {
+            let embeds = one.info.get("mode").and_then(Value::as_str) == Some("embedding");
+            let operation = if embeds { Operation::Embedding } else { Operation::Chat };
+            one.endpoint().is_some() && !money::may_serve_budgets(one, policy, operation)
+        };
+        let mut names: Vec<&str> =
+            self.routes.deployments().filter(unpriced).map(|one| one.group.as_ref()).collect();
+        names.dedup();
+        names
+    }
+
+    /// Does any budget of the configuration hold?
+    pub fn has_budgets(&self) -> bool {
+        let is_bound = self.budgets.bind_deployments() || self.budgets.bind_tags();
+        is_bound || self.settings.global_limits.as_ref().is_some_and(|claim| !claim.limits.budgets.is_empty())
     }
 
     /// Is there anything to call?
@@ -502,8 +536,6 @@ fn aws(params: &LitellmParams) -> AwsSettings {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use tollway_model::Operation;
-
     use super::*;
 
     /// What a configuration serves.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_meters::{AllowanceState, Hold, Spent};
+use tollway_meters::{AllowanceState, Hold, Meters, Scope, ScopeKind, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
+use tollway_store::records::Membership;
 
 use crate::admission::{Services, is_of_model};
+use crate::attribution::Attribution;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::board_now;
@@ -32,11 +34,19 @@ pub(crate) struct Ticket {
     hold: Option<Hold>,
     /// What the caller's limits for the model of the group gave that the call fell back to.
     leg: Option<LegHold>,
+    /// What the budgets of the deployment gave that the call is at.
+    spot: Option<Hold>,
     /// The journal knows of it.
     opened: Opened,
     size: Size,
     /// An attempt is at its provider: what it generates will be billed, whether or not anyone reads it.
     sent: bool,
+    /// A request of this call has left.
+    reached: bool,
+    /// One has left for the group that was asked for.
+    reached_asked: bool,
+    /// One has left for the group that the call fell back to last.
+    reached_leg: bool,
     /// The attempt that is on its way.
     open: Option<OpenAttempt>,
     /// Bytes of text that the answer's stream carried.
@@ -46,7 +56,7 @@ pub(crate) struct Ticket {
     /// Time spent waiting: for providers, and between attempts.
     waited: Duration,
     prices: Option<Arc<PriceSheet>>,
-    /// Answers that were thrown away, and are paid for all the same.
+    /// Attempts that did not answer the caller, and are paid for all the same.
     discarded: Option<Box<Discarded>>,
     /// What the provider that refused last said beside its error: its rate limits.
     refusal: Option<HeaderMap>,
@@ -74,12 +84,23 @@ struct LegHold {
     hold: Hold,
 }
 
-/// Answers that were thrown away because their models declined.
+/// Answers that were thrown away because their models declined, and attempts whose answers were lost.
 #[derive(Debug)]
 struct Discarded {
     usage: Usage,
     cost: Cost,
     lines: Vec<CostLine>,
+}
+
+/// How an attempt ended that did not win, as far as money is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing has left the gateway: it counts for nothing.
+    Unsent,
+    /// The provider answered, or refused, which costs nothing.
+    Told,
+    /// The request has left, and what became of it is not known: its provider may bill it.
+    Lost,
 }
 
 /// What an answer told.
@@ -109,7 +130,7 @@ impl Ticket {
             model: call.ask.model.clone(),
             group: None,
             stream: call.ask.stream,
-            who: who(call, caller),
+            who: who(&call.attribution, caller),
             outcome: Outcome::ClientClosed,
             status: 200,
             skipped: Vec::new(),
@@ -127,9 +148,13 @@ impl Ticket {
             services,
             hold: None,
             leg: None,
+            spot: None,
             opened: Opened::default(),
             size: Size::of(call),
             sent: false,
+            reached: false,
+            reached_asked: false,
+            reached_leg: false,
             open: None,
             emitted: 0,
             started: call.started,
@@ -163,11 +188,11 @@ impl Ticket {
 
     /// The call's places and money are taken; it is about to be sent.
     pub(crate) fn admitted(&mut self, hold: Option<Hold>) {
-        if let (Some(ledger), Some(receipt)) = (&self.services.ledger, &self.receipt) {
-            self.opened = ledger.opened(&Opening::of(receipt));
-        }
         if let (Some(hold), Some(receipt)) = (&hold, &mut self.receipt) {
             receipt.cost.held = Some(hold.held());
+        }
+        if let (Some(ledger), Some(receipt)) = (&self.services.ledger, &self.receipt) {
+            self.opened = ledger.opened(&Opening::of(receipt));
         }
         self.hold = hold;
     }
@@ -175,9 +200,22 @@ impl Ticket {
     /// The call goes on at `group`, for whose model this was taken. The one before has spent nothing.
     pub(crate) fn enters(&mut self, group: &Arc<str>, hold: Option<Hold>) {
         let leg = hold.map(|hold| LegHold { group: group.clone(), hold });
-        if let Some(LegHold { group, hold }) = std::mem::replace(&mut self.leg, leg) {
-            let tried = self.attempts().iter().any(|attempt| attempt.group.as_ref() == Some(&group));
-            hold.settle(Spent { refused: !tried, ..Spent::default() });
+        let refused = !std::mem::take(&mut self.reached_leg);
+        if let Some(LegHold { hold, .. }) = std::mem::replace(&mut self.leg, leg) {
+            hold.settle(Spent { refused, ..Spent::default() });
+        }
+    }
+
+    /// The budgets of the deployment that the call goes to next have room for it.
+    pub(crate) fn at(&mut self, spot: Option<Hold>) {
+        // One that is left over was for a deployment that the call did not go to.
+        self.spot = spot;
+    }
+
+    /// The call has left a deployment, and this is what it cost there.
+    fn leaves(&mut self, money: Money) {
+        if let Some(spot) = self.spot.take() {
+            spot.settle(Spent { money, ..Spent::default() });
         }
     }
 
@@ -205,6 +243,15 @@ impl Ticket {
         self.open = Some(OpenAttempt { deployment: deployment.clone(), group: group.clone(), target, since });
     }
 
+    /// A request of the call has left for `group`: it counts there.
+    fn reaches(&mut self, group: Option<&Arc<str>>) {
+        self.reached = true;
+        match group {
+            None => self.reached_asked = true,
+            Some(_) => self.reached_leg = true,
+        }
+    }
+
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
@@ -223,11 +270,20 @@ impl Ticket {
         }
     }
 
-    /// Was this deployment of this group tried?
-    pub(crate) fn has_tried(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
+    /// Was this deployment of this group tried, or does the receipt say already why not?
+    pub(crate) fn tells_of(&self, group: &Arc<str>, deployment: &Arc<str>) -> bool {
         let Some(receipt) = &self.receipt else { return false };
         let group = fallback(receipt, group);
-        receipt.attempts.iter().any(|attempt| attempt.deployment == *deployment && attempt.group == group)
+        let is_tried = receipt
+            .attempts
+            .iter()
+            .any(|attempt| attempt.deployment == *deployment && attempt.group == group);
+        is_tried || receipt.skipped.iter().any(|one| one.deployment == *deployment && one.group == group)
+    }
+
+    /// The hash of the key that calls.
+    pub(crate) fn token(&self) -> &str {
+        self.receipt.as_ref().map_or("", |receipt| &receipt.who.token)
     }
 
     /// Tags of the call, its key and its team.
@@ -251,22 +307,38 @@ impl Ticket {
     }
 
     /// Adds a finished attempt. `waited` is the part of it spent waiting for the provider.
-    pub(crate) fn attempt(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration) {
+    pub(crate) fn attempt(&mut self, group: &Arc<str>, record: AttemptRecord, waited: Duration, end: End) {
+        // Nobody bills for counting.
+        let counts = self.receipt.as_ref().is_some_and(|one| one.operation == Operation::CountTokens);
+        if end == End::Lost && !counts {
+            self.discard(group, record, waited, Settlement::default());
+        } else {
+            if record.error.is_some() {
+                self.leaves(Money::ZERO);
+            }
+            self.add(group, record, waited, end);
+        }
+    }
+
+    fn add(&mut self, group: &Arc<str>, mut record: AttemptRecord, waited: Duration, end: End) {
         self.waited += waited;
         self.open = None;
         // A provider that answered an error does not bill it; what a thrown away answer costs is added apart.
         self.sent = record.error.is_none();
-        if let Some(receipt) = &mut self.receipt {
-            record.group = fallback(receipt, group);
-            // Mostly it is the only one, and receipts are kept.
-            if receipt.attempts.is_empty() {
-                receipt.attempts.reserve_exact(1);
-            }
-            receipt.attempts.push(record);
+        let Some(receipt) = &mut self.receipt else { return };
+        record.group = fallback(receipt, group);
+        let group = record.group.clone();
+        // Mostly it is the only one, and receipts are kept.
+        if receipt.attempts.is_empty() {
+            receipt.attempts.reserve_exact(1);
+        }
+        receipt.attempts.push(record);
+        if end != End::Unsent {
+            self.reaches(group.as_ref());
         }
     }
 
-    /// Adds an attempt whose answer is thrown away. Its provider bills it.
+    /// Adds an attempt whose answer nobody gets, be it thrown away or lost. Its provider bills it.
     pub(crate) fn discard(
         &mut self,
         group: &Arc<str>,
@@ -279,7 +351,8 @@ impl Ticket {
         let (cost, mut lines) =
             priced(self.prices.as_deref(), &usage, settlement.service_tier.as_deref(), at);
         (record.usage, record.cost) = (Some(usage), cost.known());
-        self.attempt(group, record, waited);
+        self.leaves(cost.known().unwrap_or(Money::ZERO));
+        self.add(group, record, waited, End::Told);
         let before = self.discarded.take();
         self.discarded = Some(Box::new(match before {
             None => Discarded { usage, cost, lines },
@@ -399,12 +472,14 @@ impl Ticket {
             let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
             let mut record = attempt_record(&open.deployment, open.target, open.since, took, Some(&gone));
             record.group = fallback(&receipt, &open.group);
+            self.reaches(record.group.as_ref());
             receipt.attempts.push(record);
         }
         receipt.outcome = outcome;
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
-        let cost = self.price(&mut receipt);
+        let (cost, last) = self.price(&mut receipt);
+        self.leaves(last.known().unwrap_or(Money::ZERO));
         self.land(&receipt, error);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -449,26 +524,26 @@ impl Ticket {
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),
             money: cost.known().unwrap_or(Money::ZERO),
-            refused: receipt.attempts.is_empty() && !self.sent,
+            refused: !self.reached,
         };
         let group = receipt.model_group();
-        let tried =
-            |group: Option<&str>| receipt.attempts.iter().any(|attempt| attempt.group.as_deref() == group);
-        if let Some(usage) = receipt.usage.filter(|_| self.hold.is_some() || self.leg.is_some()) {
+        // An estimate says nothing of what such calls usually give.
+        let told = receipt.usage.filter(|usage| !usage.estimated);
+        if let Some(usage) = told.filter(|_| self.hold.is_some() || self.leg.is_some()) {
             services.usual.saw(&receipt.who.token, group, usage.total_output());
+        }
+        if let Some(meters) = services.meters.as_ref().filter(|_| spent.money != Money::ZERO) {
+            spent_late(meters, self.hold.as_ref(), receipt, spent.money);
         }
         // What was spent counts for the model of the group that answered, here and in the books.
         match self.hold.take() {
             Some(hold) if group == receipt.asked_group() => hold.settle(spent),
-            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !tried(None)),
+            Some(hold) => hold.settle_apart(spent, &|scope| is_of_model(scope.kind), !self.reached_asked),
             None => {}
         }
         match self.leg.take() {
             Some(leg) if leg.group.as_ref() == group => leg.hold.settle(spent),
-            Some(leg) => {
-                let refused = !tried(Some(&leg.group));
-                leg.hold.settle(Spent { refused, ..Spent::default() });
-            }
+            Some(leg) => leg.hold.settle(Spent { refused: !self.reached_leg, ..Spent::default() }),
             None => {}
         }
     }
@@ -481,8 +556,11 @@ impl Ticket {
     /// - Where its last word is from before the stream broke off (Anthropic tells the prompt first, and the output at the
     ///   end), more output than it told is counted in the same way.
     /// - A call that no provider took, or that every provider answered with an error, costs nothing.
-    /// - An answer that was thrown away costs what it costs, beside the one that the caller got.
-    fn price(&self, receipt: &mut Receipt) -> Cost {
+    /// - An answer that was thrown away costs what it costs, beside the one that the caller got. One that was lost after
+    ///   its request had left costs the prompt, estimated.
+    ///
+    /// The second cost is that of the last attempt alone.
+    fn price(&self, receipt: &mut Receipt) -> (Cost, Cost) {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
             receipt.usage = Some(self.estimate(self.emitted));
         }
@@ -497,6 +575,7 @@ impl Ticket {
             Some(usage) => priced(self.prices.as_deref(), usage, receipt.service_tier.as_deref(), receipt.at),
             None => (Cost::Known(Money::ZERO), Vec::new()),
         };
+        let last = cost;
         if let Some(discarded) = &self.discarded {
             cost = sum(discarded.cost, cost);
             lines.extend(discarded.lines.iter().cloned());
@@ -507,7 +586,35 @@ impl Ticket {
         receipt.cost.nanos = cost.known();
         receipt.cost.usd = cost.known().map(|money| money.to_string());
         receipt.cost.lines = lines;
-        cost
+        (cost, last)
+    }
+}
+
+/// Tells of what a call spent whoever had no limit when it began: a budget may have been set since.
+fn spent_late(meters: &Meters, hold: Option<&Hold>, receipt: &Receipt, money: Money) {
+    let who = &receipt.who;
+    let member = || match (&who.team, &who.user) {
+        (Some(team), Some(user)) => Some(Membership::id_of(team, user).into()),
+        _ => None,
+    };
+    let is_late = |kind: ScopeKind| hold.is_none_or(|hold| !hold.counts_for(kind));
+    let tell = |kind: ScopeKind, id: Option<Arc<str>>| {
+        if let Some(id) = id {
+            meters.spent_late(Scope { kind, id }, receipt.at, money);
+        }
+    };
+    for (kind, id) in [
+        (ScopeKind::Key, &who.key),
+        (ScopeKind::User, &who.user),
+        (ScopeKind::Team, &who.team),
+        (ScopeKind::Customer, &who.customer),
+    ] {
+        if is_late(kind) {
+            tell(kind, id.clone());
+        }
+    }
+    if is_late(ScopeKind::TeamMember) {
+        tell(ScopeKind::TeamMember, member());
     }
 }
 
@@ -564,10 +671,10 @@ fn at_least(usage: &mut Usage, output: u64) {
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// The caller and for whom it calls, as receipts keep it.
-fn who(call: &Call, caller: &Caller) -> Who {
+pub(crate) fn who(attribution: &Attribution, caller: &Caller) -> Who {
     let names = caller.identity.names.clone();
-    let mut tags = call.attribution.tags.clone();
-    tags.extend(names.tags.iter().filter(|tag| !call.attribution.tags.contains(tag)).cloned());
+    let mut tags = attribution.tags.clone();
+    tags.extend(names.tags.iter().filter(|tag| !attribution.tags.contains(tag)).cloned());
     Who {
         token: names.token,
         key: names.key,
@@ -576,10 +683,10 @@ fn who(call: &Call, caller: &Caller) -> Who {
         team: names.team,
         team_alias: names.team_alias,
         organization: names.organization,
-        customer: call.attribution.customer.clone(),
+        customer: attribution.customer.clone(),
         tags,
-        session: call.attribution.session.clone(),
-        address: call.attribution.address,
+        session: attribution.session.clone(),
+        address: attribution.address,
     }
 }
 
@@ -599,12 +706,12 @@ fn fallback(receipt: &Receipt, group: &Arc<str>) -> Option<Arc<str>> {
     (group.as_ref() != asked.as_str()).then(|| group.clone())
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// One line a call: ids, names and numbers, never text of a prompt or an answer.
-fn log(receipt: &Receipt) {
+pub(crate) fn log(receipt: &Receipt) {
     let provider = receipt.attempts.last().map_or("", |attempt| attempt.provider.as_ref());
     let tokens = receipt.usage.map(|usage| (usage.total_input(), usage.total_output()));
     let (input, output) = tokens.unwrap_or_default();

@@ -244,6 +244,12 @@ impl Provider {
         self.serves.iter().any(|served| served == name)
     }
 
+    /// Is it whatever server the operator names, and not a company that sends bills? Such rows have no address of their
+    /// own and need no key.
+    pub fn is_own_server(&self) -> bool {
+        self.base_url.is_none() && self.key != KeyNeed::Required
+    }
+
     /// Does the base serve OpenAI's Responses API too?
     pub fn serves_responses(&self) -> bool {
         self.dialect == Some(Dialect::OpenaiChat) && self.serves.iter().any(|served| served == "responses")

@@ -101,6 +101,17 @@ impl Routes {
         self.aliases.get(name).map_or(name, |alias| alias.group.as_str())
     }
 
+    /// The one name under which a group is counted, whichever of its names is asked for: behind an alias the group's, for a
+    /// deployment's id the name of its group. Of a wildcard, each model it serves is a group by itself.
+    pub fn counted_as<'a>(&'a self, name: &'a str) -> &'a str {
+        let name = self.group_name(name);
+        if self.groups.contains_key(name) {
+            return name;
+        }
+        let of_id = self.by_id.get(name).and_then(|group| group.first());
+        of_id.map_or(name, |deployment| deployment.group.as_ref())
+    }
+
     fn instantiate(&self, name: &str) -> Option<Group> {
         let best = self.templates.iter().find(|template| template.pattern.capture(name).is_some())?;
         let specificity = best.pattern.specificity();
@@ -242,6 +253,20 @@ mod tests {
         check("secret", "d1");
         check("openai/gpt-4o", "openai/*=gpt-4o");
         check("other", "*=other");
+    }
+
+    #[test]
+    fn a_group_is_counted_under_one_name() {
+        for (name, counted) in [
+            ("g", "g"),
+            ("d1", "g"),
+            ("smart", "g"),
+            ("secret", "g"),
+            ("openai/x", "openai/x"),
+            ("other", "other"),
+        ] {
+            assert_eq!(routes().counted_as(name), counted, "{name}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     let (stopping, stopped) = watch::channel(());
+    let (cutting, cut) = watch::channel(());
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -65,15 +66,26 @@ pub async fn serve(
         let Some((stream, peer, place)) = accepted else { continue };
         let (protocols, service, watcher) =
             (protocols.clone(), service.for_client(peer.ip()), graceful.watcher());
-        let mut stopped = stopped.clone();
+        let (mut stopped, mut cut) = (stopped.clone(), cut.clone());
         tokio::spawn(async move {
-            protocols.serve(stream, service, watcher, &mut stopped).await;
+            tokio::select! {
+                () = protocols.serve(stream, service, watcher, &mut stopped) => {}
+                _ = cut.changed() => {}
+            }
             drop(place);
         });
     }
     drop((listener, stopping));
-    tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_ok()
+    let drained = tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_ok();
+    drop(cutting);
+    // Whatever was cut off has its receipt before the caller goes on to write the last ones.
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(CUT, places.acquire_many(all)).await;
+    drained
 }
+
+/// How long calls that are cut off may take to end.
+const CUT: Duration = Duration::from_secs(2);
 
 async fn accept(
     listener: &TcpListener,

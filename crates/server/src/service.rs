@@ -116,10 +116,8 @@ impl Inner {
             Ok(reply) => reply,
             Err(error) => {
                 let mut reply = manage::refuse(&error, dialect_of(&path));
-                // The connection ends where a body is not read to its end; a client that is not told would send its
-                // next request into it.
-                if !bodiless && version < Version::HTTP_2 {
-                    reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                if !bodiless {
+                    close(&mut reply, version);
                 }
                 reply
             }
@@ -338,12 +336,33 @@ impl Inner {
         caller: Caller,
         started: Instant,
     ) -> Result<Reply> {
+        let bodiless = request.body().is_end_stream();
         let (parts, incoming) = request.into_parts();
-        refuse_encoding(&parts.headers)?;
-        let body = body::read(incoming, &self.limits).await?;
         let rules = AcceptRules { max_depth: snapshot.settings.max_depth, limits: snapshot.settings.calls };
-        let call = Call::accept(surface, &parts.headers, body, started, rules)?;
-        Ok(self.gateway.serve(snapshot, caller, Box::new(call)).await)
+        let asked = surface.clone();
+        let read = async {
+            refuse_encoding(&parts.headers)?;
+            let body = body::read(incoming, &self.limits).await?;
+            Call::accept(surface, &parts.headers, body, started, rules)
+        };
+        match read.await {
+            Ok(call) => Ok(self.gateway.serve(snapshot, caller, Box::new(call)).await),
+            Err(error) => {
+                let mut reply = self.gateway.turn_away(&caller, asked, &parts.headers, started, &error);
+                if !bodiless {
+                    close(&mut reply, parts.version);
+                }
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// The connection ends where a body is not read to its end; a client that is not told would send its next request into
+/// it.
+fn close(reply: &mut Reply, version: Version) {
+    if version < Version::HTTP_2 {
+        reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -100,7 +100,11 @@ pub struct Management {
     spend: Arc<dyn Spend>,
     sealer: Arc<Sealer>,
     clock: Clock,
+    model_check: Option<ModelCheck>,
 }
+
+/// Says why a model could not be served; for whoever adds it.
+pub type ModelCheck = Arc<dyn Fn(&OpenModel) -> std::result::Result<(), String> + Send + Sync>;
 
 impl std::fmt::Debug for Management {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -125,7 +129,13 @@ impl Management {
             spend,
             sealer,
             clock,
+            model_check: None,
         }
+    }
+
+    /// The same, refusing models that `check` says cannot be served.
+    pub fn with_model_check(self, check: ModelCheck) -> Management {
+        Management { model_check: Some(check), ..self }
     }
 
     /// May `principal` use `right`, and how far? The teams of its user are looked up now, so that a membership that

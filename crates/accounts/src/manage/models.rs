@@ -100,6 +100,7 @@ impl Management {
         self.put_params(&mut model, request.litellm_params.get())?;
         put_info(&mut model, Some(&info))?;
         check_model(&model)?;
+        self.check_served(&model)?;
         let model = self.models.create(grant.actor(), model).await?;
         Ok(show(&model))
     }
@@ -124,6 +125,10 @@ impl Management {
             put_info(&mut after, request.model_info.get())?;
             check_model(&after)?;
             check_place(&before, &after)?;
+            // One that cannot be served any more can still get another name, or be blocked.
+            if (&after.litellm_params, &after.model_info) != (&before.litellm_params, &before.model_info) {
+                self.check_served(&after)?;
+            }
             self.models.change(grant.actor(), "updated", &before, after).await
         });
         Ok(show(&model.await?))
@@ -149,6 +154,13 @@ impl Management {
             self.models.change(grant.actor(), action, &before, Model { blocked, ..before.clone() }).await
         });
         Ok(show(&model.await?))
+    }
+
+    /// Refuses what nobody could call: better now than when it is called.
+    fn check_served(&self, model: &Model) -> Result<()> {
+        let Some(check) = &self.model_check else { return Ok(()) };
+        let opened = open(&self.sealer, Model { blocked: false, ..model.clone() })?;
+        check(&opened).map_err(|why| bad("litellm_params", format!("this model could not be served: {why}")))
     }
 
     async fn model(&self, id: &str) -> Result<Model> {

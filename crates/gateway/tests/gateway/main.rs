@@ -23,6 +23,7 @@ mod faults;
 mod guessing;
 mod hosts;
 mod ledger;
+mod money;
 mod providers;
 mod receipts;
 mod responses;

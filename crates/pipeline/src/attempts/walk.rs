@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tollway::exchange::Ask;
 use tollway_model::{Error, Kind, Operation, Origin, Result};
-use tollway_route::{Deployment, Plan, Target};
+use tollway_route::{Deployment, Group, Plan, Target};
 use tollway_wire::json::{Edits, Envelope};
 
 use super::{Access, Dice, GroupFailure};
@@ -26,6 +26,8 @@ use crate::ticket::Ticket;
 pub(super) struct Leg<'a> {
     /// The group, as it was asked for.
     pub(super) group: Arc<str>,
+    /// The name it is counted under, in limits and receipts.
+    pub(super) counted: Arc<str>,
     pub(super) plan: Plan,
     pub(super) showing: Cow<'a, Showing>,
     /// The group that the caller asked for.
@@ -44,10 +46,11 @@ pub(super) struct Leg<'a> {
 impl<'a> Leg<'a> {
     /// The group that the caller asked for.
     pub(super) fn first(call: &'a Call, drawn: Drawn, showing: &'a Showing) -> Leg<'a> {
-        let Drawn { group, plan, input } = drawn;
+        let Drawn { group, counted, plan, input } = drawn;
         let siblings = plan.candidates.len() + plan.skipped.len() > 1;
         Leg {
             group,
+            counted,
             plan,
             showing: Cow::Borrowed(showing),
             is_first: true,
@@ -87,6 +90,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Drawn {
     /// Its name, as it was asked for.
     pub(crate) group: Arc<str>,
+    /// The name it is counted under: [`tollway_route::Routes::counted_as`].
+    pub(crate) counted: Arc<str>,
     pub(crate) plan: Plan,
     /// Tokens of the prompt, where the plan needed them.
     pub(crate) input: u64,
@@ -178,7 +183,7 @@ impl<'a> Walk<'a> {
     /// The leg after one that is passed over before it was tried.
     pub(super) fn instead_of(&mut self, leg: &Leg<'a>, why: String, ticket: &mut Ticket) -> Option<Leg<'a>> {
         self.left += 1;
-        ticket.skip(&leg.group, leg.group.clone(), None, why);
+        ticket.skip(&leg.counted, leg.group.clone(), None, why);
         self.next(ticket)
     }
 
@@ -254,10 +259,11 @@ impl<'a> Walk<'a> {
         let ask = changed.as_deref().unwrap_or(&call.ask);
         let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
         let asked = Asked { name: &target.group, ask, tags, origin: call.origin.as_deref() };
-        let Drawn { plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
+        let Drawn { counted, plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
         let shown = Showing { model: target.group.to_string(), ..showing(call) };
         Ok(Leg {
             group: target.group.clone(),
+            counted,
             plan,
             showing: Cow::Owned(shown),
             is_first: false,
@@ -269,6 +275,29 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// What to try in place of a group, and is it what every group falls back to?
+    fn targets(&self, group: &str, failure: Kind) -> (&'a [Target], bool) {
+        self.rules().targets(group, failure)
+    }
+
+    /// What to try for this kind of failure only.
+    fn special(&self, group: &str, failure: Kind) -> &'a [Target] {
+        self.rules().special(group, failure)
+    }
+
+    fn rules(&self) -> Rules<'a> {
+        Rules { snapshot: self.snapshot, call: self.call }
+    }
+}
+
+/// Which groups follow which, by the caller's word and the operator's.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    snapshot: &'a Snapshot,
+    call: &'a Call,
+}
+
+impl<'a> Rules<'a> {
     /// What to try in place of a group: the caller's word, else the operator's. And is it what every group falls back
     /// to?
     fn targets(&self, group: &str, failure: Kind) -> (&'a [Target], bool) {
@@ -311,6 +340,30 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Every other group that a call of `group` may end at, whatever fails.
+pub(crate) fn reachable(snapshot: &Snapshot, call: &Call, group: &str) -> Vec<Group> {
+    let mut found = Vec::new();
+    if call.control.disable_fallbacks {
+        return found;
+    }
+    let rules = Rules { snapshot, call };
+    let mut seen = vec![group];
+    // The name asked for may have rules of its own.
+    let mut queue = vec![group, call.ask.model.as_str()];
+    while let Some(name) = queue.pop() {
+        let kinds = [Kind::Upstream, Kind::ContextWindow, Kind::ContentPolicy];
+        for target in kinds.into_iter().flat_map(|kind| rules.targets(name, kind).0) {
+            let counted = snapshot.routes.counted_as(&target.group);
+            if !seen.contains(&counted) {
+                seen.push(counted);
+                queue.push(&target.group);
+                found.extend(snapshot.resolve(&target.group));
+            }
+        }
+    }
+    found
+}
+
 /// Puts a group in order for a call.
 pub(crate) fn draw(
     gateway: &Gateway,
@@ -332,8 +385,12 @@ pub(crate) fn draw(
         plan.prefer(|deployment| responses::origin(&deployment.id) == origin);
     }
     // The usual call names its group, whose name is at hand.
-    let known = group.first().map(|one| &one.group).filter(|group| group.as_ref() == name);
-    Drawn { group: known.cloned().unwrap_or_else(|| name.into()), plan, input }
+    let known = group.first().map(|one| &one.group);
+    let shared =
+        |name: &str| known.filter(|known| known.as_ref() == name).cloned().unwrap_or_else(|| name.into());
+    let counted = shared(snapshot.routes.counted_as(name));
+    let group = if *counted == *name { counted.clone() } else { shared(name) };
+    Drawn { group, counted, plan, input }
 }
 
 /// The call with a target's fields in place of its own.

@@ -36,6 +36,7 @@ fn check(known: Settlement, end: impl FnOnce(Ticket, Settlement), expected: (u64
         &group,
         attempt_record(&deployment, None, Duration::ZERO, Duration::ZERO, None),
         Duration::ZERO,
+        End::Told,
     );
     end(ticket, known);
     let receipt = receipts.latest(1).pop().unwrap();
@@ -67,4 +68,36 @@ fn output_that_came_is_paid_for_though_the_provider_never_told_it() {
         ticket.answered(known);
     };
     check(known(900, None), answered, (900, false, "1810.00"));
+}
+
+/// The dollars and whether they are estimated, of a call whose attempts ended like this and then failed.
+fn check_failed(ends: &[End], expected: (&str, bool)) {
+    let deployment = snapshot_of(MODEL).resolve("m").unwrap()[0].clone();
+    let (call, receipts) = (call(), Arc::new(Receipts::new(1)));
+    let caller = Caller::master(tollway_accounts::KeyHash::of("k"));
+    let mut ticket = Ticket::open(&call, &caller, Arc::default(), receipts.clone(), None);
+    let (group, error) = (deployment.group.clone(), Error::new(Kind::Timeout, "late"));
+    for end in ends {
+        let record = attempt_record(&deployment, None, Duration::ZERO, Duration::ZERO, Some(&error));
+        if *end != End::Unsent {
+            ticket.sending(&deployment, &group, None);
+        }
+        ticket.attempt(&group, record, Duration::ZERO, *end);
+    }
+    assert_eq!(ticket.reached, ends.iter().any(|end| *end != End::Unsent), "{ends:?}");
+    ticket.failed(&error, 408);
+    let receipt = receipts.latest(1).pop().unwrap();
+    assert_eq!((receipt.cost.usd.as_deref().unwrap(), receipt.cost.estimated), expected, "{ends:?}");
+    let lost = receipt.attempts.iter().filter(|attempt| attempt.cost.is_some()).count();
+    assert_eq!(lost, ends.iter().filter(|end| **end == End::Lost).count(), "{ends:?}");
+}
+
+#[test]
+fn a_lost_attempt_costs_its_prompt_and_a_refused_one_nothing() {
+    // The body has 89 bytes: 23 tokens of a dollar.
+    check_failed(&[End::Lost], ("23.00", true));
+    check_failed(&[End::Lost, End::Told, End::Lost], ("46.00", true));
+    check_failed(&[End::Told], ("0.00", false));
+    check_failed(&[End::Unsent], ("0.00", false));
+    check_failed(&[], ("0.00", false));
 }

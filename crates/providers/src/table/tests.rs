@@ -78,3 +78,14 @@ fn mistakes_in_a_table_are_named() {
     assert!(error(&format!("{row}[[a.models]]\nquirks=['flatten_text']")).contains("match"));
     assert!(Table::parse(&[row, row]).unwrap_err().to_string().contains("twice"));
 }
+
+#[test]
+fn servers_of_ones_own_send_no_bills() {
+    let own = |id: &str| Table::builtin().get(id).unwrap().is_own_server();
+    for id in ["openai_like", "hosted_vllm", "lm_studio", "demo"] {
+        assert!(own(id), "{id}");
+    }
+    for id in ["openai", "azure", "anthropic", "gemini", "bedrock", "groq"] {
+        assert!(!own(id), "{id}");
+    }
+}

@@ -125,6 +125,14 @@ impl Management {
         if self.keys.find("token", &token).await?.is_some() || self.graces.get(&token).await?.is_some() {
             return Err(bad(field, "this key is in use; change it with /key/update, or choose another one"));
         }
+        // Whoever still has a deleted key must not find it working again one day.
+        let gone = Query { equal: vec![("token", Some(token))], ..Query::default() };
+        if self.deleted_keys.list(&gone).await?.total > 0 {
+            return Err(bad(
+                field,
+                "this key was deleted, and a deleted key does not come back; choose another one",
+            ));
+        }
         Ok(Secret::new(text))
     }
 

@@ -688,6 +688,6 @@ fn configuration(
     format!(
         "model_list:\n{models}general_settings: {{master_key: {master}}}\n\
          environment_variables: {{SECRET_VARIABLE: \"{variable}\"}}\nrouter_settings: {{num_retries: 0}}\n\
-         tollway: {{budgets: {{alert_webhook: \"{url}/hook/{webhook}\"}}, redis: {{url: \"{redis}\"}}}}\n"
+         tollway: {{budgets: {{alert_webhook: \"{url}/hook/{webhook}\", unknown_price: allow}}, redis: {{url: \"{redis}\"}}}}\n"
     )
 }

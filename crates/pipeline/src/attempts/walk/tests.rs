@@ -128,3 +128,20 @@ fn a_targets_fields_replace_the_callers() {
     assert_eq!((&body["temperature"], body.get("num_retries")), (&serde_json::json!(0), None));
     assert_eq!(ask.model, "b");
 }
+
+#[test]
+fn every_group_that_a_call_may_end_at_is_known_before() {
+    let check = |router: &str, more: &str, expected: &str| {
+        let snapshot = snapshot_of(&format!("{MODELS}router_settings: {router}\n"));
+        let found = reachable(&snapshot, &call(more), "a");
+        let names: Vec<&str> = found.iter().map(|group| group[0].group.as_ref()).collect();
+        assert_eq!(names.join(" "), expected, "{router} {more}");
+    };
+    check("{}", "", "");
+    check("{fallbacks: [{a: [b]}, {b: [c, a]}]}", "", "b c");
+    check("{fallbacks: [{a: [b]}], context_window_fallbacks: [{a: [c]}]}", "", "b c");
+    check("{content_policy_fallbacks: [{a: [c]}]}", "", "c");
+    check("{default_fallbacks: [b, secret]}", "", "b secret");
+    check("{fallbacks: [{a: [b]}], model_group_alias: {x: c}}", r#","fallbacks":["x"]"#, "c");
+    check("{fallbacks: [{a: [b]}]}", r#","disable_fallbacks":true"#, "");
+}
