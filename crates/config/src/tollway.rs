@@ -188,7 +188,8 @@ choice! {
         /// They go on, and the budget does not see what they cost; their receipts say that it is unknown.
         Allow = "allow",
         /// They go on where the provider is a server of the operator's own (`openai_like`, `hosted_vllm` and others that
-        /// have no address and need no key); at a provider that sends bills they are refused.
+        /// have no address and need no key, and every one whose `api_base` is on another host than the provider's); at a
+        /// provider that sends bills they are refused.
         OwnServers = "own_servers",
         /// They are refused: a budget that cannot be kept is not spent from.
         Refuse = "refuse",

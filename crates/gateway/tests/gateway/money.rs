@@ -141,11 +141,13 @@ async fn a_limit_of_a_model_holds_under_every_name_of_it() {
 #[tokio::test]
 async fn a_call_on_a_budget_does_not_go_where_nobody_knows_the_price() {
     let fake = fake().await;
-    let unpriced = at(&fake, "unpriced", "openai/fake-ok", "");
+    // At the provider's own address; nothing is ever sent there.
+    let unpriced = "{model_name: unpriced, litellm_params: {model: openai/fake-ok, api_key: k}}".to_owned();
     let models = [
         unpriced,
         at(&fake, "priced", "openai/fake-error-500", PRICE),
         at(&fake, "own", "hosted_vllm/fake-ok", ""),
+        at(&fake, "elsewhere", "openai/fake-ok", ""),
         at(&fake, "spare", "openai/fake-ok", PRICE),
     ];
     let rest = "router_settings: {num_retries: 0, disable_cooldowns: true, fallbacks: [{priced: [unpriced, spare]}]}";
@@ -164,14 +166,18 @@ async fn a_call_on_a_budget_does_not_go_where_nobody_knows_the_price() {
         "{receipt}"
     );
     // Nobody sends bills for a server of one's own; and who has no budget may call anything.
-    ask_as(&gateway, &budgeted, "own").await.expect(200);
-    ask_as(&gateway, KEY, "unpriced").await.expect(200);
+    for own in ["own", "elsewhere"] {
+        ask_as(&gateway, &budgeted, own).await.expect(200);
+    }
     assert!(gateway.log().contains("unpriced"), "{}", gateway.log());
 
-    let allowed = format!("{rest}\ntollway: {{budgets: {{unknown_price: allow}}}}");
-    let gateway = Gateway::start(&config(&models, &allowed)).await;
-    let budgeted = key(&gateway, json!({ "max_budget": 100 })).await;
-    ask_as(&gateway, &budgeted, "unpriced").await.expect(200);
+    for (policy, status) in [("allow", 200), ("refuse", 403)] {
+        let rest = format!("{rest}\ntollway: {{budgets: {{unknown_price: {policy}}}}}");
+        let gateway = Gateway::start(&config(&models, &rest)).await;
+        let budgeted = key(&gateway, json!({ "max_budget": 100 })).await;
+        ask_as(&gateway, &budgeted, "elsewhere").await.expect(status);
+        ask_as(&gateway, KEY, "elsewhere").await.expect(200);
+    }
 }
 
 #[tokio::test]

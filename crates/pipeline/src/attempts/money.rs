@@ -73,7 +73,7 @@ pub(crate) fn may_serve_budgets(deployment: &Deployment, policy: UnknownPrice, o
     let may_be_unknown = match policy {
         UnknownPrice::Allow => true,
         UnknownPrice::OwnServers => {
-            deployment.endpoint().is_some_and(|endpoint| endpoint.provider().is_own_server())
+            deployment.endpoint().is_some_and(tollway_providers::Endpoint::is_own_server)
         }
         UnknownPrice::Refuse => false,
     };

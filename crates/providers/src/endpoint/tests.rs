@@ -37,6 +37,20 @@ fn refused(spec: EndpointSpec) -> String {
 }
 
 #[test]
+fn a_server_elsewhere_is_the_operators_own() {
+    fn check(spec: EndpointSpec, expected: bool) {
+        let endpoint = build(spec);
+        assert_eq!(endpoint.is_own_server(), expected, "{}", endpoint.base());
+    }
+    check(with_key("openai/gpt-4o"), false);
+    check(with_base("openai/gpt-4o", "https://API.openai.com/v1"), false);
+    check(with_base("openai/gpt-4o", "https://api.openai.com.example.com/v1"), true);
+    check(with_base("openai/mine", "http://10.0.0.7:8000/v1"), true);
+    check(with_base("hosted_vllm/mine", "http://10.0.0.7:8000/v1"), true);
+    check(with_base("azure/mine", "https://mine.openai.azure.com"), false);
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let groq = "no key for `groq`: set `api_key`, or GROQ_API_KEY";
     assert_eq!(refused(spec("groq/m")), groq);
