@@ -72,9 +72,7 @@ impl Run<'_> {
 pub(crate) fn may_serve_budgets(deployment: &Deployment, policy: UnknownPrice, operation: Operation) -> bool {
     let may_be_unknown = match policy {
         UnknownPrice::Allow => true,
-        UnknownPrice::OwnServers => {
-            deployment.endpoint().is_some_and(tollway_providers::Endpoint::is_own_server)
-        }
+        UnknownPrice::OwnServers => deployment.endpoint().is_some_and(|endpoint| endpoint.is_own_server()),
         UnknownPrice::Refuse => false,
     };
     let is_priced = || deployment.prices.as_deref().is_some_and(|sheet| is_priced(sheet, operation));

@@ -27,9 +27,9 @@ const READERS: u32 = 4;
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 64;
 
-/// What every connection begins with. A commit survives a crash of the process, and of the machine with it but for the
-/// last moments. The writer's cache holds the indexes' pages that a batch of receipts touches; it grows as it is used.
-const SETTINGS: &str = "PRAGMA foreign_keys = on; PRAGMA journal_mode = wal; PRAGMA synchronous = normal; \
+/// What every connection begins with. A commit survives the end of the process and of the machine's power: the journal
+/// forgets what was committed. The writer's cache holds the indexes' pages that a batch of receipts touches; it grows as it is used.
+const SETTINGS: &str = "PRAGMA foreign_keys = on; PRAGMA journal_mode = wal; PRAGMA synchronous = full; \
      PRAGMA mmap_size = 268435456";
 const WRITER: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
 const READER: &str = "PRAGMA query_only = on";
