@@ -160,7 +160,7 @@ impl Sql {
     pub async fn query(&self, statement: impl Into<Statement>, values: Vec<Value>) -> StoreResult<Vec<Row>> {
         let statement = statement.into();
         let mut pause = Pause::new();
-        let mut reconnected = false;
+        let mut stale = Stale::new(1);
         loop {
             let fault = match self.read_once(&statement, &values).await {
                 Ok(answer) => return Ok(answer.rows()),
@@ -168,7 +168,7 @@ impl Sql {
             };
             let again = match fault {
                 Fault::Contended(_) => pause.wait().await,
-                Fault::Lost(_) => !std::mem::replace(&mut reconnected, true),
+                Fault::Lost(_) => stale.another(),
                 _ => false,
             };
             if !again {
@@ -229,7 +229,7 @@ impl Sql {
         T: Send,
     {
         let mut pause = Pause::new();
-        let mut reconnected = 0;
+        let mut stale = Stale::new(2);
         loop {
             let (error, fault) = match self.transact_once(patient, &work).await {
                 Ok(output) => return Ok(output),
@@ -237,10 +237,7 @@ impl Sql {
             };
             let again = match fault {
                 Some(Fault::Contended(_)) => pause.wait().await,
-                Some(Fault::Lost(_)) => {
-                    reconnected += 1;
-                    reconnected <= 2
-                }
+                Some(Fault::Lost(_)) => stale.another(),
                 _ => false,
             };
             if !again {
@@ -351,4 +348,28 @@ async fn on_postgres(
         connection.close_on_drop();
     }
     result
+}
+
+/// How often a connection may turn out to be lost. When a server was restarted, every idle one is, and each says so at once.
+struct Stale {
+    begun: std::time::Instant,
+    lost: u32,
+    /// So many may take their time to be found out.
+    patience: u32,
+}
+
+impl Stale {
+    /// Idle connections that are lost are found out within this time, all of them.
+    const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+    const MOST: u32 = 64;
+
+    fn new(patience: u32) -> Stale {
+        Stale { begun: std::time::Instant::now(), lost: 0, patience }
+    }
+
+    /// One more is lost. Is another to be tried?
+    fn another(&mut self) -> bool {
+        self.lost += 1;
+        self.lost <= self.patience || (self.lost <= Stale::MOST && self.begun.elapsed() < Stale::SOON)
+    }
 }
