@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress, Range,
+    Adjustment, Batch, Books, Counted, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress, Range,
     Retained, SqlBooks, Sum, Verification,
 };
 use tollway_ledger::{Calm, Ledger, Opening, Options, Outcome, Receipt, sample, ship};
@@ -62,7 +62,7 @@ impl Books for Faulty {
     async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
         self.inner.list(filter, after, limit).await
     }
-    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted> {
         self.inner.count(filter, bound).await
     }
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {

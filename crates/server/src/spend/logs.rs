@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollway_ledger::Receipt;
-use tollway_ledger::books::{DayFilter, Filter, Place};
+use tollway_ledger::books::{Counted, DayFilter, Filter, Place};
 use tollway_ledger::litellm::{log_row, logs_by_day, logs_page};
 use tollway_model::{Error, Kind, Money, Result};
 
@@ -14,7 +14,7 @@ const ALL: u32 = 1_000;
 /// Most rows of a page.
 const PAGE: u64 = 1_000;
 
-/// Calls that are counted for the number of pages; more are not counted.
+/// Calls that are counted one by one for the number of pages; more are not counted.
 const COUNTED: u64 = 100_000;
 
 /// Calls that are walked over to find a page whose beginning is not remembered.
@@ -65,7 +65,7 @@ impl Desk<'_> {
                     Some(place) => Some(place),
                     None => {
                         let total = books.count(&filter, COUNTED).await.map_err(stored)?;
-                        return Ok(logs_page(&[], total, COUNTED, page, size));
+                        return Ok(logs_page(&[], total, page, size));
                     }
                 },
             },
@@ -81,8 +81,9 @@ impl Desk<'_> {
         }
         let counted = books.count(&filter, COUNTED).await.map_err(stored)?;
         // Whoever goes on to the last page gets to the end, although the count does not.
-        let total = if more { counted.max(page.saturating_mul(size) + 1) } else { counted };
-        let mut shown = logs_page(&receipts, total, COUNTED, page, size);
+        let least = if more { page.saturating_mul(size) + 1 } else { 0 };
+        let total = Counted { calls: counted.calls.max(least), ..counted };
+        let mut shown = logs_page(&receipts, total, page, size);
         if let Some(shown) = shown.as_object_mut() {
             shown.insert("next".to_owned(), json!(next.as_ref().map(written)));
         }
