@@ -8,6 +8,7 @@ mod memory;
 mod sql;
 mod sums;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -53,6 +54,18 @@ pub trait Books: Send + Sync {
     /// What a scope has spent since `from`, exactly; since ever without it. When the receipts of `from`'s hour are gone,
     /// the whole hour counts.
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum>;
+
+    /// What some scopes of a kind have spent since ever; those that never called are left out.
+    async fn lifetimes(&self, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for id in ids {
+            let sum = self.spent(&Scope { kind, id: Arc::from(*id) }, None).await?;
+            if sum != Sum::default() {
+                found.insert((*id).to_owned(), sum);
+            }
+        }
+        Ok(found)
+    }
 
     /// What all scopes of a kind have spent, the largest first.
     async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>>;

@@ -255,6 +255,8 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
         teams(&["team-1", "team-3"], &["team-1", "team-2"], Detail::Models),
         teams(&[], &["team-1", "team-2"], Detail::Providers),
         DayFilter { without_teams: vec!["team-1".into()], ..teams(&[], &[], Detail::Teams) },
+        DayFilter { without_teams: vec!["team-1".into()], ..teams(&[], &[], Detail::Use) },
+        DayFilter { without_teams: vec!["team-1".into(), "team-2".into()], ..teams(&[], &[], Detail::Days) },
         DayFilter { of: DaysOf::Customers(vec![]), ..teams(&[], &["team-1"], Detail::Days) },
         DayFilter { of: DaysOf::Tags(vec!["production".into()]), ..teams(&["team-2"], &[], Detail::Days) },
         DayFilter { keys: vec!["key-3".into()], ..teams(&[], &[], Detail::Models) },

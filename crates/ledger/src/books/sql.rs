@@ -7,12 +7,15 @@ mod insert;
 mod load;
 mod minutes;
 mod partitions;
+#[cfg(test)]
+mod plans;
 mod read;
 mod retain;
 mod sums;
 mod verify;
 mod walk;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -79,11 +82,11 @@ impl SqlBooks {
         SqlBooks { sql, partitions: Arc::default() }
     }
 
-    /// Sees to it that a batch's receipts have a place.
-    async fn make_room(&self, batch: &Batch) -> StoreResult<()> {
+    /// Sees to it that receipts have a place.
+    async fn make_room(&self, receipts: &[Arc<Receipt>]) -> StoreResult<()> {
         match self.sql.dialect() {
             Dialect::Sqlite => Ok(()),
-            Dialect::Postgres => self.partitions.ensure(&self.sql, batch).await,
+            Dialect::Postgres => self.partitions.ensure(&self.sql, receipts).await,
         }
     }
 }
@@ -94,11 +97,11 @@ impl Books for SqlBooks {
         if self.sql.dialect() == Dialect::Sqlite {
             return insert::record(&self.sql, batch).await;
         }
-        self.partitions.ensure(&self.sql, batch).await?;
+        self.partitions.ensure(&self.sql, &batch.receipts).await?;
         match insert::record(&self.sql, batch).await {
             // Somebody else may have dropped a partition that was there.
             Err(tollway_store::StoreError::Broken(_)) if self.partitions.forget() => {
-                self.partitions.ensure(&self.sql, batch).await?;
+                self.partitions.ensure(&self.sql, &batch.receipts).await?;
                 insert::record(&self.sql, batch).await
             }
             other => other,
@@ -119,6 +122,10 @@ impl Books for SqlBooks {
 
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
         sums::spent(&self.sql, scope, from).await
+    }
+
+    async fn lifetimes(&self, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {
+        sums::lifetimes(&self.sql, kind, ids).await
     }
 
     async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>> {

@@ -116,6 +116,19 @@ impl Day {
         self.total_us += other.total_us;
     }
 
+    /// Takes away what is a part of it.
+    pub(crate) fn subtract(&mut self, part: &Day) {
+        self.money = self.money - part.money;
+        self.input -= part.input;
+        self.output -= part.output;
+        self.cache_read -= part.cache_read;
+        self.cache_write -= part.cache_write;
+        self.answered -= part.answered;
+        self.failed -= part.failed;
+        self.unknown -= part.unknown;
+        self.total_us -= part.total_us;
+    }
+
     /// All calls.
     pub fn calls(&self) -> i64 {
         self.answered + self.failed

@@ -3,6 +3,8 @@
 //! There are rows that tell keys apart and rows that do not. What can be answered by the latter reads a few rows a day,
 //! however many keys there are. For the others whoever called is found first, and then their rows of each day.
 
+use std::collections::BTreeMap;
+
 use tollway_store::StoreResult;
 use tollway_store::sql::{Sql, Statement};
 
@@ -12,6 +14,43 @@ use crate::books::sums::{CUSTOMERS, Day, DayKey, EVERYBODY, TAGS, TEAMS};
 use crate::books::{DayFilter, DaysOf, Detail, Within};
 
 pub(super) async fn days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
+    if let Some(others) = others(filter) {
+        return difference(sql, filter, &others).await;
+    }
+    some_days(sql, filter).await
+}
+
+/// Some teams left out of everybody: the days of these teams.
+fn others(filter: &DayFilter) -> Option<DayFilter> {
+    let others = DayFilter {
+        teams: filter.without_teams.clone(),
+        without_teams: Vec::new(),
+        limit: None,
+        ..filter.clone()
+    };
+    let everybody = DayFilter { without_teams: Vec::new(), ..filter.clone() };
+    let source = Source::without_keys(&everybody)?;
+    (source.kind == EVERYBODY && !filter.without_teams.is_empty()).then_some(others)
+}
+
+async fn difference(
+    sql: &Sql,
+    filter: &DayFilter,
+    others: &DayFilter,
+) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
+    let everybody = DayFilter { without_teams: Vec::new(), limit: None, ..filter.clone() };
+    let mut found: BTreeMap<DayKey<'static>, Day> = some_days(sql, &everybody).await?.into_iter().collect();
+    for (key, other) in some_days(sql, others).await? {
+        if let Some(day) = found.get_mut(&key) {
+            day.subtract(&other);
+        }
+    }
+    found.retain(|_, day| *day != Day::default());
+    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+    Ok(found.into_iter().take(limit).collect())
+}
+
+async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
     let source = Source::of(filter);
     let Some(days) = known(sql, filter.days).await? else { return Ok(Vec::new()) };
     if source.ids.as_ref().is_some_and(Vec::is_empty) || filter.within == Some(Within::default()) {
@@ -37,7 +76,7 @@ async fn known(sql: &Sql, (first, last): (i64, i64)) -> StoreResult<Option<(i64,
 }
 
 /// Which rows can tell what is asked for.
-struct Source {
+pub(super) struct Source {
     /// `spend_days.of_kind`.
     kind: &'static str,
     /// `spend_days.of_id`, one of these; `None`: all.
@@ -57,7 +96,7 @@ enum Callers {
 }
 
 impl Source {
-    fn of(filter: &DayFilter) -> Source {
+    pub(super) fn of(filter: &DayFilter) -> Source {
         let some = |ids: &Vec<String>| (!ids.is_empty()).then(|| ids.clone());
         if let Some(source) = Source::without_keys(filter) {
             return source;
@@ -99,7 +138,7 @@ impl Source {
     }
 }
 
-fn statement(filter: &DayFilter, source: &Source, days: (i64, i64)) -> (String, Conditions) {
+pub(super) fn statement(filter: &DayFilter, source: &Source, days: (i64, i64)) -> (String, Conditions) {
     let mut conditions = Conditions::default();
     let mut from = places(&mut conditions, source, days);
     if source.callers == Callers::Some {
@@ -151,7 +190,13 @@ fn selection(filter: &DayFilter, source: &Source, from: &str) -> String {
         let name = match column {
             "of_kind" => format!("'{of}'"),
             "team_id" if kept.contains(&column) && source.kind == TEAMS => "spend_days.of_id".to_owned(),
-            "of_id" if of.is_empty() => "''".to_owned(),
+            "of_id" if of.is_empty() => {
+                if in_order {
+                    // It is empty, too; with it the order is the table's.
+                    group.push("spend_days.of_id".to_owned());
+                }
+                "''".to_owned()
+            }
             "day" | "of_id" => format!("spend_days.{column}"),
             column if kept.contains(&column) => format!("spend_days.{column}"),
             _ => "''".to_owned(),

@@ -153,6 +153,15 @@ fn has_tag(dialect: Dialect) -> &'static str {
     }
 }
 
+/// The table of receipts where the time is all that an index can be used for. SQLite would rather try every key there
+/// is, once it has looked at how many there are.
+pub(super) fn by_time(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "receipts INDEXED BY receipts_at",
+        Dialect::Postgres => "receipts",
+    }
+}
+
 /// Where a kind's receipts are, and its id in them; null where a receipt does not count for it.
 pub(super) fn scope_of(dialect: Dialect, kind: ScopeKind) -> (&'static str, &'static str) {
     let id = match kind {
@@ -167,12 +176,16 @@ pub(super) fn scope_of(dialect: Dialect, kind: ScopeKind) -> (&'static str, &'st
         ScopeKind::ModelPerTeam => "team_id || ':' || model_group",
         ScopeKind::Deployment => "deployment",
         ScopeKind::Provider => "provider",
+        // A tag counts once.
+        ScopeKind::Tag if dialect == Dialect::Sqlite => {
+            "CASE WHEN EXISTS (SELECT 1 FROM json_each(receipts.tags) AS earlier \
+             WHERE earlier.value = tag.value AND earlier.id < tag.id) THEN NULL ELSE tag.value END"
+        }
         ScopeKind::Tag => "tag.value",
     };
     let from = match (kind, dialect) {
         (ScopeKind::Tag, Dialect::Sqlite) => {
-            "receipts JOIN (SELECT receipts.id AS tagged, value FROM receipts, json_each(receipts.tags) \
-             GROUP BY receipts.id, value) AS tag ON tag.tagged = receipts.id"
+            "receipts INDEXED BY receipts_at CROSS JOIN json_each(receipts.tags) AS tag"
         }
         (ScopeKind::Tag, Dialect::Postgres) => {
             "receipts CROSS JOIN LATERAL (SELECT DISTINCT value FROM jsonb_array_elements_text(CAST(tags AS JSONB))) AS tag"

@@ -49,21 +49,21 @@ async fn known(sql: &Sql, batch: &Batch) -> StoreResult<std::collections::BTreeS
 
 /// All of it, or a conflict when something of it is known.
 async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
-    let inserted = rows(transaction, batch).await?;
+    let inserted = rows(transaction, &batch.receipts).await?;
     add(transaction, &batch.tally, true).await?;
     Ok(inserted)
 }
 
 /// The receipts alone.
-pub(super) async fn rows(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
+pub(super) async fn rows(transaction: &Transaction, receipts: &[Arc<Receipt>]) -> StoreResult<u64> {
     static LOAD: OnceLock<Load> = OnceLock::new();
     let load = LOAD.get_or_init(|| {
         let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Bytes)]).collect();
         Load::new("receipts", &columns, "ON CONFLICT (id, at) DO NOTHING")
     });
-    let inserted = transaction.load(load, Arc::new(Receipts(batch.receipts.clone()))).await?;
-    if inserted != batch.receipts.len() as u64 {
-        return Err(StoreError::Conflict { table: "receipts", id: first(&batch.receipts) });
+    let inserted = transaction.load(load, Arc::new(Receipts(receipts.to_vec()))).await?;
+    if inserted != receipts.len() as u64 {
+        return Err(StoreError::Conflict { table: "receipts", id: first(receipts) });
     }
     Ok(inserted)
 }

@@ -17,6 +17,9 @@ use crate::receipt::Receipt;
 /// Minutes that are read at once.
 const AT_ONCE: usize = 500;
 
+/// So many minutes are looked at one by one rather than everything that an owner called.
+const RARE: usize = 1_000;
+
 /// What minutes are remembered for.
 pub(super) struct Mark<'a> {
     kind: &'static str,
@@ -51,6 +54,17 @@ pub(super) fn only(filter: &Filter) -> Option<Mark<'_>> {
     (given == usize::from(mark.kind != mark::ALL)).then_some(mark)
 }
 
+/// Only the ends of a range are not whole minutes. The plus keeps the index to the bounds of the minute: it takes one
+/// bound on each side.
+fn within(conditions: &mut Conditions, range: Range) {
+    if let Some(from) = range.from {
+        conditions.add("+at >= {}", from);
+    }
+    if let Some(until) = range.until {
+        conditions.add("+at < {}", until);
+    }
+}
+
 impl Mark<'_> {
     /// Which minutes, those with the right costs only.
     fn conditions(&self, filter: &Filter) -> Conditions {
@@ -70,6 +84,19 @@ impl Mark<'_> {
             found.add("least <= {}", max.nanos());
         }
         found
+    }
+
+    /// Are there few minutes?
+    pub(super) async fn is_rare(&self, sql: &Sql, filter: &Filter) -> StoreResult<bool> {
+        let conditions = self.conditions(filter);
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM receipt_minutes{} LIMIT {}) AS few",
+            conditions.text(),
+            RARE + 1
+        );
+        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+        let minutes = row.map_or(Ok(0), |row| row.int(0))?;
+        Ok(usize::try_from(minutes).is_ok_and(|minutes| minutes <= RARE))
     }
 
     /// The receipts of a filter, newest first.
@@ -99,12 +126,7 @@ impl Mark<'_> {
                 until: Some(range.until.map_or((last + 1) * MINUTE, |until| until.min((last + 1) * MINUTE))),
             };
             let stretch = Filter { range: stretch, ..filter.clone() };
-            let conditions = self.joined(sql, &stretch, after);
-            let text = format!(
-                "SELECT {LINE}, detail FROM receipt_minutes CROSS JOIN receipts{} \
-                 ORDER BY at DESC, id DESC LIMIT {left}",
-                conditions.text()
-            );
+            let (text, conditions) = self.joined(sql, &stretch, after, left);
             for row in sql.query(Statement::assembled(text), conditions.values).await? {
                 found.push(columns::whole(&row)?);
             }
@@ -135,12 +157,30 @@ impl Mark<'_> {
     }
 
     /// Minutes, and their receipts.
-    fn joined(&self, sql: &Sql, filter: &Filter, after: Option<&Place>) -> Conditions {
+    pub(super) fn joined(
+        &self,
+        sql: &Sql,
+        filter: &Filter,
+        after: Option<&Place>,
+        limit: u32,
+    ) -> (String, Conditions) {
         let mut found = self.conditions(filter);
         found.plain(&format!("at >= minute * {MINUTE}"));
         found.plain(&format!("at < minute * {MINUTE} + {MINUTE}"));
-        filter::add_receipts(&mut found, sql.dialect(), filter, after);
-        found
+        within(&mut found, filter.range);
+        if let Some(place) = after {
+            found.add("+at <= {}", place.at);
+            let at = found.values.len();
+            found.add(&format!("(at < ${at} OR id < {{}})"), place.id.as_str());
+        }
+        let rest = Filter { range: Range::default(), ..filter.clone() };
+        filter::add_receipts(&mut found, sql.dialect(), &rest, None);
+        let text = format!(
+            "SELECT {LINE}, detail FROM receipt_minutes CROSS JOIN receipts{} \
+             ORDER BY at DESC, id DESC LIMIT {limit}",
+            found.text()
+        );
+        (text, found)
     }
 
     /// Exactly how many there are, where nothing else is asked for.
@@ -181,7 +221,9 @@ impl Mark<'_> {
         let mut conditions = self.conditions(filter);
         conditions.plain(&format!("at >= minute * {MINUTE}"));
         conditions.plain(&format!("at < minute * {MINUTE} + {MINUTE}"));
-        conditions.range(filter.range);
+        within(&mut conditions, filter.range);
+        let owner = Filter { range: Range::default(), ..read::owner(filter) };
+        filter::add_receipts(&mut conditions, sql.dialect(), &owner, None);
         read::look(sql, "receipt_minutes CROSS JOIN receipts", conditions, filter, bound).await
     }
 }

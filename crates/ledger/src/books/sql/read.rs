@@ -36,9 +36,11 @@ pub(super) async fn list(
         return Ok(Vec::new());
     }
     match owners(sql, filter).await? {
-        None => match minutes::mark(filter).filter(|_| !has_owner(filter)) {
-            Some(mark) => mark.list(sql, filter, after, limit).await,
-            None => rows(sql, filter, after, limit).await,
+        None => match minutes::mark(filter) {
+            Some(mark) if !has_owner(filter) || mark.is_rare(sql, filter).await? => {
+                mark.list(sql, filter, after, limit).await
+            }
+            _ => rows(sql, filter, after, limit).await,
         },
         Some(owners) => merged(sql, owners, after, limit).await,
     }
@@ -46,13 +48,24 @@ pub(super) async fn list(
 
 /// Rows in the order of an index.
 async fn rows(sql: &Sql, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
-    let conditions = filter::receipts(sql.dialect(), filter, after);
-    let text = format!(
-        "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {limit}",
-        conditions.text()
-    );
+    let (text, conditions) = rows_statement(sql, filter, after, limit);
     let rows = sql.query(Statement::assembled(text), conditions.values).await?;
     rows.iter().map(columns::whole).collect()
+}
+
+pub(super) fn rows_statement(
+    sql: &Sql,
+    filter: &Filter,
+    after: Option<&Place>,
+    limit: u32,
+) -> (String, Conditions) {
+    let conditions = filter::receipts(sql.dialect(), filter, after);
+    let from = from(sql, filter);
+    let text = format!(
+        "SELECT {LINE}, detail FROM {from}{} ORDER BY at DESC, id DESC LIMIT {limit}",
+        conditions.text()
+    );
+    (text, conditions)
 }
 
 /// The newest of several lists: each is read in the order of its index, and no further than it can matter.
@@ -79,10 +92,28 @@ async fn merged(
     Ok(found.into_values().rev().collect())
 }
 
+fn from(sql: &Sql, filter: &Filter) -> &'static str {
+    if has_owner(filter) || filter.within.is_some() { "receipts" } else { filter::by_time(sql.dialect()) }
+}
+
 /// Is it about somebody whose receipts have an index?
 fn has_owner(filter: &Filter) -> bool {
     let indexed = [&filter.key, &filter.user, &filter.team, &filter.customer, &filter.session, &filter.call];
     indexed.iter().any(|id| id.is_some())
+}
+
+/// What of a filter an index of an owner's receipts knows.
+pub(super) fn owner(filter: &Filter) -> Filter {
+    Filter {
+        range: filter.range,
+        key: filter.key.clone(),
+        user: filter.user.clone(),
+        team: filter.team.clone(),
+        customer: filter.customer.clone(),
+        session: filter.session.clone(),
+        call: filter.call.clone(),
+        ..Filter::default()
+    }
 }
 
 /// A filter that is about several owners, as one for each of them. `None`: it is about one, or nobody in particular.
@@ -139,22 +170,15 @@ pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult
 
 /// An owner's are counted in its index; those among them with something else are looked for in the latest.
 async fn count_of_owner(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
-    let owned = Filter {
-        range: filter.range,
-        key: filter.key.clone(),
-        user: filter.user.clone(),
-        team: filter.team.clone(),
-        customer: filter.customer.clone(),
-        session: filter.session.clone(),
-        call: filter.call.clone(),
-        ..Filter::default()
-    };
-    let conditions = filter::receipts(sql.dialect(), &owned, None);
+    let conditions = filter::receipts(sql.dialect(), &owner(filter), None);
     let all = filter::receipts(sql.dialect(), filter, None);
     if all.len() == conditions.len() {
         return count_some(sql, filter, bound).await;
     }
-    look(sql, "receipts", conditions, filter, LOOKED_AT).await
+    match minutes::mark(filter) {
+        Some(mark) if mark.is_rare(sql, filter).await? => mark.look(sql, filter, LOOKED_AT).await,
+        _ => look(sql, "receipts", conditions, filter, LOOKED_AT).await,
+    }
 }
 
 /// How many match among the first `bound` of some rows.
@@ -183,7 +207,8 @@ pub(super) async fn look(
 async fn count_some(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
     let conditions = filter::receipts(sql.dialect(), filter, None);
     let text = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {}) AS found",
+        "SELECT count(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS found",
+        if filter.teams.is_empty() { from(sql, filter) } else { "receipts" },
         conditions.text(),
         bound + 1
     );

@@ -1,9 +1,10 @@
 //! Sums of scopes: since ever, and over a range.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tollway_meters::{Scope, ScopeKind};
-use tollway_store::sql::{Dialect, Sql, Statement, Value, clean};
+use tollway_store::sql::{Dialect, Sql, Statement, Value, clean, placeholders};
 use tollway_store::{StoreResult, values};
 
 use super::filter::{self, Conditions};
@@ -27,6 +28,25 @@ pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> Sto
         }
     };
     row.map_or(Ok(Sum::default()), |row| columns::sum(&row, 0))
+}
+
+/// Ids that one statement takes.
+const IDS: usize = 500;
+
+pub(super) async fn lifetimes(sql: &Sql, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(IDS) {
+        let marks = placeholders(2, ids.len());
+        let text = format!(
+            "SELECT id, nanos, calls, unknown FROM spend WHERE hour = {LIFETIME} AND scope = $1 AND id IN ({marks})"
+        );
+        let mut parameters = values![kind.name()];
+        parameters.extend(ids.iter().map(|id| Value::from(clean(id).as_ref())));
+        for row in sql.query(Statement::assembled(text), parameters).await? {
+            found.insert(row.text(0)?.to_owned(), columns::sum(&row, 1)?);
+        }
+    }
+    Ok(found)
 }
 
 const SUMS: &str = "CAST(sum(nanos) AS BIGINT), CAST(sum(calls) AS BIGINT), CAST(sum(unknown) AS BIGINT)";
@@ -55,7 +75,7 @@ pub(super) async fn sums(
 
 /// A range as whole hours, which have sums, and what is left over at its ends, which is added up from receipts.
 #[derive(Debug, PartialEq, Eq)]
-struct Parts {
+pub(super) struct Parts {
     /// First hour, and the one after the last.
     hours: (i64, i64),
     /// Stretches of less than an hour, in milliseconds.
@@ -63,7 +83,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(range: Range, forgotten_before: Millis) -> Parts {
+    pub(super) fn of(range: Range, forgotten_before: Millis) -> Parts {
         let up = |at: Millis| at.div_euclid(HOUR) + i64::from(at.rem_euclid(HOUR) > 0);
         let (from, until) = (range.from.unwrap_or(0).max(0), range.until.unwrap_or(i64::MAX));
         if until <= from {
@@ -97,9 +117,10 @@ impl Parts {
     }
 
     /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
-    fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
+    pub(super) fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
         let name = kind.name();
         let (from, expression) = filter::scope_of(dialect, kind);
+        let from = if from == "receipts" && id.is_none() { filter::by_time(dialect) } else { from };
         let mut all = Conditions::after(values![name]);
         let mut texts: Vec<String> =
             self.stretches(kind).into_iter().map(|stretch| counted(&mut all, stretch, id.as_deref())).collect();
