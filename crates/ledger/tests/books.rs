@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, Counted, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place, Range,
-    SqlBooks, Within,
+    Adjustment, Batch, Books, Counted, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place,
+    Range, SqlBooks, Within,
 };
 use tollway_ledger::{Outcome, Receipt, sample};
 use tollway_meters::{Scope, ScopeKind};

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, Counted, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress, Range,
-    Retained, SqlBooks, Sum, Verification,
+    Adjustment, Batch, Books, Counted, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress,
+    Range, Retained, SqlBooks, Sum, Verification,
 };
 use tollway_ledger::{Calm, Ledger, Opening, Options, Outcome, Receipt, sample, ship};
 use tollway_meters::{Scope, ScopeKind};

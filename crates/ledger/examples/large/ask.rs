@@ -18,7 +18,10 @@ const ODD: &str = "start_date=2026-10-25%2007:13:11&end_date=2026-11-17%2021:40:
 pub(super) fn ask(address: &str, keys: u64) {
     let mut asker = Asker::new(address);
     lookups(address, keys);
-    println!("{:<74} {:>6} {:>9} {:>9} {:>9} {:>9}", "question", "status", "bytes", "first ms", "best ms", "worst ms");
+    println!(
+        "{:<74} {:>6} {:>9} {:>9} {:>9} {:>9}",
+        "question", "status", "bytes", "first ms", "best ms", "worst ms"
+    );
     let mut slow = Vec::new();
     for question in questions(keys) {
         let (status, bytes, first, best, worst) = asker.times(&question);
@@ -53,7 +56,11 @@ fn lookups(address: &str, keys: u64) {
         took.sort();
         let (median, worst) = (took.get(took.len() / 2), took.get(took.len() * 99 / 100));
         let micros = |time: Option<&Duration>| time.map_or(0, |time| time.as_micros());
-        println!("{what:<40} median {:>6} µs, of a hundred the worst {:>6} µs", micros(median), micros(worst));
+        println!(
+            "{what:<40} median {:>6} µs, of a hundred the worst {:>6} µs",
+            micros(median),
+            micros(worst)
+        );
     };
     timed("the master key", &|_| MASTER.to_owned(), 200);
     if keys > 0 {
@@ -68,7 +75,9 @@ fn lookups(address: &str, keys: u64) {
 fn questions(keys: u64) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut add = |text: &str| found.push(text.to_owned());
-    for sort in ["created_at", "updated_at", "key_alias", "user_id", "team_id", "token", "spend", "max_budget"] {
+    for sort in
+        ["created_at", "updated_at", "key_alias", "user_id", "team_id", "token", "spend", "max_budget"]
+    {
         for order in ["asc", "desc"] {
             add(&format!("/key/list?size=100&sort_by={sort}&sort_order={order}"));
         }

@@ -8,8 +8,8 @@
 mod ask;
 mod fill;
 
-use tollway_ledger::sample;
 use tollway_ledger::books::DAY;
+use tollway_ledger::sample;
 
 /// Days that the receipts are spread over.
 const DAYS: i64 = 30;

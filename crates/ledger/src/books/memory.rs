@@ -10,8 +10,8 @@ use tollway_store::StoreResult;
 use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
-    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained, Verification,
-    Within,
+    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained,
+    Verification, Within,
 };
 use crate::receipt::Receipt;
 

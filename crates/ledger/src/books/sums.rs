@@ -385,10 +385,7 @@ impl Tally {
             scopes(line, |kind, id| hours.entry((kind, id, hour)).or_default().add(sum));
             day_keys(line, |key| days.entry(key).or_default().add(&day));
             mark::each(line, |kind, id| {
-                minutes
-                    .entry((kind, id, minute))
-                    .and_modify(|known| known.add(costs))
-                    .or_insert(costs);
+                minutes.entry((kind, id, minute)).and_modify(|known| known.add(costs)).or_insert(costs);
             });
             let owners = [&line.user, &line.team, &line.organization];
             let [user, team, organization] = owners.map(|owner| owner.as_deref().unwrap_or(""));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tollway_store::StoreResult;
-use tollway_store::sql::{Sql, Statement};
+use tollway_store::sql::{Dialect, Sql, Statement};
 
 use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY};
 use super::filter::Conditions;
@@ -56,7 +56,7 @@ async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'st
     if source.ids.as_ref().is_some_and(Vec::is_empty) || filter.within == Some(Within::default()) {
         return Ok(Vec::new());
     }
-    let (text, conditions) = statement(filter, &source, days);
+    let (text, conditions) = statement(sql.dialect(), filter, &source, days);
     let rows = sql.query(Statement::assembled(text), conditions.values).await?;
     let mut found: Vec<_> = rows.iter().map(columns::day).collect::<StoreResult<_>>()?;
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -114,15 +114,17 @@ impl Source {
     }
 
     fn without_keys(filter: &DayFilter) -> Option<Source> {
-        let told =
-            [&filter.keys, &filter.tokens, &filter.users, &filter.organizations].iter().any(|list| !list.is_empty());
+        let told = [&filter.keys, &filter.tokens, &filter.users, &filter.organizations]
+            .iter()
+            .any(|list| !list.is_empty());
         if told || matches!(filter.detail, Detail::All | Detail::Keys) {
             return None;
         }
         let some = |ids: &Vec<String>| (!ids.is_empty()).then(|| ids.clone());
         let by_team = filter.detail == Detail::Teams;
         let untold = |kind, ids| Some(Source { kind, ids, callers: Callers::Untold });
-        let everybodys = filter.teams.is_empty() && filter.without_teams.is_empty() && filter.within.is_none();
+        let everybodys =
+            filter.teams.is_empty() && filter.without_teams.is_empty() && filter.within.is_none();
         match (&filter.of, &filter.within) {
             (DaysOf::All, _) if everybodys && !by_team => untold(EVERYBODY, Some(vec![String::new()])),
             (DaysOf::All, None) => untold(TEAMS, some(&filter.teams)),
@@ -138,28 +140,35 @@ impl Source {
     }
 }
 
-pub(super) fn statement(filter: &DayFilter, source: &Source, days: (i64, i64)) -> (String, Conditions) {
+pub(super) fn statement(
+    dialect: Dialect,
+    filter: &DayFilter,
+    source: &Source,
+    days: (i64, i64),
+) -> (String, Conditions) {
     let mut conditions = Conditions::default();
     let mut from = places(&mut conditions, source, days);
     if source.callers == Callers::Some {
         from = format!("{from}{} CROSS JOIN ", callers(&mut conditions, filter));
     }
-    conditions.add("spend_days.of_kind = {}", source.kind);
+    let in_order = from.is_empty() && source.callers == Callers::All;
     if from.is_empty() {
+        conditions.add("spend_days.of_kind = {}", source.kind);
         conditions.add("spend_days.day >= {}", days.0);
         conditions.add("spend_days.day <= {}", days.1);
+        from.push_str("spend_days");
     } else {
-        conditions.plain("spend_days.day = places.day");
-        conditions.plain("spend_days.of_id = places.of_id");
-    }
-    match source.callers {
-        Callers::Some => {
-            for column in CALLER.split(", ") {
-                conditions.plain(&format!("spend_days.{column} = callers.{column}"));
-            }
+        // The kinds are constants.
+        let mut found = vec![format!("spend_days.of_kind = '{}'", source.kind)];
+        found.extend(["day", "of_id"].map(|column| format!("spend_days.{column} = places.{column}")));
+        if source.callers == Callers::Some {
+            let same = |column| format!("spend_days.{column} = callers.{column}");
+            found.extend(CALLER.split(", ").map(same));
         }
-        Callers::Untold => conditions.none_of("spend_days.of_id", &filter.without_teams),
-        Callers::All => {}
+        from.push_str(&looked_up(dialect, &mut conditions, found));
+    }
+    if source.callers == Callers::Untold {
+        conditions.none_of("spend_days.of_id", &filter.without_teams);
     }
     for (column, list) in [
         ("spend_days.model_group", &filter.model_groups),
@@ -168,21 +177,35 @@ pub(super) fn statement(filter: &DayFilter, source: &Source, days: (i64, i64)) -
     ] {
         conditions.any_of(column, list);
     }
-    (selection(filter, source, &format!("{from}spend_days{}", conditions.text())), conditions)
+    (selection(filter, source, &format!("{from}{}", conditions.text()), in_order), conditions)
+}
+
+/// Rows of days, one look into the table for each of what stands before. PostgreSQL would rather read all rows of a day,
+/// and is kept from it by the offset.
+fn looked_up(dialect: Dialect, conditions: &mut Conditions, found: Vec<String>) -> String {
+    match dialect {
+        Dialect::Sqlite => {
+            found.iter().for_each(|condition| conditions.plain(condition));
+            "spend_days".to_owned()
+        }
+        Dialect::Postgres => {
+            let found = found.join(" AND ");
+            format!("LATERAL (SELECT * FROM spend_days WHERE {found} OFFSET 0) AS spend_days")
+        }
+    }
 }
 
 /// What is shown, and how rows become one.
-fn selection(filter: &DayFilter, source: &Source, from: &str) -> String {
+fn selection(filter: &DayFilter, source: &Source, from: &str, in_order: bool) -> String {
     let limit = filter.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
     let (of, _) = filter.of.name_and_ids();
-    // Where all rows of a range are read in the table's order, the first ones are enough.
-    let in_order = source.callers == Callers::All;
+    // Where all rows of a range are read in the table's order, the first groups are enough.
     let order = |columns: &str| if in_order { format!(" ORDER BY {columns}") } else { String::new() };
     let columns: Vec<&str> = DAY_KEY.split(", ").collect();
     if filter.detail == Detail::All {
         let shown: Vec<String> = columns.iter().map(|column| format!("spend_days.{column}")).collect();
         let shown = shown.join(", ");
-        return format!("SELECT {shown}, {} FROM {from}{}{limit}", DAY_COUNTS.join(", "), order(&shown));
+        return format!("SELECT {shown}, {} FROM {from}{limit}", DAY_COUNTS.join(", "));
     }
     let kept = filter.detail.keeps();
     let (mut shown, mut group) = (Vec::new(), Vec::new());
@@ -218,8 +241,12 @@ fn places(conditions: &mut Conditions, source: &Source, days: (i64, i64)) -> Str
         format!("${}", conditions.values.len())
     };
     let ids = match &source.ids {
-        Some(ids) if source.callers == Callers::All && ids.iter().all(String::is_empty) => return String::new(),
-        Some(ids) if source.callers == Callers::Untold && ids.iter().all(String::is_empty) => return String::new(),
+        Some(ids) if source.callers == Callers::All && ids.iter().all(String::is_empty) => {
+            return String::new();
+        }
+        Some(ids) if source.callers == Callers::Untold && ids.iter().all(String::is_empty) => {
+            return String::new();
+        }
         Some(ids) => {
             let each: Vec<String> =
                 ids.iter().map(|id| format!("SELECT CAST({} AS TEXT) AS of_id", next(id.into()))).collect();

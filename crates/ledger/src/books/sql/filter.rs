@@ -97,12 +97,7 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
 }
 
 /// Adds to conditions which receipts.
-pub(super) fn add_receipts(
-    found: &mut Conditions,
-    dialect: Dialect,
-    filter: &Filter,
-    after: Option<&Place>,
-) {
+pub(super) fn add_receipts(found: &mut Conditions, dialect: Dialect, filter: &Filter, after: Option<&Place>) {
     found.range(filter.range);
     for (text, value) in [
         ("token = {}", &filter.token),

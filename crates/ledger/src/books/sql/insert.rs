@@ -107,7 +107,9 @@ async fn add_days(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
     });
     let mut days: Vec<_> = tally.days.iter().map(|(key, day)| (key.clone(), *day)).collect();
     // In the table's order.
-    days.sort_by(|(a, _), (b, _)| (a.of, a.day, &a.of_id).cmp(&(b.of, b.day, &b.of_id)).then_with(|| a.cmp(b)));
+    days.sort_by(|(a, _), (b, _)| {
+        (a.of, a.day, &a.of_id).cmp(&(b.of, b.day, &b.of_id)).then_with(|| a.cmp(b))
+    });
     transaction.load(load, Arc::new(Days(days))).await.map(drop)
 }
 
@@ -125,7 +127,8 @@ async fn add_minutes(transaction: &Transaction, tally: &Tally) -> StoreResult<()
         );
         Load::new("receipt_minutes", &columns, &then)
     });
-    let minutes = tally.minutes.iter().map(|((kind, id, minute), costs)| (*kind, id.clone(), *minute, *costs));
+    let minutes =
+        tally.minutes.iter().map(|((kind, id, minute), costs)| (*kind, id.clone(), *minute, *costs));
     transaction.load(load, Arc::new(Minutes(minutes.collect()))).await?;
     let load = CALLERS.get_or_init(|| {
         let columns: Vec<_> = columns::kinds(CALLER).collect();

@@ -65,7 +65,8 @@ impl Filling<'_> {
     pub async fn finish(mut self) -> StoreResult<()> {
         self.end_of_day().await?;
         self.add_up().await?;
-        let sums = self.lifetimes.iter().map(|((kind, id), sum)| ((*kind).into(), id.clone(), LIFETIME, *sum));
+        let sums =
+            self.lifetimes.iter().map(|((kind, id), sum)| ((*kind).into(), id.clone(), LIFETIME, *sum));
         let sums: &Vec<SumOf> = &sums.collect();
         let work = |transaction| async move { insert::add_sums(&transaction, sums.clone()).await };
         self.books.sql.long_transaction(work).await

@@ -4,7 +4,7 @@
 //! what it asks for is, and a count reads no receipts at all.
 
 use tollway_meters::ScopeKind;
-use tollway_store::sql::{Sql, Statement, clean};
+use tollway_store::sql::{Dialect, Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
 
 use super::columns::{self, LINE};
@@ -50,8 +50,23 @@ pub(super) fn mark(filter: &Filter) -> Option<Mark<'_>> {
 pub(super) fn only(filter: &Filter) -> Option<Mark<'_>> {
     let mark = mark(filter).unwrap_or(Mark { kind: mark::ALL, id: "" });
     let rest = Filter { range: Range::default(), ..filter.clone() };
-    let given = filter::receipts(tollway_store::sql::Dialect::Sqlite, &rest, None).len();
+    let given = filter::receipts(Dialect::Sqlite, &rest, None).len();
     (given == usize::from(mark.kind != mark::ALL)).then_some(mark)
+}
+
+/// Minutes with their receipts, in this order: PostgreSQL would rather read all receipts, and is kept from it by the
+/// offset.
+fn minute_by_minute(dialect: Dialect, conditions: &mut Conditions) -> String {
+    let bounds = format!("at >= minute * {MINUTE} AND at < minute * {MINUTE} + {MINUTE}");
+    match dialect {
+        Dialect::Sqlite => {
+            conditions.plain(&bounds);
+            "receipt_minutes CROSS JOIN receipts".to_owned()
+        }
+        Dialect::Postgres => format!(
+            "receipt_minutes CROSS JOIN LATERAL (SELECT * FROM receipts WHERE {bounds} OFFSET 0) AS receipts"
+        ),
+    }
 }
 
 /// Only the ends of a range are not whole minutes. The plus keeps the index to the bounds of the minute: it takes one
@@ -165,8 +180,7 @@ impl Mark<'_> {
         limit: u32,
     ) -> (String, Conditions) {
         let mut found = self.conditions(filter);
-        found.plain(&format!("at >= minute * {MINUTE}"));
-        found.plain(&format!("at < minute * {MINUTE} + {MINUTE}"));
+        let from = minute_by_minute(sql.dialect(), &mut found);
         within(&mut found, filter.range);
         if let Some(place) = after {
             found.add("+at <= {}", place.at);
@@ -176,7 +190,7 @@ impl Mark<'_> {
         let rest = Filter { range: Range::default(), ..filter.clone() };
         filter::add_receipts(&mut found, sql.dialect(), &rest, None);
         let text = format!(
-            "SELECT {LINE}, detail FROM receipt_minutes CROSS JOIN receipts{} \
+            "SELECT {LINE}, detail FROM {from}{} \
              ORDER BY at DESC, id DESC LIMIT {limit}",
             found.text()
         );
@@ -219,11 +233,10 @@ impl Mark<'_> {
     /// How many there are among the first `bound` receipts of these minutes.
     pub(super) async fn look(&self, sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
         let mut conditions = self.conditions(filter);
-        conditions.plain(&format!("at >= minute * {MINUTE}"));
-        conditions.plain(&format!("at < minute * {MINUTE} + {MINUTE}"));
+        let from = minute_by_minute(sql.dialect(), &mut conditions);
         within(&mut conditions, filter.range);
         let owner = Filter { range: Range::default(), ..read::owner(filter) };
         filter::add_receipts(&mut conditions, sql.dialect(), &owner, None);
-        read::look(sql, "receipt_minutes CROSS JOIN receipts", conditions, filter, bound).await
+        read::look(sql, &from, conditions, filter, bound).await
     }
 }

@@ -43,7 +43,10 @@ async fn check(sql: &Sql, what: &str, (text, conditions): (String, Conditions)) 
         let whole = how == "SCAN" && TABLES.contains(&table) && !in_order;
         assert!(!whole && !step.contains("ANY("), "{what}: {steps:#?}");
     }
-    assert!(steps.iter().any(|step| step.contains("INDEX") || step.contains("PRIMARY KEY")), "{what}: {steps:#?}");
+    assert!(
+        steps.iter().any(|step| step.contains("INDEX") || step.contains("PRIMARY KEY")),
+        "{what}: {steps:#?}"
+    );
 }
 
 fn some(text: &str) -> Option<String> {
@@ -103,7 +106,8 @@ async fn sums_and_days_are_read_by_their_keys() {
     for filter in filters {
         for detail in [Detail::All, Detail::Use, Detail::Keys, Detail::Days] {
             let filter = DayFilter { detail, limit: Some(9), ..filter.clone() };
-            let statement = days::statement(&filter, &days::Source::of(&filter), (20_000, 20_030));
+            let statement =
+                days::statement(store.sql().dialect(), &filter, &days::Source::of(&filter), (20_000, 20_030));
             check(store.sql(), &format!("{filter:?}"), statement).await;
         }
     }
@@ -120,7 +124,8 @@ async fn sums_and_days_are_read_by_their_keys() {
 async fn keys_of_a_report_come_in_the_tables_order() {
     let store = large().await;
     let filter = DayFilter { detail: Detail::Keys, limit: Some(9), ..DayFilter::default() };
-    let (text, conditions) = days::statement(&filter, &days::Source::of(&filter), (20_000, 20_030));
+    let (text, conditions) =
+        days::statement(store.sql().dialect(), &filter, &days::Source::of(&filter), (20_000, 20_030));
     let text = Statement::assembled(format!("EXPLAIN QUERY PLAN {text}"));
     let rows = store.sql().query(text, conditions.values).await.unwrap();
     let steps: Vec<&str> = rows.iter().map(|row| row.text(3).unwrap()).collect();

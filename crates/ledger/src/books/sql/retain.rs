@@ -76,9 +76,9 @@ async fn by_pieces(sql: &Sql, before: Millis) -> StoreResult<Retained> {
         tokio::time::sleep(REST).await;
     }
     if retained.receipts > 0 {
-        sql.long_transaction(|transaction| async move {
-            forget_minutes(&transaction, (i64::MIN, before)).await
-        })
+        sql.long_transaction(
+            |transaction| async move { forget_minutes(&transaction, (i64::MIN, before)).await },
+        )
         .await?;
     }
     Ok(retained)

@@ -117,13 +117,21 @@ impl Parts {
     }
 
     /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
-    pub(super) fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
+    pub(super) fn statement(
+        &self,
+        dialect: Dialect,
+        kind: ScopeKind,
+        id: Option<String>,
+    ) -> (String, Conditions) {
         let name = kind.name();
         let (from, expression) = filter::scope_of(dialect, kind);
         let from = if from == "receipts" && id.is_none() { filter::by_time(dialect) } else { from };
         let mut all = Conditions::after(values![name]);
-        let mut texts: Vec<String> =
-            self.stretches(kind).into_iter().map(|stretch| counted(&mut all, stretch, id.as_deref())).collect();
+        let mut texts: Vec<String> = self
+            .stretches(kind)
+            .into_iter()
+            .map(|stretch| counted(&mut all, stretch, id.as_deref()))
+            .collect();
         let mut conditions = |texts: Vec<(&str, Value)>| {
             let mut one = Conditions::after(std::mem::take(&mut all.values));
             for (text, value) in texts {

@@ -10,9 +10,7 @@ use tollway_store::{StoreResult, values};
 use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY};
 use super::insert::{add, add_sums};
 use super::walk::{self, DayOf, Days, Sums};
-use super::{
-    DAY_ZERO, FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, HOURS, LIFETIME, has_days, hour_of_day,
-};
+use super::{DAY_ZERO, FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, HOURS, LIFETIME, has_days, hour_of_day};
 use crate::books::sums::{CallerOf, Day, DayKey, Sum, Tally};
 use crate::books::{DAY, HOUR, MINUTE, Millis, Progress, Verification};
 
