@@ -88,8 +88,35 @@ struct LegHold {
 #[derive(Debug)]
 struct Discarded {
     usage: Usage,
-    cost: Cost,
+    charge: Charge,
     lines: Vec<CostLine>,
+}
+
+/// What something costs, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Charge {
+    /// `None`: nothing is known.
+    known: Option<Money>,
+    /// That is all of it.
+    is_whole: bool,
+}
+
+impl Charge {
+    const NOTHING: Charge = Charge { known: Some(Money::ZERO), is_whole: true };
+    const UNKNOWN: Charge = Charge { known: None, is_whole: false };
+
+    fn money(self) -> Money {
+        self.known.unwrap_or(Money::ZERO)
+    }
+
+    /// Both together. What is known of one is spent, whether or not the other is known.
+    fn and(self, other: Charge) -> Charge {
+        let is_whole = self.is_whole && other.is_whole;
+        let money = self.money() + other.money();
+        // Of something unknown nothing is said to be known.
+        let known = (is_whole || money != Money::ZERO).then_some(money);
+        Charge { known, is_whole }
+    }
 }
 
 /// How an attempt ended that did not win, as far as money is concerned.
@@ -212,9 +239,19 @@ impl Ticket {
         self.spot = spot;
     }
 
-    /// The call has left a deployment, and this is what it cost there.
-    fn leaves(&mut self, money: Money) {
-        if let Some(spot) = self.spot.take() {
+    /// The call, which arrived at `at`, has left a deployment, and this is what it cost there.
+    fn leaves(&mut self, attempt: &AttemptRecord, money: Money, at: i64) {
+        let spot = self.spot.take();
+        let AttemptRecord { deployment, provider, .. } = attempt;
+        if let Some(meters) = self.services.meters.as_ref().filter(|_| money != Money::ZERO) {
+            // A budget may have been set since the call came here.
+            for (kind, id) in [(ScopeKind::Deployment, deployment), (ScopeKind::Provider, provider)] {
+                if spot.as_ref().is_none_or(|spot| !spot.counts_for(kind)) {
+                    meters.spent_late(Scope { kind, id: id.clone() }, at, money);
+                }
+            }
+        }
+        if let Some(spot) = spot {
             spot.settle(Spent { money, ..Spent::default() });
         }
     }
@@ -314,7 +351,7 @@ impl Ticket {
             self.discard(group, record, waited, Settlement::default());
         } else {
             if record.error.is_some() {
-                self.leaves(Money::ZERO);
+                self.leaves(&record, Money::ZERO, 0);
             }
             self.add(group, record, waited, end);
         }
@@ -348,30 +385,36 @@ impl Ticket {
     ) {
         let usage = settlement.usage.unwrap_or_else(|| self.estimate(settlement.emitted));
         let at = self.receipt.as_ref().map_or(0, |receipt| receipt.at);
-        let (cost, mut lines) =
+        let (charge, mut lines) =
             priced(self.prices.as_deref(), &usage, settlement.service_tier.as_deref(), at);
-        (record.usage, record.cost) = (Some(usage), cost.known());
-        self.leaves(cost.known().unwrap_or(Money::ZERO));
+        (record.usage, record.cost) = (Some(usage), charge.known);
+        self.leaves(&record, charge.money(), at);
         self.add(group, record, waited, End::Told);
         let before = self.discarded.take();
         self.discarded = Some(Box::new(match before {
-            None => Discarded { usage, cost, lines },
+            None => Discarded { usage, charge, lines },
             Some(mut before) => {
                 before.lines.append(&mut lines);
                 Discarded {
                     usage: together(before.usage, usage),
-                    cost: sum(before.cost, cost),
+                    charge: before.charge.and(charge),
                     lines: before.lines,
                 }
             }
         }));
     }
 
+    /// Tokens of an answer that so many bytes of text have come of: never more than the call allows.
+    fn output_of(&self, emitted: u64) -> u64 {
+        let most = self.size.limit.map_or(u64::MAX, |limit| limit.saturating_mul(self.size.answers));
+        emitted.div_ceil(BYTES_PER_TOKEN).min(most)
+    }
+
     /// What is likely to have been used for so many bytes of text.
     fn estimate(&self, emitted: u64) -> Usage {
         Usage {
             input: self.size.input,
-            output: emitted.div_ceil(BYTES_PER_TOKEN),
+            output: self.output_of(emitted),
             estimated: true,
             ..Usage::default()
         }
@@ -479,7 +522,6 @@ impl Ticket {
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
         let (cost, last) = self.price(&mut receipt);
-        self.leaves(last.known().unwrap_or(Money::ZERO));
         self.land(&receipt, error);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -489,7 +531,7 @@ impl Ticket {
             overhead_us: micros(self.first_byte.unwrap_or(total).saturating_sub(self.waited)),
         };
         log(&receipt);
-        self.book(&receipt, cost);
+        self.book(&receipt, cost, last);
         self.receipts.record(receipt);
         cost
     }
@@ -511,16 +553,20 @@ impl Ticket {
         }
     }
 
-    /// The journal first, then the hold: what the meters forget, the books must already know.
-    fn book(&mut self, receipt: &Receipt, cost: Cost) {
-        let services = &self.services;
-        if let Some(ledger) = &services.ledger {
+    /// The journal first, then the holds: what the meters forget, the books must already know. `last`: what of the cost
+    /// belongs to the last attempt.
+    fn book(&mut self, receipt: &Receipt, cost: Cost, last: Money) {
+        if let Some(ledger) = &self.services.ledger {
             ledger.closed(receipt, self.opened);
             // The end of a stream follows at once; of a whole answer, `serve` waits for it.
             if receipt.stream {
                 ledger.write();
             }
         }
+        if let Some(attempt) = receipt.attempts.last() {
+            self.leaves(attempt, last, receipt.at);
+        }
+        let services = &self.services;
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),
             money: cost.known().unwrap_or(Money::ZERO),
@@ -559,8 +605,8 @@ impl Ticket {
     /// - An answer that was thrown away costs what it costs, beside the one that the caller got. One that was lost after
     ///   its request had left costs the prompt, estimated.
     ///
-    /// The second cost is that of the last attempt alone.
-    fn price(&self, receipt: &mut Receipt) -> (Cost, Cost) {
+    /// Returns what is known of the cost, and what of that belongs to the last attempt.
+    fn price(&self, receipt: &mut Receipt) -> (Cost, Money) {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
             receipt.usage = Some(self.estimate(self.emitted));
         }
@@ -569,24 +615,25 @@ impl Ticket {
             && receipt.outcome != Outcome::Answered
             && receipt.finish.is_none()
         {
-            at_least(usage, self.emitted.div_ceil(BYTES_PER_TOKEN));
+            at_least(usage, self.output_of(self.emitted));
         }
-        let (mut cost, mut lines) = match &receipt.usage {
+        let (mut charge, mut lines) = match &receipt.usage {
             Some(usage) => priced(self.prices.as_deref(), usage, receipt.service_tier.as_deref(), receipt.at),
-            None => (Cost::Known(Money::ZERO), Vec::new()),
+            None => (Charge::NOTHING, Vec::new()),
         };
-        let last = cost;
+        let last = charge.money();
         if let Some(discarded) = &self.discarded {
-            cost = sum(discarded.cost, cost);
+            charge = discarded.charge.and(charge);
             lines.extend(discarded.lines.iter().cloned());
             receipt.usage =
                 Some(receipt.usage.map_or(discarded.usage, |usage| together(usage, discarded.usage)));
         }
         receipt.cost.estimated = receipt.usage.is_some_and(|usage| usage.estimated);
-        receipt.cost.nanos = cost.known();
-        receipt.cost.usd = cost.known().map(|money| money.to_string());
+        receipt.cost.nanos = charge.known;
+        receipt.cost.partial = charge.known.is_some() && !charge.is_whole;
+        receipt.cost.usd = charge.known.map(|money| money.to_string());
         receipt.cost.lines = lines;
-        (cost, last)
+        (charge.known.map_or(Cost::Unknown, Cost::Known), last)
     }
 }
 
@@ -618,23 +665,20 @@ fn spent_late(meters: &Meters, hold: Option<&Hold>, receipt: &Receipt, money: Mo
     }
 }
 
-/// What usage costs, and of what that is made.
-fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Cost, Vec<CostLine>) {
-    let Some(sheet) = sheet else { return (Cost::Unknown, Vec::new()) };
+/// What usage costs, and of what that is made. What has a price is spent, though something beside it has none.
+fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Charge, Vec<CostLine>) {
+    let Some(sheet) = sheet else { return (Charge::UNKNOWN, Vec::new()) };
     let facts = Facts { service_tier: tier, at: Some(at / 1000), ..Facts::default() };
     let breakdown = tollway_prices::cost(sheet, usage, &facts);
     let lines = breakdown.lines.iter();
     let lines = lines
         .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
         .collect();
-    (breakdown.total, lines)
-}
-
-fn sum(one: Cost, other: Cost) -> Cost {
-    match (one, other) {
-        (Cost::Known(one), Cost::Known(other)) => Cost::Known(one + other),
-        _ => Cost::Unknown,
-    }
+    let charge = match breakdown.total {
+        Cost::Known(money) => Charge { known: Some(money), is_whole: true },
+        Cost::Unknown => Charge { known: Some(breakdown.priced_part()), ..Charge::UNKNOWN }.and(Charge::NOTHING),
+    };
+    (charge, lines)
 }
 
 /// What two answers used.
