@@ -13,6 +13,7 @@ use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Met
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Plan;
+use tollway_wire::hosted::Runs;
 
 use crate::attempts::{self, Access};
 use crate::call::Call;
@@ -259,7 +260,7 @@ fn demand_of(
         });
     }
     let usual = services.usual.get(&identity.names.token, model);
-    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(call));
+    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(&call.ask));
     let terms = Terms { usual, worst, at: call.at };
     let own = plan.candidates.iter().map(|candidate| Offer::of(&candidate.deployment));
     let mut demand = match worst {
@@ -270,10 +271,12 @@ fn demand_of(
         }
         Some(worst) => {
             let groups = attempts::reachable(snapshot, call, model);
-            let others = groups.iter().flat_map(|group| group.iter()).map(|one| Offer::of(one));
-            let offers: Vec<Offer<'_>> = own.chain(others).collect();
-            if worst.links && offers.iter().any(|offer| offer.most_input.is_none()) {
-                return Err(unbounded(model));
+            let own = plan.candidates.iter().map(|candidate| &candidate.deployment);
+            let others = groups.iter().flat_map(|group| group.iter());
+            let offers: Vec<Offer<'_>> =
+                own.chain(others).map(|deployment| Offer::at_worst(deployment, &call.ask)).collect();
+            if let Some(offer) = offers.iter().find(|offer| !offer.is_bounded(worst)) {
+                return Err(unbounded(model, offer.runs));
             }
             demand(size, offers.into_iter(), &terms)
         }
@@ -282,8 +285,24 @@ fn demand_of(
     Ok(demand)
 }
 
-/// Nobody here sees what lies behind an address, so only the context window bounds what it costs.
-fn unbounded(model: &str) -> Error {
+/// Nobody here sees what lies behind an address, or what a provider's own tool finds, so only the context window and the
+/// caller's word bound what that costs.
+fn unbounded(model: &str, runs: Runs) -> Error {
+    let says = match runs {
+        Runs::Never | Runs::AtMost(0) => None,
+        Runs::AnyNumber => Some(format!(
+            "this call lets the provider run tools of its own, its budget is strict, and nothing says how often {model} or a \
+             fallback runs them at most. Set `max_uses` of the tool (Anthropic) or `max_tool_calls` (Responses), or leave the \
+             tool out."
+        )),
+        Runs::AtMost(_) => Some(format!(
+            "this call lets the provider run tools of its own, its budget is strict, and how many tokens {model} and its \
+             fallbacks take at most is not known. Ask an administrator to set `max_input_tokens` in `model_info`."
+        )),
+    };
+    if let Some(message) = says {
+        return Error::invalid_at("tools", message);
+    }
     let message = format!(
         "this call names media by address or id, its budget is strict, and how many tokens {model} and its fallbacks take \
          at most is not known. Send the media in the request, or ask an administrator to set `max_input_tokens` in \

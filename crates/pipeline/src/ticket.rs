@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_meters::{AllowanceState, Hold, Meters, Scope, ScopeKind, Spent};
+use tollway_meters::{AllowanceState, Demand, Hold, Meters, Refusal, Scope, ScopeKind, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
@@ -36,6 +36,10 @@ pub(crate) struct Ticket {
     leg: Option<LegHold>,
     /// What the budgets of the deployment gave that the call is at.
     spot: Option<Hold>,
+    /// What was held beside that when the call turned out to cost more than was thought, until it is over.
+    more: Vec<Hold>,
+    /// So much of that is in the caller's own budgets.
+    added: Money,
     /// The journal knows of it.
     opened: Opened,
     size: Size,
@@ -82,6 +86,8 @@ struct OpenAttempt {
 struct LegHold {
     group: Arc<str>,
     hold: Hold,
+    /// Held there beside that.
+    added: Money,
 }
 
 /// Answers that were thrown away because their models declined, and attempts whose answers were lost.
@@ -176,8 +182,10 @@ impl Ticket {
             hold: None,
             leg: None,
             spot: None,
+            more: Vec::new(),
+            added: Money::ZERO,
             opened: Opened::default(),
-            size: Size::of(call),
+            size: Size::of(&call.ask),
             sent: false,
             reached: false,
             reached_asked: false,
@@ -205,7 +213,7 @@ impl Ticket {
 
     /// The call has become larger: it now says what was said before.
     pub(crate) fn resize(&mut self, call: &Call) {
-        self.size = Size::of(call);
+        self.size = Size::of(&call.ask);
     }
 
     /// How large the call is, as far as that can be told before it is sent.
@@ -226,7 +234,7 @@ impl Ticket {
 
     /// The call goes on at `group`, for whose model this was taken. The one before has spent nothing.
     pub(crate) fn enters(&mut self, group: &Arc<str>, hold: Option<Hold>) {
-        let leg = hold.map(|hold| LegHold { group: group.clone(), hold });
+        let leg = hold.map(|hold| LegHold { group: group.clone(), hold, added: Money::ZERO });
         let refused = !std::mem::take(&mut self.reached_leg);
         if let Some(LegHold { hold, .. }) = std::mem::replace(&mut self.leg, leg) {
             hold.settle(Spent { refused, ..Spent::default() });
@@ -259,6 +267,27 @@ impl Ticket {
     /// What is held for the call.
     pub(crate) fn held(&self) -> Money {
         self.hold.as_ref().map_or(Money::ZERO, Hold::held)
+    }
+
+    /// Sees to it that the caller's budgets hold what lost attempts have cost, and `next` on top of it, which the next
+    /// attempt may cost at most; `None`: no more than was thought.
+    pub(crate) async fn cover(&mut self, next: Option<Money>) -> Result<(), Refusal> {
+        let Some(meters) = &self.services.meters else { return Ok(()) };
+        let lost = self.discarded.as_ref().map_or(Money::ZERO, |discarded| discarded.charge.money());
+        let mut holds: Vec<(&Hold, &mut Money)> = Vec::with_capacity(2);
+        holds.extend(self.hold.as_ref().map(|hold| (hold, &mut self.added)));
+        holds.extend(self.leg.as_mut().map(|leg| (&leg.hold, &mut leg.added)));
+        for (hold, added) in holds {
+            let beyond = next.map_or(Money::ZERO, |next| (next - hold.held()).max(Money::ZERO));
+            let wanted = lost + beyond - *added;
+            let claims = if wanted > Money::ZERO { hold.budgets() } else { Vec::new() };
+            if !claims.is_empty() {
+                let demand = Demand { money: wanted, ..Demand::default() };
+                self.more.push(meters.reserve(&claims, demand).await?);
+                *added += wanted;
+            }
+        }
+        Ok(())
     }
 
     /// What is left of the caller's limits.
@@ -592,6 +621,8 @@ impl Ticket {
             Some(leg) => leg.hold.settle(Spent { refused: !self.reached_leg, ..Spent::default() }),
             None => {}
         }
+        // All of it is in what was settled.
+        self.more.clear();
     }
 
     /// What the call cost. One rule for all surfaces:
