@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
+use tollway_ledger::books::ADMIN;
 use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
@@ -59,12 +60,38 @@ impl Services {
         }
     }
 
+    /// Asks the books what the caller's key has spent, where that is not known or was heard long ago. Only who asks for
+    /// the first time waits, and not for long. `now`: milliseconds since 1970.
+    pub(crate) async fn learn_spend(&self, identity: &Identity, now: i64) {
+        let (Some(books), Some(ledger)) = (&self.books, &self.ledger) else { return };
+        let Some(question) = identity.spend.question(now) else { return };
+        let id = identity.names.key.clone().unwrap_or_else(|| ADMIN.into());
+        let (books, ledger, spend) = (books.clone(), ledger.clone(), identity.spend.clone());
+        let is_first = spend.known().is_none();
+        let asked = tokio::spawn(async move {
+            let scope = Scope { kind: ScopeKind::Key, id };
+            ledger.ships(&scope).await;
+            match books.spent(&scope, None).await {
+                Ok(sum) => spend.learn(question, sum.money),
+                Err(error) => {
+                    tracing::debug!(target: "tollway::ledger", %error, "what a key has spent is not known");
+                }
+            }
+        });
+        if is_first {
+            let _ = tokio::time::timeout(FIRST_SPEND, asked).await;
+        }
+    }
+
     /// The same, with answers kept in `responses`.
     pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
         self.responses = responses;
         self
     }
 }
+
+/// How long the first call of a key waits for what the key has spent.
+const FIRST_SPEND: Duration = Duration::from_millis(100);
 
 /// A refusal with what its answer's headers say.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use tollway_accounts::KeySpend;
 use tollway_meters::{AllowanceState, Demand, Hold, Meters, Refusal, Scope, ScopeKind, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
@@ -70,6 +71,8 @@ pub(crate) struct Ticket {
     flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
+    /// What the caller's key has spent.
+    spend: Arc<KeySpend>,
 }
 
 /// An attempt whose outcome is not known yet.
@@ -201,6 +204,7 @@ impl Ticket {
             receipt: Some(receipt),
             flight: None,
             _place: place,
+            spend: caller.identity.spend.clone(),
         }
     }
 
@@ -288,6 +292,11 @@ impl Ticket {
             }
         }
         Ok(())
+    }
+
+    /// What the caller's key has spent, this call included once it is settled; `None`: not known yet.
+    pub(crate) fn key_spend(&self) -> Option<Money> {
+        self.spend.known()
     }
 
     /// What is left of the caller's limits.
@@ -595,6 +604,7 @@ impl Ticket {
         if let Some(attempt) = receipt.attempts.last() {
             self.leaves(attempt, last, receipt.at);
         }
+        self.spend.add(cost.known().unwrap_or(Money::ZERO));
         let services = &self.services;
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),
