@@ -228,7 +228,7 @@ impl Ledger {
         let Some(sequence) = self.shared.journal.unwritten_sequence() else { return };
         // Whoever is ready, too, adds its record first.
         tokio::task::yield_now().await;
-        self.shared.journal.write_until(sequence);
+        self.shared.journal.written_until(sequence).await;
     }
 
     /// Everything of this process up to this sequence is in the store.

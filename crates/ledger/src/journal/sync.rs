@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Journal;
@@ -17,6 +18,7 @@ pub(crate) struct Flusher {
     stopped: AtomicBool,
     mutex: Mutex<()>,
     bell: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Flusher {
@@ -28,11 +30,17 @@ impl Flusher {
         }
     }
 
-    /// Ends the thread.
+    /// Ends the thread, and waits for its end: after it nobody has the journal's directory any more.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        self.bell.notify_one();
+        {
+            let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            self.bell.notify_one();
+        }
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(target: "tollway::ledger", "the journal's housekeeper ended with a panic");
+        }
     }
 
     fn wait(&self) {
@@ -53,7 +61,10 @@ impl Flusher {
     pub(crate) fn start(journal: &Arc<Journal>) -> std::io::Result<()> {
         let (weak, flusher) = (Arc::downgrade(journal), journal.flusher().clone());
         let every = journal.options.sync_every;
-        std::thread::Builder::new().name("ledger".into()).spawn(move || run(&weak, &flusher, every))?;
+        let keeper = flusher.clone();
+        let thread =
+            std::thread::Builder::new().name("ledger".into()).spawn(move || run(&weak, &keeper, every))?;
+        *flusher.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
 }
