@@ -4,10 +4,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
+use tollway::exchange::Ask;
 use tollway_meters::{Claim, Demand};
 use tollway_model::{Content, Dialect, MediaSource, Money, Operation, Part, Request, Usage};
 use tollway_prices::{Facts, PriceSheet};
-use tollway::exchange::Ask;
 use tollway_route::Deployment;
 use tollway_wire::hosted::{self, Runs, Way};
 use tollway_wire::json::Envelope;
@@ -487,8 +487,7 @@ mod tests {
     fn the_dearest_deployment_counts_in_the_worst_case_and_the_first_in_the_likely_one() {
         let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 2 };
         let (cheap, dear) = (sheet("1", ""), sheet("2", ""));
-        let offers =
-            [&cheap, &dear].map(|sheet| Offer { prices: Some(sheet), ..Offer::default() });
+        let offers = [&cheap, &dear].map(|sheet| Offer { prices: Some(sheet), ..Offer::default() });
         let money = |worst| demand(&size, offers.into_iter(), &Terms { usual: None, worst, at: 0 }).money;
         assert_eq!(money(None), Money::from_dollars(120));
         assert_eq!(money(Some(Worst::default())), Money::from_dollars(840));

@@ -450,12 +450,7 @@ impl Ticket {
 
     /// What is likely to have been used for so many bytes of text.
     fn estimate(&self, emitted: u64) -> Usage {
-        Usage {
-            input: self.size.input,
-            output: self.output_of(emitted),
-            estimated: true,
-            ..Usage::default()
-        }
+        Usage { input: self.size.input, output: self.output_of(emitted), estimated: true, ..Usage::default() }
     }
 
     /// A pause between attempts is not the gateway's own time.
@@ -717,7 +712,9 @@ fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64
         .collect();
     let charge = match breakdown.total {
         Cost::Known(money) => Charge { known: Some(money), is_whole: true },
-        Cost::Unknown => Charge { known: Some(breakdown.priced_part()), ..Charge::UNKNOWN }.and(Charge::NOTHING),
+        Cost::Unknown => {
+            Charge { known: Some(breakdown.priced_part()), ..Charge::UNKNOWN }.and(Charge::NOTHING)
+        }
     };
     (charge, lines)
 }

@@ -65,7 +65,9 @@ impl Overrides {
         } else if keys::NESTED.contains(&key) {
             keys::put_nested(&mut PriceSheet::default(), key, text)?;
             self.nested.push((key.to_owned(), text.to_owned()));
-        } else if let Some((outer, inner)) = key.split_once('.').filter(|(outer, _)| keys::NESTED.contains(outer)) {
+        } else if let Some((outer, inner)) =
+            key.split_once('.').filter(|(outer, _)| keys::NESTED.contains(outer))
+        {
             // One price of a map, as the configuration names it.
             let text = format!("{{{}: {text}}}", serde_json::Value::from(inner));
             keys::put_nested(&mut PriceSheet::default(), outer, &text)?;

@@ -119,7 +119,12 @@ mod tests {
         Tool::Server { dialect, kind, json: json.clone().into() }
     }
 
-    fn check(tools: &[Tool], options: Option<WebSearch>, way: (Dialect, bool, Support, Option<u64>), expected: Runs) {
+    fn check(
+        tools: &[Tool],
+        options: Option<WebSearch>,
+        way: (Dialect, bool, Support, Option<u64>),
+        expected: Runs,
+    ) {
         let (target, verbatim, web_search, most) = way;
         let request = Request { tools: tools.to_vec(), web_search: options, ..Request::default() };
         let capabilities = Capabilities { web_search, ..Capabilities::default() };
@@ -129,7 +134,8 @@ mod tests {
 
     #[test]
     fn what_the_provider_runs_is_bounded_by_what_the_caller_says() {
-        let (anthropic, responses, chat) = (Dialect::Anthropic, Dialect::OpenaiResponses, Dialect::OpenaiChat);
+        let (anthropic, responses, chat) =
+            (Dialect::Anthropic, Dialect::OpenaiResponses, Dialect::OpenaiChat);
         let unknown = Support::Unknown;
         let three = tool(anthropic, &json!({"type": "web_search_20250305", "max_uses": 3}));
         let fetch = tool(anthropic, &json!({"type": "web_fetch_20250910", "max_uses": 2}));
@@ -138,20 +144,45 @@ mod tests {
         let own = tool(anthropic, &json!({"type": "bash_20250124"}));
         let uses = |uses| Some(WebSearch { max_uses: uses, ..WebSearch::default() });
         check(&[], None, (anthropic, true, unknown, None), Runs::Never);
-        check(&[own.clone(), Tool::function("f", "", json!({}))], None, (anthropic, true, unknown, None), Runs::Never);
+        check(
+            &[own.clone(), Tool::function("f", "", json!({}))],
+            None,
+            (anthropic, true, unknown, None),
+            Runs::Never,
+        );
         check(&[three.clone(), own], uses(Some(3)), (anthropic, true, unknown, None), Runs::AtMost(3));
         check(&[three.clone(), fetch], uses(Some(3)), (anthropic, true, unknown, None), Runs::AtMost(5));
         check(std::slice::from_ref(&any), uses(None), (anthropic, true, unknown, None), Runs::AnyNumber);
-        check(&[three.clone(), code.clone()], uses(Some(3)), (anthropic, true, unknown, None), Runs::AnyNumber);
+        check(
+            &[three.clone(), code.clone()],
+            uses(Some(3)),
+            (anthropic, true, unknown, None),
+            Runs::AnyNumber,
+        );
         // Elsewhere nobody keeps to it, or there is no search, or no such tool.
-        check(std::slice::from_ref(&three), uses(Some(3)), (responses, false, unknown, None), Runs::AnyNumber);
-        check(std::slice::from_ref(&three), uses(Some(3)), (responses, false, Support::No, None), Runs::Never);
+        check(
+            std::slice::from_ref(&three),
+            uses(Some(3)),
+            (responses, false, unknown, None),
+            Runs::AnyNumber,
+        );
+        check(
+            std::slice::from_ref(&three),
+            uses(Some(3)),
+            (responses, false, Support::No, None),
+            Runs::Never,
+        );
         check(std::slice::from_ref(&three), uses(Some(3)), (chat, false, unknown, None), Runs::Never);
         check(&[three], uses(Some(3)), (chat, false, Support::Yes, None), Runs::AnyNumber);
         check(&[code], None, (chat, false, Support::Yes, None), Runs::Never);
         let native = tool(responses, &json!({"type": "web_search"}));
         check(std::slice::from_ref(&native), uses(None), (responses, true, unknown, None), Runs::AnyNumber);
-        check(std::slice::from_ref(&native), uses(None), (responses, true, unknown, Some(4)), Runs::AtMost(4));
+        check(
+            std::slice::from_ref(&native),
+            uses(None),
+            (responses, true, unknown, Some(4)),
+            Runs::AtMost(4),
+        );
         check(&[native], uses(None), (anthropic, false, unknown, Some(4)), Runs::AnyNumber);
         check(&[], uses(None), (chat, true, unknown, None), Runs::AnyNumber);
         check(&[], uses(Some(2)), (anthropic, false, unknown, None), Runs::AtMost(2));

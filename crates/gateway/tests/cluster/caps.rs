@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::KEY;
+use crate::support::{self, KEY};
 use crate::world::{CENT, Client, Cluster, Dice, call, cent, cost, drained, receipts, spent, until, verify};
 
 /// The cap, in calls of a cent.
@@ -122,16 +122,17 @@ async fn five_hundred_calls_over_three_processes_spend_a_budget_to_the_last_cent
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempts_that_are_lost_and_tried_again_never_pass_a_budget() {
-    // What answers costs a cent, and so does every attempt that is lost before: each of four in every call. The worst case
+    // What answers costs a cent, and so does every attempt that is lost before: each of eight in every call. The worst case
     // of one attempt is a cent and the prompt, so without holding what was lost calls that run together pass the cap.
     let priced = |fake: &_, model: &str, more: &str| {
         let prices = format!(", input_cost_per_token: 0.0004, output_cost_per_token: 0.001{more}");
         support::at(fake, "cent", model, &prices)
     };
     let models = |fake: &_| {
-        let lost = |order: usize| priced(fake, "openai/fake-slow-5000", &format!(", order: {order}, timeout: 0.3"));
-        let mut models: Vec<String> = (1..=4).map(lost).collect();
-        models.push(priced(fake, "openai/fake-tokens-10", ", order: 5"));
+        let lost =
+            |order: usize| priced(fake, "openai/fake-slow-5000", &format!(", order: {order}, timeout: 0.3"));
+        let mut models: Vec<String> = (1..=8).map(lost).collect();
+        models.push(priced(fake, "openai/fake-tokens-10", ", order: 9"));
         models
     };
     let rest = format!("router_settings: {{num_retries: 0, disable_cooldowns: true}}\n{STRICT}");

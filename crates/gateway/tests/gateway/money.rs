@@ -443,7 +443,8 @@ async fn strict_budgets_hold_what_attempts_cost_that_were_lost() {
         .collect();
     let more = format!("{PRICE}, order: 7");
     models.push(named(&at(&fake, "g", "openai/fake-tokens-10", &more), "answers"));
-    let rest = "router_settings: {num_retries: 0, disable_cooldowns: true}\ntollway: {budgets: {strict: true}}";
+    let rest =
+        "router_settings: {num_retries: 0, disable_cooldowns: true}\ntollway: {budgets: {strict: true}}";
     let gateway = Gateway::start(&config(&models, rest)).await;
     const CAP: i64 = 600_000_000;
     let key = key(&gateway, json!({ "max_budget": 0.6 })).await;
@@ -518,9 +519,8 @@ async fn strict_budgets_refuse_tools_that_nothing_bounds() {
 #[tokio::test]
 async fn all_models_of_a_wildcard_share_its_limits() {
     let fake = fake().await;
-    let wildcard = |name: &str, more: &str, id: &str| {
-        named(&at(&fake, &format!("{name}/*"), "openai/*", more), id)
-    };
+    let wildcard =
+        |name: &str, more: &str, id: &str| named(&at(&fake, &format!("{name}/*"), "openai/*", more), id);
     let models = [
         wildcard("fast", ", rpm: 2", "limited"),
         wildcard("paid", &format!("{PRICE}, max_budget: 0.1"), "budgeted"),
@@ -550,7 +550,8 @@ async fn all_models_of_a_wildcard_share_its_limits() {
 #[tokio::test]
 async fn what_a_key_has_spent_is_told_with_every_answer() {
     let fake = fake().await;
-    let models = [at(&fake, "gpt", "openai/fake-ok", PRICE), at(&fake, "bad", "openai/fake-error-400", PRICE)];
+    let models =
+        [at(&fake, "gpt", "openai/fake-ok", PRICE), at(&fake, "bad", "openai/fake-error-400", PRICE)];
     let configuration = config(&models, "");
     let gateway = Gateway::start(&configuration).await;
     let own = key(&gateway, json!({})).await;

@@ -453,34 +453,36 @@ mod tests {
     fn each_deployment_has_its_own_part_of_the_money() {
         // Deployment, what the attempt cost (-1: nobody knows), and was it paid for although nobody got its answer?
         type Tried = (&'static str, i64, bool);
-        let check = |total: Option<i64>, partial: bool, tried: &[Tried], expected: &[(&str, i64, i64, i64)]| {
-            let mut receipt = sample::receipt(4);
-            let pattern = receipt.attempts.first().cloned().unwrap();
-            receipt.attempts = tried
-                .iter()
-                .map(|(deployment, cost, lost)| AttemptRecord {
-                    deployment: (*deployment).into(),
-                    usage: lost.then(|| Usage { input: 10, ..Usage::default() }),
-                    cost: Some(Money::from_nanos(*cost)).filter(|_| *lost && *cost >= 0),
-                    ..pattern.clone()
-                })
-                .collect();
-            receipt.outcome = Outcome::Answered;
-            receipt.usage = Some(Usage { input: 100, ..Usage::default() });
-            receipt.cost = CostRecord { nanos: total.map(Money::from_nanos), partial, ..CostRecord::default() };
-            let line = Line::of(&receipt);
-            let found: Vec<_> = line
-                .shares
-                .iter()
-                .map(|share| (share.deployment.as_ref(), share.nanos, share.calls, share.unknown))
-                .collect();
-            assert_eq!(found, expected, "{tried:?}");
-            let sum: i64 = line.shares.iter().map(|share| share.nanos).sum();
-            let tokens: u64 = line.shares.iter().map(|share| share.input).sum();
-            if !line.shares.is_empty() {
-                assert_eq!((Some(sum), tokens), (total, 100));
-            }
-        };
+        let check =
+            |total: Option<i64>, partial: bool, tried: &[Tried], expected: &[(&str, i64, i64, i64)]| {
+                let mut receipt = sample::receipt(4);
+                let pattern = receipt.attempts.first().cloned().unwrap();
+                receipt.attempts = tried
+                    .iter()
+                    .map(|(deployment, cost, lost)| AttemptRecord {
+                        deployment: (*deployment).into(),
+                        usage: lost.then(|| Usage { input: 10, ..Usage::default() }),
+                        cost: Some(Money::from_nanos(*cost)).filter(|_| *lost && *cost >= 0),
+                        ..pattern.clone()
+                    })
+                    .collect();
+                receipt.outcome = Outcome::Answered;
+                receipt.usage = Some(Usage { input: 100, ..Usage::default() });
+                receipt.cost =
+                    CostRecord { nanos: total.map(Money::from_nanos), partial, ..CostRecord::default() };
+                let line = Line::of(&receipt);
+                let found: Vec<_> = line
+                    .shares
+                    .iter()
+                    .map(|share| (share.deployment.as_ref(), share.nanos, share.calls, share.unknown))
+                    .collect();
+                assert_eq!(found, expected, "{tried:?}");
+                let sum: i64 = line.shares.iter().map(|share| share.nanos).sum();
+                let tokens: u64 = line.shares.iter().map(|share| share.input).sum();
+                if !line.shares.is_empty() {
+                    assert_eq!((Some(sum), tokens), (total, 100));
+                }
+            };
         check(Some(9), false, &[("a", 0, false)], &[]);
         check(Some(9), false, &[("a", 0, false), ("b", 0, false)], &[]);
         check(Some(9), false, &[("a", 2, true), ("b", 0, false)], &[("a", 2, 0, 0), ("b", 7, 1, 0)]);

@@ -120,7 +120,8 @@ impl Run<'_> {
 
 /// Another attempt could pass a budget.
 fn no_room(group: &str) -> Error {
-    let message = format!("Budget has been exceeded: no room is left for what another attempt at {group} can cost");
+    let message =
+        format!("Budget has been exceeded: no room is left for what another attempt at {group} can cost");
     Error::new(Kind::Budget, message)
 }
 

@@ -30,7 +30,11 @@ fn deployment(snapshot: &Snapshot, name: &str) -> Arc<Deployment> {
 /// Why a call for so much is not taken there; empty when it is, and its money is then spent.
 async fn ask(snapshot: &Snapshot, meters: &Meters, name: &str, demand: Option<Demand>) -> String {
     let money = demand.map_or(Money::ZERO, |demand| demand.money);
-    match snapshot.budgets.hold(Some(meters), &deployment(snapshot, name), |_| demand.ok_or(Short::Unpriced)).await {
+    match snapshot
+        .budgets
+        .hold(Some(meters), &deployment(snapshot, name), |_| demand.ok_or(Short::Unpriced))
+        .await
+    {
         Ok(hold) => {
             if let Some(hold) = hold {
                 hold.settle(Spent { money, ..Spent::default() });

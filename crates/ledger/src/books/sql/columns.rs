@@ -126,8 +126,9 @@ pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
         None => Vec::new(),
     };
     let shares: Vec<Share<'static>> = match row.maybe_text(30)? {
-        Some(json) => serde_json::from_str(json)
-            .map_err(|error| StoreError::Broken(format!("the shares of a receipt cannot be read: {error}")))?,
+        Some(json) => serde_json::from_str(json).map_err(|error| {
+            StoreError::Broken(format!("the shares of a receipt cannot be read: {error}"))
+        })?,
         None => Vec::new(),
     };
     Ok(Line {

@@ -171,13 +171,8 @@ pub(super) struct Source {
 
 /// Where a kind's receipts are, and what of them counts.
 pub(super) fn source_of(dialect: Dialect, kind: ScopeKind) -> Source {
-    let whole = Source {
-        from: "receipts",
-        id: "''",
-        nanos: "COALESCE(nanos, 0)",
-        calls: "1",
-        unknown: "unknown",
-    };
+    let whole =
+        Source { from: "receipts", id: "''", nanos: "COALESCE(nanos, 0)", calls: "1", unknown: "unknown" };
     let of = |id| Source { id, ..whole };
     match (kind, dialect) {
         (ScopeKind::Global, _) => whole,
