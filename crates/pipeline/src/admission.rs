@@ -320,7 +320,7 @@ fn unbounded(model: &str, runs: Runs) -> Error {
         Runs::AnyNumber => Some(format!(
             "this call lets the provider run tools of its own, its budget is strict, and nothing says how often {model} or a \
              fallback runs them at most. Set `max_uses` of the tool (Anthropic) or `max_tool_calls` (Responses), or leave the \
-             tool out."
+             tool out. A provider that searches for every call cannot be called on such a budget."
         )),
         Runs::AtMost(_) => Some(format!(
             "this call lets the provider run tools of its own, its budget is strict, and how many tokens {model} and its \
