@@ -175,6 +175,11 @@ impl Live {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Calls in flight that count against its limit: with those of others that share it.
+    pub fn places_taken(&self) -> u32 {
+        self.limited().in_flight()
+    }
+
     /// Why the deployment cannot be called because of its failures; `None` when it can, be it to find out whether it
     /// answers again.
     pub fn cooling(&self, now: Now) -> Option<Denied> {

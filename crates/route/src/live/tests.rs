@@ -189,7 +189,7 @@ fn models_of_one_wildcard_share_its_limits_and_rest_alone() {
     let first = check(&one, caps, 1_000).unwrap();
     let second = check(&other, caps, 1_000).unwrap();
     assert_eq!(check(&other, caps, 1_000).err(), Some(Denied::Parallel(2)));
-    assert_eq!((one.in_flight(), board.live(&whole).in_flight()), (1, 2));
+    assert_eq!((one.in_flight(), one.places_taken(), board.live(&whole).in_flight()), (1, 2, 2));
     first.answered(&Answer { tokens: 40, output: 4, streamed: false }, Now(1_100));
     second.failed(&error(Kind::RateLimit), false, Now(1_100));
     assert_eq!((one.in_flight(), other.in_flight(), board.live(&whole).in_flight()), (0, 0, 0));
