@@ -434,14 +434,14 @@ async fn a_small_budget_of_a_deployment_lets_a_first_call_through() {
 #[tokio::test]
 async fn strict_budgets_hold_what_attempts_cost_that_were_lost() {
     let fake = fake().await;
-    // Six attempts are lost before the seventh answers.
-    let mut models: Vec<String> = (1..=6)
+    // Twelve attempts are lost before one answers: together they cost more than the most that one can.
+    let mut models: Vec<String> = (1..=12)
         .map(|order| {
             let more = format!("{PRICE}, order: {order}, timeout: 0.2");
             named(&at(&fake, "g", "openai/fake-slow-5000", &more), &format!("lost-{order}"))
         })
         .collect();
-    let more = format!("{PRICE}, order: 7");
+    let more = format!("{PRICE}, order: 13");
     models.push(named(&at(&fake, "g", "openai/fake-tokens-10", &more), "answers"));
     let rest =
         "router_settings: {num_retries: 0, disable_cooldowns: true}\ntollway: {budgets: {strict: true}}";
