@@ -257,12 +257,16 @@ impl Journal {
 
     /// Puts everything pending into the file, openings included.
     pub(crate) fn flush(&self) {
-        {
-            let mut pending = lock(&self.pending);
-            pending.unpark();
-            self.appended.store(pending.last, Ordering::Release);
-        }
+        self.unpark();
         self.write(&mut lock(&self.writer));
+    }
+
+    /// Openings of calls that are still on their way are for the next write; returns the last sequence given out.
+    fn unpark(&self) -> u64 {
+        let mut pending = lock(&self.pending);
+        pending.unpark();
+        self.appended.store(pending.last, Ordering::Release);
+        pending.last
     }
 
     fn write(&self, writer: &mut Writer) {

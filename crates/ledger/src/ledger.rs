@@ -324,6 +324,10 @@ impl Drop for Shared {
         self.journal.flush();
         self.journal.sync();
         self.journal.flusher().stop();
+        // The task that writes has it for the length of a write.
+        while Arc::strong_count(&self.journal) > 1 {
+            std::thread::yield_now();
+        }
     }
 }
 
