@@ -18,6 +18,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod database;
+mod denials;
 mod failover;
 mod faults;
 mod guessing;
