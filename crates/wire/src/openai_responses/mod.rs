@@ -6,6 +6,7 @@
 //! Shapes: the `openai` SDK 2.54. `POST /v1/responses`:
 //! <https://platform.openai.com/docs/api-reference/responses>
 
+pub(crate) mod client_tools;
 pub mod conversation;
 mod item_in;
 mod item_out;
