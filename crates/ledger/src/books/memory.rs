@@ -10,8 +10,8 @@ use tollway_store::StoreResult;
 use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
-    Adjustment, Books, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained, Verification,
-    Within,
+    Adjustment, Books, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range, Retained,
+    Verification, Within,
 };
 use crate::receipt::Receipt;
 
@@ -196,6 +196,20 @@ impl Books for MemoryBooks {
         };
         let found = state.matching(filter).filter(behind).take(limit as usize);
         Ok(found.map(|receipt| receipt.as_ref().clone()).collect())
+    }
+
+    async fn sorted(
+        &self,
+        filter: &Filter,
+        order: Order,
+        skip: u32,
+        limit: u32,
+    ) -> StoreResult<Vec<Receipt>> {
+        let state = self.state();
+        let mut found: Vec<_> = state.matching(filter).collect();
+        found.sort_by(|one, other| order.compare(one, other));
+        let shown = found.into_iter().skip(skip as usize).take(limit as usize);
+        Ok(shown.map(|receipt| receipt.as_ref().clone()).collect())
     }
 
     async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {

@@ -179,6 +179,19 @@ request! {
 }
 
 request! {
+    /// `POST /team/permissions_bulk_update`
+    TeamsPermissions {
+        /// Routes that plain members may use from now on, too, on the teams' keys, such as `/key/generate`.
+        permissions: Vec<String>,
+        /// Which teams.
+        team_ids: Vec<String>,
+        /// Every team there is.
+        apply_to_all_teams: bool,
+        ; required ["permissions"]
+    }
+}
+
+request! {
     /// `POST /team/key/bulk_update`
     TeamKeys {
         /// Which team.

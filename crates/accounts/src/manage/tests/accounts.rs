@@ -197,6 +197,63 @@ async fn users_are_listed_by_role_and_by_what_they_spent() {
 }
 
 #[tokio::test]
+async fn whoever_picks_a_user_finds_it_by_a_piece_of_its_name() {
+    let world = World::new().await;
+    for id in ["anna", "hanna", "ben"] {
+        world.user(id, "internal_user", json!({ "user_email": format!("{id}@example.com") })).await;
+    }
+    let grant = world.admin(Right::UserList).await;
+    let check = async |pairs: &[(&str, &str)], expected: &[&str]| {
+        let listed = world.management.user_filter(&grant, &query(pairs)).await.unwrap();
+        let mut ids: Vec<&str> =
+            listed.as_array().unwrap().iter().map(|user| user["user_id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{pairs:?}");
+    };
+    check(&[], &["anna", "ben", "hanna"]).await;
+    check(&[("user_id", "ANNA")], &["anna", "hanna"]).await;
+    check(&[("user_email", "hanna@"), ("user_id", "anna")], &["hanna"]).await;
+    check(&[("user_id", "%")], &[]).await;
+    world.team("t", &[], json!({})).await;
+    let counted = world.management.users_available(&grant, &query(&[])).await.unwrap();
+    assert_eq!((&counted["total_users_used"], &counted["total_teams_used"]), (&json!(3), &json!(1)));
+    assert_eq!(counted["total_users_remaining"], Value::Null);
+}
+
+#[tokio::test]
+async fn plain_members_of_several_teams_may_do_more_at_once() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.team(id, &[], json!({ "team_member_permissions": ["/key/info"] })).await;
+    }
+    let permissions = async |id: &str| {
+        let grant = world.admin(Right::TeamInfo).await;
+        let shown = world.management.team_permissions(&grant, &query(&[("team_id", id)])).await.unwrap();
+        shown["team_member_permissions"].clone()
+    };
+    let more = json!({ "team_ids": ["a"], "permissions": ["/key/info", "/key/generate"] });
+    let done = ask!(world TeamUpdate teams_permissions_update more).unwrap();
+    assert_eq!(done["teams_updated"], 1);
+    assert_eq!(permissions("a").await, json!(["/key/info", "/key/generate"]));
+    assert_eq!(permissions("b").await, json!(["/key/info"]));
+    ask!(world TeamUpdate teams_permissions_update json!({ "permissions": ["/key/delete"], "apply_to_all_teams": true }))
+        .unwrap();
+    assert_eq!(permissions("b").await, json!(["/key/info", "/key/delete"]));
+    for (body, status) in [
+        (json!({ "permissions": ["/key/info"] }), 400),
+        (json!({ "permissions": ["/key/info"], "team_ids": ["a", "none"] }), 404),
+        (json!({ "permissions": ["/nothing"], "team_ids": ["a"] }), 400),
+        (json!({ "permissions": ["/key/info"], "team_ids": ["a"], "apply_to_all_teams": true }), 400),
+    ] {
+        assert_eq!(
+            told(&ask!(world TeamUpdate teams_permissions_update body).unwrap_err()).0,
+            status,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn several_changes_at_once_count_each_for_itself() {
     let world = World::new().await;
     world.user("ann", "internal_user", json!({})).await;
