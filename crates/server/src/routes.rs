@@ -74,6 +74,8 @@ pub enum OfResponse {
     InputItems,
     /// Refuses: there is nothing in the background.
     Cancel,
+    /// Refuses: nobody but the provider that made a compacted conversation could read it.
+    Compact,
 }
 
 /// One route.
@@ -121,6 +123,7 @@ const COUNT_INPUT: Action = Action::Call(Dialect::OpenaiResponses, Operation::Co
 const RESPONSE: Action = Action::Response(OfResponse::Get);
 const FORGET: Action = Action::Response(OfResponse::Delete);
 const INPUT_ITEMS: Action = Action::Response(OfResponse::InputItems);
+const COMPACT: Action = Action::Response(OfResponse::Compact);
 const CANCEL: Action = Action::Response(OfResponse::Cancel);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
 
@@ -140,18 +143,21 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/messages/count_tokens" Call COUNT, "Count the input tokens of a message (Anthropic)"),
     route!(POST "/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/v1/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
     route!(POST "/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
     route!(POST "/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/openai/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/openai/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/openai/v1/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/openai/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/openai/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/openai/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
@@ -398,6 +404,7 @@ mod tests {
             check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
             check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
             check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
+            check(Method::POST, "/compact", Some((COMPACT, None)));
         }
         let reset = Some((spend(Spend::MemberReset), Some("t/member/u")));
         check(Method::POST, "/team/t/member/u/reset_spend", reset);

@@ -19,6 +19,7 @@ mod commands;
 mod configuration;
 mod database;
 mod failover;
+mod fault_table;
 mod faults;
 mod guessing;
 mod hosts;

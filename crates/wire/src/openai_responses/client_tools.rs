@@ -266,8 +266,10 @@ impl Bridge {
         }
         .cloned()
         .unwrap_or_else(|| json!({}));
-        if let (LOCAL_SHELL, Value::Object(action)) = (kind, &mut arguments) {
+        if let (LOCAL_SHELL | SHELL, Value::Object(action)) = (kind, &mut arguments) {
             action.shift_remove("type");
+            // What the item says although the model did not: its call goes back as it came.
+            action.retain(|_, value| !value.is_null() && value != &json!({}));
         }
         let arguments = match arguments {
             Value::String(text) => text,
