@@ -157,19 +157,21 @@ fn paid(cell: &str, receipt: &Value, cost: Cost, way: &str, hidden: bool) {
         receipt["cost"]["nanos"].as_i64().unwrap_or_else(|| panic!("{cell}: unknown cost: {receipt}"));
     let count = |key: &str| receipt["usage"][key].as_i64().unwrap_or_default();
     let used = 1000 * count("input") + 2000 * count("output");
-    match (cost, hidden) {
-        (Cost::Nothing, false) => assert_eq!(nanos, 0, "{cell}: {receipt}"),
-        // The winner's answer, and nothing for whom nobody reached.
-        (Cost::Nothing, true) => assert!(nanos == used && used > 0, "{cell}: {nanos} for {used}: {receipt}"),
-        (Cost::Prompt, hidden) => {
-            let lost = if hidden { nanos - used } else { nanos };
-            assert!(lost > 0 && lost % 1000 == 0, "{cell}: {lost}: {receipt}");
-            assert!(way != "retry" || lost % 2000 == 0, "{cell}: two prompts alike: {lost}: {receipt}");
+    assert_eq!(nanos, used, "{cell}: {receipt}");
+    let attempts = receipt["attempts"].as_array().unwrap();
+    let lost: Vec<i64> = attempts.iter().filter_map(|attempt| attempt["cost"].as_i64()).collect();
+    match cost {
+        // The winner's answer, and nothing for those whom nobody reached.
+        Cost::Nothing => assert!(lost.is_empty() && (nanos > 0) == hidden, "{cell}: {receipt}"),
+        Cost::Prompt => {
+            let prompt = lost.first().copied().unwrap_or_default();
+            assert_eq!(lost, vec![prompt; if way == "retry" { 2 } else { 1 }], "{cell}: {receipt}");
+            assert!(prompt > 0 && prompt % 1000 == 0, "{cell}: {receipt}");
+            let all: i64 = lost.iter().sum();
+            assert!(if hidden { nanos > all } else { nanos == all }, "{cell}: {receipt}");
             assert_eq!(receipt["cost"]["estimated"], true, "{cell}: {receipt}");
         }
-        (Cost::Answer, _) => {
-            assert!(nanos == used && count("output") > 0, "{cell}: {nanos} for {used}: {receipt}")
-        }
+        Cost::Answer => assert!(count("input") > 0 && count("output") > 0, "{cell}: {receipt}"),
     }
 }
 
