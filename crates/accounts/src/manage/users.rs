@@ -153,6 +153,7 @@ impl UserFields {
         put_names("models", &self.models, &mut user.models)?;
         self.blocked.fill(&mut user.blocked);
         put_free("metadata", &self.metadata, &mut user.metadata)?;
+        self.limits.refuse_by_model()?;
         self.limits.apply(&mut user.limits, now)
     }
 }

@@ -23,6 +23,7 @@ mod fault_table;
 mod faults;
 mod guessing;
 mod hosts;
+mod keys_demand;
 mod ledger;
 mod money;
 mod providers;

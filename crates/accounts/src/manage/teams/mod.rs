@@ -431,6 +431,7 @@ impl Management {
         put("spend", dollars(Some(figures.spend)));
         put("total_spend", dollars(Some(figures.total)));
         put("team_member_permissions", json!(team.team_member_permissions));
+        put("team_member_key_duration", json!(team.team_member_key_duration));
         put("tags", json!(team.tags));
         put("metadata", json!(team.metadata));
         put("default_team_member_models", json!(team.default_team_member_models));

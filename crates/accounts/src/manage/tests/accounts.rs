@@ -313,3 +313,36 @@ async fn several_changes_at_once_count_each_for_itself() {
     let team = world.management.team_permissions_update(&teams, &body(permissions)).await.unwrap();
     assert_eq!(team["team_member_permissions"], json!(["/key/generate"]));
 }
+
+#[tokio::test]
+async fn a_members_key_lasts_as_long_as_the_team_says() {
+    let world = World::new().await;
+    world.user("ann", "internal_user", json!({})).await;
+    world.team("t", &[("ann", "user")], json!({ "team_member_key_duration": "30d" })).await;
+    let ends = async |body: Value| world.info(&world.key(body).await).await.unwrap()["expires"].clone();
+    assert!(ends(json!({ "team_id": "t", "user_id": "ann" })).await.is_string());
+    assert_eq!(ends(json!({ "team_id": "t", "user_id": "ann", "duration": null })).await, Value::Null);
+    assert_eq!(ends(json!({ "team_id": "t" })).await, Value::Null, "nobody's key of its own");
+    assert_eq!(ends(json!({ "user_id": "ann" })).await, Value::Null, "not of the team");
+    let wrong = ask!(world TeamNew team_new json!({ "team_member_key_duration": "soon" })).unwrap_err();
+    assert_eq!(told(&wrong).2.as_deref(), Some("team_member_key_duration"));
+}
+
+#[tokio::test]
+async fn limits_that_would_not_hold_are_refused() {
+    let world = World::new().await;
+    let refused = async |fields: Value| {
+        let mut user = json!({ "user_id": "u" });
+        user.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let of_user = ask!(world UserNew user_new user);
+        let of_customer = ask!(world CustomerWrite customer_new user);
+        [of_user, of_customer].map(|result| told(&result.unwrap_err()).2)
+    };
+    for name in ["model_max_budget", "model_rpm_limit", "model_tpm_limit"] {
+        let value = if name == "model_max_budget" { json!({ "m": 1.5 }) } else { json!({ "m": 3 }) };
+        let mut fields = json!({});
+        fields[name] = value;
+        assert_eq!(refused(fields).await, [Some(name.to_owned()), Some(name.to_owned())]);
+    }
+    ask!(world UserNew user_new json!({ "user_id": "u", "model_max_budget": {} })).unwrap();
+}
