@@ -228,7 +228,7 @@ impl Ledger {
         let Some(sequence) = self.shared.journal.unwritten_sequence() else { return };
         // Whoever is ready, too, adds its record first.
         tokio::task::yield_now().await;
-        self.shared.journal.write_until(sequence);
+        self.shared.journal.written_until(sequence).await;
     }
 
     /// Everything of this process up to this sequence is in the store.
@@ -318,6 +318,10 @@ impl Drop for Shared {
         self.journal.flush();
         self.journal.sync();
         self.journal.flusher().stop();
+        // The task that writes has it for the length of a write.
+        while Arc::strong_count(&self.journal) > 1 {
+            std::thread::yield_now();
+        }
     }
 }
 
