@@ -128,6 +128,8 @@ pub struct Filter {
     pub tag: Option<String>,
     /// `true`: answered; `false`: not.
     pub answered: Option<bool>,
+    /// The status that the client got.
+    pub status: Option<u16>,
     /// Cost at least.
     pub min: Option<Money>,
     /// Cost at most.

@@ -138,6 +138,7 @@ fn filters() -> Vec<Filter> {
         Filter { session: text("session-7"), ..Filter::default() },
         Filter { tag: text("job-3"), ..Filter::default() },
         Filter { call: text("call-12"), ..Filter::default() },
+        Filter { status: Some(200), team: text("team-2"), ..Filter::default() },
         Filter {
             min: Some(Money::from_nanos(10_000_000)),
             max: Some(Money::from_nanos(20_000_000)),

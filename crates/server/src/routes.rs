@@ -296,6 +296,7 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/team/spend/report" Spend spend(Spend::TeamReport), "What a team's keys spent, by model"),
     route!(GET "/global/activity" GlobalSpend spend(Spend::GlobalActivity), "Calls and tokens each day"),
     route!(GET "/global/activity/model" GlobalSpend spend(Spend::GlobalActivityByModel), "Calls and tokens each day, by model"),
+    route!(GET "/global/activity/exceptions" GlobalSpend spend(Spend::GlobalExceptions), "Calls that a rate limit ended, each day"),
     route!(GET "/user/daily/activity" Spend spend(Spend::UserActivity), "What users used each day, by model, provider and key"),
     route!(GET "/user/daily/activity/aggregated" Spend spend(Spend::UserActivityWhole), "The same for all days at once"),
     route!(GET "/team/daily/activity" Spend spend(Spend::TeamActivity), "What teams used each day, by model, provider and key"),

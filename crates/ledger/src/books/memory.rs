@@ -116,6 +116,7 @@ impl Filter {
             && is(&self.session, line.session.as_deref())
             && self.call.as_deref().is_none_or(|call| receipt.id == call || receipt.call_id == call)
             && self.tag.as_deref().is_none_or(|tag| line.tags.iter().any(|other| other.as_ref() == tag))
+            && self.status.is_none_or(|status| line.status == status)
             && self.answered.is_none_or(|answered| line.answered() == answered)
             && self.min.is_none_or(|min| cost >= min.nanos())
             && self.max.is_none_or(|max| cost <= max.nanos())

@@ -127,6 +127,11 @@ impl Desk<'_> {
         filter.tag = self.text("tag")?;
         filter.min = self.money("min_spend")?;
         filter.max = self.money("max_spend")?;
+        filter.status = match self.params.text("error_code")?.map(str::parse) {
+            None => None,
+            Some(Ok(status)) => Some(status),
+            Some(Err(_)) => return Err(Error::invalid_at("error_code", "`error_code` is an HTTP status")),
+        };
         filter.answered = match self.params.text("status_filter")? {
             None | Some("all") => None,
             Some("success") => Some(true),

@@ -139,6 +139,27 @@ async fn pages_come_in_any_order_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn calls_that_a_rate_limit_ended_are_counted() {
+    let world = World::new().await;
+    let all = world.record(0..210).await;
+    let limited = all.iter().filter(|one| one.status == 429).count();
+    assert!(limited > 0);
+    let (first, last) =
+        (all.iter().map(|one| one.at).min().unwrap(), all.iter().map(|one| one.at).max().unwrap());
+    let date = |at: i64| tollway_ledger::litellm::date(at.div_euclid(86_400_000));
+    let url = format!("/global/activity/exceptions?start_date={}&end_date={}", date(first), date(last));
+    let told = world.get(MASTER, &url).await;
+    assert_eq!(told["sum_num_rate_limit_exceptions"], limited, "{told}");
+    let daily = told["daily_data"].as_array().unwrap();
+    let sum: u64 = daily.iter().map(|day| day["num_rate_limit_exceptions"].as_u64().unwrap()).sum();
+    assert_eq!(sum, limited as u64);
+    let none = world.get(MASTER, &format!("{url}&model_group=none")).await;
+    assert_eq!(none["sum_num_rate_limit_exceptions"], 0);
+    let page = world.get(MASTER, "/spend/logs/v2?error_code=429").await;
+    assert_eq!(page["total"], limited);
+}
+
+#[tokio::test]
 async fn filters_of_pages_hold_together() {
     let world = World::new().await;
     let all = world.record(0..210).await;
