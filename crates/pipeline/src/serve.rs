@@ -498,7 +498,10 @@ fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &
     let retries = ticket.retries();
     if retries > 0 {
         set(out, headers::RETRIES, HeaderValue::from(retries));
-        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        // Another order of the group is tried where no retry is allowed, too.
+        if won.max_retries > 0 {
+            set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        }
     }
     if won.fallbacks > 0 {
         set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -112,7 +112,15 @@ impl Inner {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         let (version, bodiless) = (request.version(), request.body().is_end_stream());
+        let takes_bodies = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         match self.route(request, peer, &path, started).await {
+            // Nobody reads the body of a request that should have none.
+            Ok(mut reply)
+                if !bodiless && (!takes_bodies || reply.status == StatusCode::METHOD_NOT_ALLOWED) =>
+            {
+                close(&mut reply, version);
+                reply
+            }
             Ok(reply) => reply,
             Err(error) => {
                 let mut reply = manage::refuse(&error, dialect_of(&path));
