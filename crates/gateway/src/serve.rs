@@ -80,7 +80,7 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     data_dir::make(&directory)
         .map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
     let address = SocketAddr::new(host(&arguments), arguments.port.unwrap_or(4000));
-    let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = Listener::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let admin_key = match master_key(&config) {
         Some(_) => None,
         None => Some(admin_key::load_or_make(&directory).map_err(|error| format!("the admin key: {error}"))?),
@@ -117,6 +117,17 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     running.stop().await;
     drop(demo);
     Ok(ExitCode::SUCCESS)
+}
+
+/// With a word on what to do where that is known.
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or give another --port",
+        std::io::ErrorKind::AddrNotAvailable => "; this machine does not have the address: give another --host",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 are the administrator's: give another --port",
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{hint}")
 }
 
 /// What every snapshot of this process is built from, beside the configuration.
