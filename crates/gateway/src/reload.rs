@@ -3,7 +3,7 @@
 //! The new configuration is validated first and swapped in whole; when it is wrong the old one stays. Running calls
 //! keep what they began with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -137,11 +137,16 @@ impl Reloader {
 
     fn directories(&self) -> Vec<PathBuf> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let parent = |file: &PathBuf| match file.parent() {
+        let parent = |file: &Path| match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
-        loaded.0.iter().map(parent).collect()
+        // Behind a link the file itself may be written to.
+        let both = loaded.0.iter().flat_map(|file| {
+            let real = file.canonicalize().ok();
+            [Some(parent(file)), real.as_deref().map(parent)]
+        });
+        both.flatten().collect()
     }
 
     fn has_changed(&self) -> bool {

@@ -305,4 +305,10 @@ async fn a_swapped_link_in_the_middle_is_noticed() {
     std::fs::rename(gateway.file("new-link"), gateway.file("data-link")).unwrap();
     wait_for_model(&gateway, "swapped").await;
     gateway.chat(&chat("gpt", "hi")).await.expect(400);
+    // Not only links: the file behind them may be written to.
+    let text = config(&[at(&fake, "written", "openai/fake-ok", "")], "");
+    std::fs::write(gateway.file("second/mounted.yaml"), text).unwrap();
+    let begun = std::time::Instant::now();
+    wait_for_model(&gateway, "written").await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
