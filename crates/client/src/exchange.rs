@@ -273,7 +273,12 @@ fn verbatim_body(
             notices.changed(field.clone(), FOREIGN_DEFAULT);
         }
     }
-    let outgoing = Outgoing { operation: ask.operation, dialect: ask.surface, stream: ask.stream, allowed: allowed(ask) };
+    let outgoing = Outgoing {
+        operation: ask.operation,
+        dialect: ask.surface,
+        stream: ask.stream,
+        allowed: allowed(ask),
+    };
     edits.extend(endpoint.edits(&ask.envelope, &outgoing, notices)?);
     let chat = ask.surface == Dialect::OpenaiChat && ask.operation == Operation::Chat;
     if chat && openai_chat::may_concern(&ask.envelope, endpoint.quirks()) {

@@ -123,8 +123,12 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or give another --port",
-        std::io::ErrorKind::AddrNotAvailable => "; this machine does not have the address: give another --host",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 are the administrator's: give another --port",
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have the address: give another --host"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 are the administrator's: give another --port"
+        }
         _ => "",
     };
     format!("cannot listen on {address}: {error}{hint}")

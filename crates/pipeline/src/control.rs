@@ -266,9 +266,8 @@ fn field_names(raw: &str, name: &'static str) -> Result<Option<Box<[String]>>> {
         return Err(Error::invalid_at(name, format!("`{name}` names more than {MOST_FIELDS} fields")));
     }
     // The model and the stream flag are not for the provider alone.
-    let names = names.map(|names| {
-        names.into_iter().filter(|name| !matches!(name.as_str(), "model" | "stream")).collect()
-    });
+    let names = names
+        .map(|names| names.into_iter().filter(|name| !matches!(name.as_str(), "model" | "stream")).collect());
     Ok(names)
 }
 
@@ -324,7 +323,8 @@ mod tests {
 
     #[test]
     fn fields_to_leave_out_and_to_send_all_the_same_are_named_in_lists() {
-        let read = control(r#"{"additional_drop_params":["a","model","stream"],"allowed_openai_params":["b"]}"#);
+        let read =
+            control(r#"{"additional_drop_params":["a","model","stream"],"allowed_openai_params":["b"]}"#);
         assert_eq!(read.dropped.as_deref(), Some(&["a".to_owned()][..]));
         assert_eq!(read.allowed.as_deref(), Some(&["b".to_owned()][..]));
         assert_eq!(control(r#"{"additional_drop_params":null}"#).dropped, None);

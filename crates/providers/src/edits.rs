@@ -28,12 +28,7 @@ impl Endpoint {
     /// function decides whether that refuses the call. No edits means that the body can go out as it is.
     ///
     /// Fails when `stream_options` is not an object.
-    pub fn edits(
-        &self,
-        body: &Envelope,
-        outgoing: &Outgoing<'_>,
-        notices: &mut Notices,
-    ) -> Result<Edits> {
+    pub fn edits(&self, body: &Envelope, outgoing: &Outgoing<'_>, notices: &mut Notices) -> Result<Edits> {
         let Outgoing { operation, dialect, stream, allowed } = *outgoing;
         let mut edits = Edits::new();
         self.name_model(body, dialect, &mut edits);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
-use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -150,11 +150,8 @@ impl Inner {
     ) -> Result<Reply> {
         let most = self.limits.url_bytes();
         if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > most) {
-            return Err(Error::new(
-                Kind::InvalidRequest,
-                format!("the URL is longer than {most} bytes"),
-            )
-            .with_status(414));
+            return Err(Error::new(Kind::InvalidRequest, format!("the URL is longer than {most} bytes"))
+                .with_status(414));
         }
         check_host(&request)?;
         let (route, captured) = match find(request.method(), path) {
@@ -241,8 +238,10 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers))),
-            Action::GeminiModels => Ok(models::list(&snapshot, &caller, Shape::Gemini)),
+            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers), request.uri().query())),
+            Action::GeminiModels => {
+                Ok(models::list(&snapshot, &caller, Shape::Gemini, request.uri().query()))
+            }
             Action::Model => {
                 models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::of(headers))
             }
@@ -453,7 +452,7 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
-    } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
+    } else if path.starts_with("/v1beta/") || path.starts_with("/v1alpha/") || is_gemini_call(path) {
         Dialect::Gemini
     } else if is_responses(path) {
         Dialect::OpenaiResponses
@@ -494,6 +493,7 @@ mod tests {
             ("/v1/messages/count_tokens", Dialect::Anthropic),
             ("/v1beta/models/m:generateContent", Dialect::Gemini),
             ("/v1/models/m:streamGenerateContent", Dialect::Gemini),
+            ("/v1alpha/models/m:generateContent", Dialect::Gemini),
             ("/models/ollama/llama:8b:countTokens", Dialect::Gemini),
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),

@@ -416,7 +416,8 @@ fn lists_of_a_stream_say_where_their_entries_stand() {
     .map(|chunk| format!("data: {chunk}\n\n"))
     .collect();
     let text = String::from_utf8(streamed(&events(stream.as_bytes(), 50))).unwrap();
-    let frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let frames =
+        text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
     let (mut thoughts, mut sources) = (Vec::new(), Vec::new());
     for frame in frames {
         let delta = &frame["choices"][0]["delta"];
