@@ -11,6 +11,7 @@ use tollway_model::{Dialect, Error, Kind, Notices, Operation, RawJson, Result};
 use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
+use tollway_wire::openai_responses;
 
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
@@ -136,6 +137,13 @@ impl Call {
         rules: AcceptRules,
     ) -> Result<Call> {
         let mut envelope = Envelope::parse(body, rules.max_depth)?;
+        let asks_chat = surface.dialect == Dialect::OpenaiChat && surface.operation == Operation::Chat;
+        if asks_chat && openai_responses::is_response_request(&envelope) {
+            // Some agents do that, and expect the answer of a chat.
+            check_size(Dialect::OpenaiResponses, &envelope, &rules.limits)?;
+            let chat = openai_responses::as_chat(&envelope)?;
+            envelope = Envelope::parse(chat, rules.max_depth.saturating_add(8))?;
+        }
         let mut notices = Notices::new();
         let mut edits = Edits::new();
         // Most calls have none of the headers that are for the gateway: one look in place of a dozen, each of which

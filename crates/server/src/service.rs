@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -129,7 +129,15 @@ impl Inner {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         let (version, bodiless) = (request.version(), request.body().is_end_stream());
+        let takes_bodies = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         match self.route(request, peer, &path, started).await {
+            // Nobody reads the body of a request that should have none.
+            Ok(mut reply)
+                if !bodiless && (!takes_bodies || reply.status == StatusCode::METHOD_NOT_ALLOWED) =>
+            {
+                close(&mut reply, version);
+                reply
+            }
             Ok(reply) => reply,
             Err(error) => {
                 let mut reply = manage::refuse(&error, dialect_of(&path));

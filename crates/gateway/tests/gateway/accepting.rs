@@ -222,6 +222,26 @@ async fn several_requests_share_a_connection_also_after_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_request_was_not_read_to_its_end_says_that_it_closes() {
+    let (_fake, gateway) = gateway("").await;
+    for (request, closes) in [
+        ("POST /v1/chat HTTP/1.1\r\n", true),
+        ("POST /health/readiness HTTP/1.1\r\n", true),
+        ("GET /v1/models HTTP/1.1\r\n", true),
+        ("POST /key/generate HTTP/1.1\r\n", false),
+    ] {
+        let body = "{\"key_alias\": \"a\"}";
+        let head =
+            format!("{request}host: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}", body.len());
+        let next = "GET /health/liveliness HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answers = gateway.raw(format!("{head}\r\n\r\n{body}{next}").as_bytes()).await;
+        let first = answers.split("\r\n\r\n").next().unwrap().to_lowercase();
+        assert_eq!(first.contains("connection: close"), closes, "{request}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), if closes { 1 } else { 2 }, "{request}: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_beyond_the_limit_waits_for_a_place() {
     let arguments = ["--limit_concurrency", "2"];
     let gateway = Gateway::with(Start { arguments: &arguments, ..Start::default() }).await;
