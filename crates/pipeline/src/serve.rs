@@ -178,6 +178,7 @@ impl Gateway {
         if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
             return Err(books_full().into());
         }
+        services.learn_spend(&caller.identity, call.at).await;
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(snapshot.routes.counted_as(&model));
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
@@ -240,6 +241,7 @@ impl Gateway {
         let keep_alive = snapshot.settings.keep_alive;
         let call: Arc<Call> = Arc::from(call);
         let allowances = ticket.allowances();
+        let spend = ticket.key_spend();
         let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
         let mut run = Box::pin({
             let (gateway, snapshot, call, showing) =
@@ -263,6 +265,7 @@ impl Gateway {
         if let Some(group) = group {
             set(&mut out, headers::MODEL_GROUP, &*group);
         }
+        set_key_spend(&mut out, spend);
         admission::limit_headers(&allowances, Money::ZERO, &mut out);
         stream_headers(&mut out, &showing);
         let pending = Box::pin(async move {
@@ -379,6 +382,7 @@ fn reply(
             timing_headers(&mut out, took, overhead);
             // What was held is part of what is spent, until the cost takes its place.
             let change = cost.known().map_or(Money::ZERO, |money| money - held);
+            key_spend_header(&mut out, &ticket);
             admission::limit_headers(&allowances, change, &mut out);
             if let Cost::Known(money) = cost {
                 set(&mut out, headers::COST, money.to_string());
@@ -387,6 +391,7 @@ fn reply(
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
+            key_spend_header(&mut out, &ticket);
             admission::limit_headers(&allowances, Money::ZERO, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
@@ -419,6 +424,7 @@ fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
+    key_spend_header(&mut reply.headers, &ticket);
     if retries > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(retries));
     }
@@ -471,6 +477,18 @@ fn hide_keys(text: &str) -> Cow<'_, str> {
     }
     hidden.push_str(rest);
     Cow::Owned(hidden)
+}
+
+/// What the caller's key has spent since ever; of a key with a budget, [`admission::limit_headers`] tells afterwards what
+/// counts there.
+fn key_spend_header(out: &mut HeaderMap, ticket: &Ticket) {
+    set_key_spend(out, ticket.key_spend());
+}
+
+fn set_key_spend(out: &mut HeaderMap, spend: Option<Money>) {
+    if let Some(spend) = spend {
+        set(out, headers::KEY_SPEND, spend.to_string());
+    }
 }
 
 fn common_headers(out: &mut HeaderMap, call: &Call) {

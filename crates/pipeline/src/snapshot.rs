@@ -76,12 +76,13 @@ impl Snapshot {
         for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
                 Some(pattern) => {
-                    budgets.add(entry, None, zone);
-                    templates.push(template(&maker, entry.clone(), pattern, index));
+                    let id = deployment_id(entry, index);
+                    budgets.add(entry, &id, zone);
+                    templates.push(template(&maker, entry.clone(), pattern, index, Some(id)));
                 }
                 None => {
                     let deployment = maker.deployment(entry, index);
-                    budgets.add(entry, Some(&deployment), zone);
+                    budgets.add(entry, &deployment.id, zone);
                     deployments.push(Arc::new(deployment));
                 }
             }
@@ -95,7 +96,7 @@ impl Snapshot {
             let mut any = Entry::default();
             "*".clone_into(&mut any.model_name);
             "*".clone_into(&mut any.litellm_params.model);
-            templates.push(template(&maker, any, Pattern::with_prefix(""), 0));
+            templates.push(template(&maker, any, Pattern::with_prefix(""), 0, None));
         }
         if maker.demo.is_some()
             && let Some(demo) = Table::builtin().get("demo")
@@ -191,10 +192,17 @@ fn provider_template(maker: &Arc<Maker>, provider: &Arc<Provider>) -> Template {
     let mut entry = Entry::default();
     entry.model_name.clone_from(&name);
     entry.litellm_params.model.clone_from(&name);
-    template(maker, entry, Pattern::with_prefix(format!("{}/", provider.id)), 0)
+    template(maker, entry, Pattern::with_prefix(format!("{}/", provider.id)), 0, None)
 }
 
-fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) -> Template {
+/// `id`: that of an entry of the configuration; what it limits it limits for all its models together.
+fn template(
+    maker: &Arc<Maker>,
+    entry: Entry,
+    pattern: Pattern,
+    index: usize,
+    id: Option<Arc<str>>,
+) -> Template {
     let maker = maker.clone();
     let name: Arc<str> = entry.model_name.as_str().into();
     let group = name.clone();
@@ -205,11 +213,14 @@ fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) ->
         if !is_one {
             concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
             asked.clone_into(&mut concrete.model_name);
-            // One id for all models of a wildcard would make them one deployment.
+            // Each fails and answers by itself.
             concrete.model_info.id = None;
         }
         let mut made = maker.deployment(&concrete, index);
         made.group = group.clone();
+        if let Some(id) = id.as_ref().filter(|_| !is_one) {
+            made.id = id.clone();
+        }
         made
     };
     Template { pattern, name, make: Box::new(make) }
@@ -237,8 +248,10 @@ impl Maker {
                 self.endpoint(provider, model, params, facts.capabilities, mode)
             }
         };
+        let id = deployment_id(entry, index);
         Deployment {
-            id: deployment_id(entry, index),
+            seat_name: id.clone(),
+            id,
             group: entry.model_name.as_str().into(),
             provider: provider.as_ref().map_or("", |provider| provider.id.as_str()).into(),
             model: model.into(),
@@ -579,18 +592,22 @@ pub(crate) mod tests {
 
     #[test]
     fn one_model_behind_a_wildcard_is_one_deployment_whatever_it_is_called() {
-        let ids = |model: &str, info: &str| {
+        let of = |model: &str, info: &str| {
             let text = format!(
                 "model_list: [{{model_name: 'any/*', litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
             );
             let snapshot = snapshot_of(&text);
-            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].id.to_string())
+            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].clone())
         };
-        let [one, other] = ids("openai/gpt-4o", "{}");
-        assert_eq!(one, other);
-        assert_eq!(ids("openai/gpt-4o", "{id: mine}"), ["mine", "mine"]);
-        let [one, other] = ids("'openai/*'", "{}");
-        assert_ne!(one, other, "several models are several deployments");
+        let [one, other] = of("openai/gpt-4o", "{}");
+        assert_eq!((&one.id, &one.seat_name), (&other.id, &other.seat_name));
+        assert_eq!(of("openai/gpt-4o", "{id: mine}").map(|one| one.id.to_string()), ["mine", "mine"]);
+        for (info, id) in [("{}", None), ("{id: mine}", Some("mine"))] {
+            let [one, other] = of("'openai/*'", info);
+            assert_eq!(one.id, other.id, "its limits are for all of them together");
+            assert!(id.is_none_or(|id| *one.id == *id));
+            assert_ne!(one.seat_name, other.seat_name, "each of several models fails by itself");
+        }
     }
 
     /// The first deployment of a configuration.

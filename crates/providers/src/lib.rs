@@ -14,6 +14,7 @@ mod edits;
 mod endpoint;
 mod error;
 mod headers;
+mod hosts;
 mod pattern;
 mod provider;
 mod reference;

@@ -23,6 +23,7 @@ pub mod eventstream;
 mod field_names;
 mod free_text;
 pub mod gemini;
+pub mod hosted;
 pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;

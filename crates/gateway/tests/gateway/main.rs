@@ -18,6 +18,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod database;
+mod denials;
 mod failover;
 mod fault_table;
 mod faults;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
 
-use super::line::Line;
+use super::line::{Line, Share};
 use super::{DAY, Detail, HOUR};
 use crate::receipt::Receipt;
 
@@ -45,6 +45,10 @@ impl Sum {
 
     pub(crate) fn of(line: &Line<'_>) -> Sum {
         Sum { money: Money::from_nanos(line.nanos.unwrap_or(0)), calls: 1, unknown: i64::from(line.unknown) }
+    }
+
+    fn of_share(share: &Share<'_>) -> Sum {
+        Sum { money: Money::from_nanos(share.nanos), calls: share.calls, unknown: share.unknown }
     }
 }
 
@@ -139,9 +143,24 @@ impl Day {
             total_us: count(line.total_us),
         }
     }
+
+    /// What one deployment has of a call; where the call is not counted there are neither calls nor time.
+    fn of_share(share: &Share<'_>, line: &Line<'_>) -> Day {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let whole = if share.calls == 0 { Day::default() } else { Day::of(line) };
+        Day {
+            money: Money::from_nanos(share.nanos),
+            input: count(share.input),
+            output: count(share.output),
+            cache_read: count(share.cache_read),
+            cache_write: count(share.cache_write),
+            unknown: share.unknown,
+            ..whole
+        }
+    }
 }
 
-/// Every scope a receipt counts for.
+/// Every scope a receipt counts for; with shares, deployments and providers are [`share_scopes`]' business.
 pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Cow<'a, str>)) {
     let known = |text: &'a Option<Cow<'_, str>>| text.as_deref().map(Cow::Borrowed);
     let key = Some(line.key.as_ref()).filter(|key| !key.is_empty());
@@ -161,13 +180,13 @@ pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Co
             found(ScopeKind::TeamMember, Cow::Owned([team, "/", user].concat()));
         }
     }
-    for (kind, id) in [
-        (ScopeKind::Organization, &line.organization),
-        (ScopeKind::Customer, &line.customer),
-        (ScopeKind::Deployment, &line.deployment),
-        (ScopeKind::Provider, &line.provider),
+    for (kind, id, is_shared) in [
+        (ScopeKind::Organization, &line.organization, false),
+        (ScopeKind::Customer, &line.customer, false),
+        (ScopeKind::Deployment, &line.deployment, true),
+        (ScopeKind::Provider, &line.provider, true),
     ] {
-        if let Some(id) = known(id) {
+        if let Some(id) = known(id).filter(|_| !is_shared || line.shares.is_empty()) {
             found(kind, id);
         }
     }
@@ -176,6 +195,15 @@ pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Co
         if !line.tags.iter().take(index).any(|earlier| earlier == tag) {
             found(ScopeKind::Tag, Cow::Borrowed(tag.as_ref()));
         }
+    }
+}
+
+/// The deployments and providers that share a receipt's money.
+fn share_scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Cow<'a, str>, Sum)) {
+    for share in &line.shares {
+        let sum = Sum::of_share(share);
+        found(ScopeKind::Deployment, Cow::Borrowed(&share.deployment), sum);
+        found(ScopeKind::Provider, Cow::Borrowed(&share.provider), sum);
     }
 }
 
@@ -245,6 +273,10 @@ fn alike<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Vec<Alike<'a>> {
     for line in lines {
         let counted = Counted::of(line);
         let (sum, day, hour) = (Sum::of(line), Day::of(line), counted.hour);
+        if !line.shares.is_empty() {
+            found.push(Alike { line, hour, sum, day });
+            continue;
+        }
         let place = *places.entry(counted).or_insert(found.len());
         match found.get_mut(place) {
             Some(alike) => {
@@ -271,7 +303,18 @@ impl Tally {
         let mut days: HashMap<DayKey<'a>, Day> = HashMap::new();
         for Alike { line, hour, sum, day } in alike(lines) {
             scopes(line, |kind, id| hours.entry((kind, id, hour)).or_default().add(sum));
-            day_keys(line, |key| days.entry(key).or_default().add(&day));
+            share_scopes(line, |kind, id, sum| hours.entry((kind, id, hour)).or_default().add(sum));
+            day_keys(line, |key| {
+                if line.shares.is_empty() {
+                    days.entry(key).or_default().add(&day);
+                    return;
+                }
+                for share in &line.shares {
+                    let (model, provider) = (Cow::Borrowed(&*share.model), Cow::Borrowed(&*share.provider));
+                    let own = DayKey { model, provider, ..key.clone() };
+                    days.entry(own).or_default().add(&Day::of_share(share, line));
+                }
+            });
         }
         let hours =
             hours.into_iter().map(|((kind, id, hour), sum)| ((kind.name(), id.into_owned(), hour), sum));

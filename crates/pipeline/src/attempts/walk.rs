@@ -67,6 +67,11 @@ impl<'a> Leg<'a> {
         self.changed.as_deref().unwrap_or(&self.call.ask)
     }
 
+    /// What is asked of this group, where that is not what the caller asks.
+    pub(super) fn replaced(&self) -> Option<&Ask> {
+        self.changed.as_deref()
+    }
+
     /// Is there another group for this kind of failure, so that this one is not tried again?
     pub(super) fn leaves(&self, walk: &Walk<'_>, error: &Error) -> bool {
         matches!(error.kind(), Kind::ContextWindow | Kind::ContentPolicy)

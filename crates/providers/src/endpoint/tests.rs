@@ -47,6 +47,12 @@ fn a_server_elsewhere_is_the_operators_own() {
     check(with_base("openai/gpt-4o", "https://api.openai.com.example.com/v1"), true);
     check(with_base("openai/mine", "http://10.0.0.7:8000/v1"), true);
     check(with_base("hosted_vllm/mine", "http://10.0.0.7:8000/v1"), true);
+    // A host of another provider's sends bills all the same.
+    check(with_base("openai/mine", "https://mine.openai.azure.com/openai/v1"), false);
+    check(with_base("anthropic/claude", "https://mine.services.ai.azure.com/anthropic"), false);
+    check(with_base("openai/llama", "https://api.groq.com:443/openai/v1"), false);
+    check(with_base("openai_like/m", "https://router.huggingface.co/v1"), false);
+    check(with_base("openai/m", "http://localhost:11434/v1"), true);
 }
 
 #[test]

@@ -80,6 +80,17 @@ fn mistakes_in_a_table_are_named() {
 }
 
 #[test]
+fn a_row_ends_where_the_next_one_begins() {
+    let check =
+        |text: &str, expected: &[&str]| assert_eq!(rows(text).collect::<Vec<_>>(), expected, "{text}");
+    check("", &[]);
+    check("# nothing\n", &["# nothing\n"]);
+    check("[a]\nx=1\n[b]\ny=[2]\n", &["[a]\nx=1\n", "[b]\ny=[2]\n"]);
+    check("[a]\n[a.rules]\n[[a.models]]\n['b.c/d']\n", &["[a]\n[a.rules]\n[[a.models]]\n", "['b.c/d']\n"]);
+    check("[a]\nx=[\n  [1],\n]\n", &["[a]\nx=[\n  [1],\n]\n"]);
+}
+
+#[test]
 fn servers_of_ones_own_send_no_bills() {
     let own = |id: &str| Table::builtin().get(id).unwrap().is_own_server();
     for id in ["openai_like", "hosted_vllm", "lm_studio", "demo"] {

@@ -7,7 +7,7 @@ use tollway_store::sql::{Dialect, Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
 
 use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
-use super::filter::{self, Conditions};
+use super::filter::{self, Conditions, Source};
 use super::{LIFETIME, stretches, walk};
 use crate::books::sums::{Day, DayKey, Sum};
 use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Order, Place, Range, SortBy};
@@ -181,7 +181,7 @@ impl Parts {
     /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
     fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
         let name = kind.name();
-        let (from, expression) = filter::scope_of(dialect, kind);
+        let Source { from, id: expression, nanos, calls, unknown } = filter::source_of(dialect, kind);
         let mut values = values![self.hours.0, self.hours.1, name];
         let of_id = if let Some(id) = &id {
             values.extend(values![id.as_str()]);
@@ -217,7 +217,7 @@ impl Parts {
             adjustments.extend(of_id("scope_id = {}"));
             let adjustments = conditions(adjustments);
             text.push_str(&format!(
-                " UNION ALL SELECT {expression}, COALESCE(nanos, 0), 1, unknown FROM {from}{receipts} AND {expression} IS NOT NULL \
+                " UNION ALL SELECT {expression}, {nanos}, {calls}, {unknown} FROM {from}{receipts} AND {expression} IS NOT NULL \
                  UNION ALL SELECT scope_id, nanos, 0, 0 FROM spend_adjustments{adjustments}"
             ));
         }
