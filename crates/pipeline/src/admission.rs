@@ -138,8 +138,11 @@ pub(crate) async fn authorise<'c>(
     Ok((model, customer))
 }
 
-/// Refuses a call whose body lacks what the key demands of its calls.
+/// Refuses a call whose body lacks what the key demands of its calls. Counting calls no model.
 fn demand_params(identity: &Identity, call: &Call) -> Result<()> {
+    if call.ask.operation == Operation::CountTokens {
+        return Ok(());
+    }
     let demanded = identity.principal.key.iter().flat_map(|key| &key.enforced_params);
     for name in demanded {
         let mut parts = name.split('.');

@@ -28,6 +28,8 @@ async fn a_call_without_what_its_key_demands_reaches_no_provider() {
         "metadata.project"
     );
     assert!(fake.received().is_empty());
+    ask("/v1/messages/count_tokens", &chat("claude", "hi")).await.expect(200);
+    fake.reset();
     body["metadata"] = json!({ "project": "x" });
     ask("/v1/chat/completions", &body).await.expect(200);
     gateway.chat(&chat("gpt", "hi")).await.expect(200);
