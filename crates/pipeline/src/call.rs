@@ -76,6 +76,10 @@ pub struct Control {
     pub mock_delay: Option<Duration>,
     /// The attempts at the first group are to run out of time.
     pub mock_timeout: bool,
+    /// Fields to leave out of the request.
+    pub dropped: Option<Box<[String]>>,
+    /// Fields to send although the provider is not known to take them.
+    pub allowed: Option<Box<[String]>>,
 }
 
 /// A failure that a caller asks for, to see what happens.
@@ -146,7 +150,10 @@ impl Call {
         // would read the name anew.
         let none = HeaderMap::new();
         let ours = if headers.keys().any(is_ours) { headers } else { &none };
-        let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        let mut control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        if let Some(fields) = control.dropped.take() {
+            envelope = without(&envelope, &fields, rules.max_depth)?;
+        }
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
         let attribution = Attribution::read(surface.dialect, ours, &envelope);
@@ -160,6 +167,7 @@ impl Call {
         ask.stream = stream && matches!(surface.operation, Operation::Chat | Operation::Completion);
         ask.framing = surface.framing;
         ask.edits = edits;
+        ask.allowed = control.allowed.take();
         ask.headers = dialect_headers(surface.dialect, headers);
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
         let envelope = &ask.envelope;
@@ -184,6 +192,15 @@ impl Call {
     pub fn shown_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or(&self.id)
     }
+}
+
+/// The body as if these fields had not been sent.
+fn without(envelope: &Envelope, fields: &[String], max_depth: usize) -> Result<Envelope> {
+    let mut edits = Edits::new();
+    for field in fields.iter().filter(|field| envelope.get(field).is_some()) {
+        edits.remove(field.clone());
+    }
+    Envelope::parse(envelope.rewrite(&edits), max_depth)
 }
 
 fn read_model(envelope: &Envelope) -> Result<String> {
@@ -328,8 +345,11 @@ mod tests {
     }
 
     fn accept_on(dialect: Dialect, body: &'static str) -> Result<Call> {
-        let surface =
-            Surface { dialect, operation: Operation::Chat, model: None, stream: None, framing: Framing::Sse };
+        accept_for(Operation::Chat, dialect, body)
+    }
+
+    fn accept_for(operation: Operation, dialect: Dialect, body: &'static str) -> Result<Call> {
+        let surface = Surface { dialect, operation, model: None, stream: None, framing: Framing::Sse };
         let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
         let rules = AcceptRules { max_depth: 64, limits };
         Call::read(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
@@ -364,6 +384,18 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_to_be_left_out_were_never_sent() {
+        let call = accept(
+            r#"{"model":"m","temperature":1,"n":99,"seed":7,"additional_drop_params":["temperature","n","gone"],
+                "allowed_openai_params":["seed"]}"#,
+        );
+        let call = call.unwrap();
+        assert_eq!(sent(&call), r#"{"model":"m","seed":7}"#);
+        assert_eq!(call.ask.allowed.as_deref(), Some(&["seed".to_owned()][..]));
+        assert!(call.ask.envelope.get("temperature").is_none() && call.notices.is_empty());
+    }
+
+    #[test]
     fn a_call_cannot_ask_for_more_than_the_limits() {
         for (body, field) in [
             (r#"{"model":"m","n":17}"#, "n"),
@@ -376,7 +408,8 @@ mod tests {
         }
         assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
         let nine = r#"{"model":"m","input":[1,2,3,4,5,6,7,8,9]}"#;
-        assert!(accept(nine).is_ok(), "tokens to embed");
+        let tokens = accept_for(Operation::Embedding, Dialect::OpenaiChat, nine);
+        assert!(tokens.is_ok(), "tokens to embed");
         assert_eq!(accept_on(Dialect::OpenaiResponses, nine).unwrap_err().param(), Some("input"));
     }
 

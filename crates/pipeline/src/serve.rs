@@ -151,7 +151,7 @@ impl Gateway {
             }
             ticket.resize(&call);
         }
-        let showing = showing(&call);
+        let showing = showing(&call, ticket.size().input);
         let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, ticket),
@@ -338,7 +338,7 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
 }
 
 /// What a caller sees of an answer that the provider does not decide.
-pub(crate) fn showing(call: &Call) -> Showing {
+pub(crate) fn showing(call: &Call, prompt: u64) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -348,6 +348,7 @@ pub(crate) fn showing(call: &Call) -> Showing {
         include_usage: call.include_usage,
         legacy_functions: call.legacy_functions,
         framing: call.ask.framing,
+        prompt,
     }
 }
 
