@@ -64,7 +64,7 @@ impl<'c> Groups<'c> {
         match &node.value {
             Value::Scalar(scalar) => self.check(&scalar.text, node.mark, reader),
             _ => {
-                if let Some(Node { value: Value::Scalar(scalar), mark }) = child(node, "model") {
+                if let Some(Node { value: Value::Scalar(scalar), mark, .. }) = child(node, "model") {
                     self.check(&scalar.text, *mark, reader);
                 }
             }
@@ -91,7 +91,7 @@ fn repeated_ids(root: &Node, reader: &mut Reader<'_>) {
     let mut first: HashMap<&str, Mark> = HashMap::new();
     for deployment in child(root, "model_list").map_or(&[][..], items) {
         let id = child(deployment, "model_info").and_then(|info| child(info, "id"));
-        let Some(Node { value: Value::Scalar(scalar), mark }) = id else { continue };
+        let Some(Node { value: Value::Scalar(scalar), mark, .. }) = id else { continue };
         if let Some(earlier) = first.insert(&scalar.text, *mark) {
             let message = format!("two deployments have the id `{}`", scalar.text);
             let also = reader.files.place(earlier);

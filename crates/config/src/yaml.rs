@@ -130,7 +130,11 @@ impl Builder<'_> {
                     tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str") || tag.original() == "!");
                 let plain = style == ScalarStyle::Plain && !quoted;
                 self.add(
-                    Node { mark, value: Value::Scalar(Scalar { text: text.into_owned(), plain }) },
+                    Node {
+                        mark,
+                        value: Value::Scalar(Scalar { text: text.into_owned(), plain }),
+                        anchored: anchor != 0,
+                    },
                     anchor,
                 )
             }
@@ -156,7 +160,7 @@ impl Builder<'_> {
             Content::List(items) => Value::List(items),
             Content::Map(map) => Value::Map(self.merge(map)?),
         };
-        self.add(Node { mark, value }, anchor)
+        self.add(Node { mark, value, anchored: anchor != 0 }, anchor)
     }
 
     /// Spends `count` of the nodes that may be made.

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Place, Range,
-    SqlBooks, Within,
+    Adjustment, Batch, Books, DAY, DayFilter, DaysOf, Detail, Filter, HOUR, MemoryBooks, Order, Place, Range,
+    SortBy, SqlBooks, Within,
 };
 use tollway_ledger::{Outcome, Receipt, sample};
 use tollway_meters::{Scope, ScopeKind};
@@ -91,11 +91,28 @@ async fn reads_alike(books: &dyn Books, plain: &dyn Books) {
         assert_eq!(books.count(&filter, 10_000).await.unwrap(), expected.len() as u64, "{filter:?}");
         assert_eq!(books.count(&filter, 5).await.unwrap(), expected.len().min(5) as u64);
     }
+    orders_alike(books, plain).await;
     let other = (0..700).map(sample::receipt).find(|receipt| receipt.call_id != receipt.id).unwrap();
     for id in [&other.id, &other.call_id] {
         assert_eq!(books.get(id).await.unwrap().unwrap().id, other.id);
     }
     assert!(books.get("nobody").await.unwrap().is_none());
+}
+
+async fn orders_alike(books: &dyn Books, plain: &dyn Books) {
+    use SortBy::{Arrived, Cost, Duration, Ended, FirstByte, Model, Tokens};
+    let user = Filter { user: Some("user-4".to_owned()), ..Filter::default() };
+    for by in [Arrived, Ended, Cost, Tokens, Duration, FirstByte, Model] {
+        for (filter, descending) in [(&user, true), (&user, false), (&Filter::default(), true)] {
+            let order = Order { by, descending };
+            let mut found = Vec::new();
+            for page in 0..2 {
+                found.extend(books.sorted(filter, order, page * 40, 40).await.unwrap());
+            }
+            let expected = plain.sorted(filter, order, 0, 80).await.unwrap();
+            assert!(expected.len() > 20 && shown(&found) == shown(&expected), "{order:?} {filter:?}");
+        }
+    }
 }
 
 fn filters() -> Vec<Filter> {
@@ -121,6 +138,7 @@ fn filters() -> Vec<Filter> {
         Filter { session: text("session-7"), ..Filter::default() },
         Filter { tag: text("job-3"), ..Filter::default() },
         Filter { call: text("call-12"), ..Filter::default() },
+        Filter { status: Some(200), team: text("team-2"), ..Filter::default() },
         Filter {
             min: Some(Money::from_nanos(10_000_000)),
             max: Some(Money::from_nanos(20_000_000)),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Place, Progress, Range,
-    Retained, SqlBooks, Sum, Verification,
+    Adjustment, Batch, Books, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Order, Place, Progress,
+    Range, Retained, SqlBooks, Sum, Verification,
 };
 use tollway_ledger::{Calm, Ledger, Opening, Options, Outcome, Receipt, sample, ship};
 use tollway_meters::{Scope, ScopeKind};
@@ -61,6 +61,15 @@ impl Books for Faulty {
     }
     async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
         self.inner.list(filter, after, limit).await
+    }
+    async fn sorted(
+        &self,
+        filter: &Filter,
+        order: Order,
+        skip: u32,
+        limit: u32,
+    ) -> StoreResult<Vec<Receipt>> {
+        self.inner.sorted(filter, order, skip, limit).await
     }
     async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
         self.inner.count(filter, bound).await

@@ -11,6 +11,7 @@ use tollway_model::{Dialect, Error, Kind, Notices, Operation, RawJson, Result};
 use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
+use tollway_wire::openai_responses;
 
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
@@ -75,6 +76,10 @@ pub struct Control {
     pub mock_delay: Option<Duration>,
     /// The attempts at the first group are to run out of time.
     pub mock_timeout: bool,
+    /// Fields to leave out of the request.
+    pub dropped: Option<Box<[String]>>,
+    /// Fields to send although the provider is not known to take them.
+    pub allowed: Option<Box<[String]>>,
 }
 
 /// A failure that a caller asks for, to see what happens.
@@ -131,14 +136,24 @@ impl Call {
         started: Instant,
         rules: AcceptRules,
     ) -> Result<Call> {
-        let envelope = Envelope::parse(body, rules.max_depth)?;
+        let mut envelope = Envelope::parse(body, rules.max_depth)?;
+        let asks_chat = surface.dialect == Dialect::OpenaiChat && surface.operation == Operation::Chat;
+        if asks_chat && openai_responses::is_response_request(&envelope) {
+            // Some agents do that, and expect the answer of a chat.
+            check_size(Dialect::OpenaiResponses, &envelope, &rules.limits)?;
+            let chat = openai_responses::as_chat(&envelope)?;
+            envelope = Envelope::parse(chat, rules.max_depth.saturating_add(8))?;
+        }
         let mut notices = Notices::new();
         let mut edits = Edits::new();
         // Most calls have none of the headers that are for the gateway: one look in place of a dozen, each of which
         // would read the name anew.
         let none = HeaderMap::new();
         let ours = if headers.keys().any(is_ours) { headers } else { &none };
-        let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        let mut control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        if let Some(fields) = control.dropped.take() {
+            envelope = without(&envelope, &fields, rules.max_depth)?;
+        }
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
         let attribution = Attribution::read(surface.dialect, ours, &envelope);
@@ -152,6 +167,7 @@ impl Call {
         ask.stream = stream && matches!(surface.operation, Operation::Chat | Operation::Completion);
         ask.framing = surface.framing;
         ask.edits = edits;
+        ask.allowed = control.allowed.take();
         ask.headers = dialect_headers(surface.dialect, headers);
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
         let envelope = &ask.envelope;
@@ -176,6 +192,15 @@ impl Call {
     pub fn shown_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or(&self.id)
     }
+}
+
+/// The body as if these fields had not been sent.
+fn without(envelope: &Envelope, fields: &[String], max_depth: usize) -> Result<Envelope> {
+    let mut edits = Edits::new();
+    for field in fields.iter().filter(|field| envelope.get(field).is_some()) {
+        edits.remove(field.clone());
+    }
+    Envelope::parse(envelope.rewrite(&edits), max_depth)
 }
 
 fn read_model(envelope: &Envelope) -> Result<String> {
@@ -353,6 +378,18 @@ mod tests {
         assert_eq!(sent(&kept), r#"{"model":"m","metadata":{"a":"b"}}"#);
         let stripped = accept(r#"{"model":"m","metadata":{"tags":["b"]}}"#).unwrap();
         assert_eq!(sent(&stripped), r#"{"model":"m"}"#);
+    }
+
+    #[test]
+    fn fields_that_are_to_be_left_out_were_never_sent() {
+        let call = accept(
+            r#"{"model":"m","temperature":1,"n":99,"seed":7,"additional_drop_params":["temperature","n","gone"],
+                "allowed_openai_params":["seed"]}"#,
+        );
+        let call = call.unwrap();
+        assert_eq!(sent(&call), r#"{"model":"m","seed":7}"#);
+        assert_eq!(call.ask.allowed.as_deref(), Some(&["seed".to_owned()][..]));
+        assert!(call.ask.envelope.get("temperature").is_none() && call.notices.is_empty());
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(crate) const MAX_RETRIES: u32 = 20;
 /// Most groups a caller may name as fallbacks.
 const MOST_NAMES: usize = 32;
 
+/// Most fields a caller may name in one list.
+const MOST_FIELDS: usize = 64;
+
 /// Fields a client may not send: they would choose where the gateway connects, or with whose key.
 const FORBIDDEN: [&str; 13] = [
     "api_base",
@@ -34,7 +37,9 @@ const FORBIDDEN: [&str; 13] = [
 ];
 
 /// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 18] = [
+const HONOURED: [&str; 20] = [
+    "additional_drop_params",
+    "allowed_openai_params",
     "content_policy_fallbacks",
     "context_window_fallbacks",
     "disable_fallbacks",
@@ -56,9 +61,7 @@ const HONOURED: [&str; 18] = [
 ];
 
 /// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 15] = [
-    "allowed_openai_params",
-    "additional_drop_params",
+const IGNORED: [&str; 13] = [
     "cache",
     "caching",
     "force_timeout",
@@ -150,6 +153,8 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "drop_params" => control.drop_params = envelope.bool(name),
         "disable_fallbacks" => control.disable_fallbacks = is_on(),
         "include_fallback_errors" => control.include_fallback_errors = is_on(),
+        "additional_drop_params" => control.dropped = field_names(raw, name)?,
+        "allowed_openai_params" => control.allowed = field_names(raw, name)?,
         "num_retries" => control.retries = retries(raw).or(control.retries),
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
@@ -253,6 +258,19 @@ fn retries(text: &str) -> Option<u32> {
     text.trim().parse().ok().map(|retries: u32| retries.min(MAX_RETRIES))
 }
 
+/// A list of fields of the request.
+fn field_names(raw: &str, name: &'static str) -> Result<Option<Box<[String]>>> {
+    let names: Option<Box<[String]>> = serde_json::from_str(raw)
+        .map_err(|_| Error::invalid_at(name, format!("`{name}` is a list of names of fields")))?;
+    if names.as_ref().is_some_and(|names| names.len() > MOST_FIELDS) {
+        return Err(Error::invalid_at(name, format!("`{name}` names more than {MOST_FIELDS} fields")));
+    }
+    // The model and the stream flag are not for the provider alone.
+    let names = names
+        .map(|names| names.into_iter().filter(|name| !matches!(name.as_str(), "model" | "stream")).collect());
+    Ok(names)
+}
+
 fn field_seconds(envelope: &Envelope, name: &'static str) -> Result<Option<Duration>> {
     let raw = envelope.get(name).unwrap_or("null");
     let value = raw.parse().ok().and_then(seconds);
@@ -301,6 +319,19 @@ mod tests {
         assert_eq!(control.stream_timeout, Some(Duration::from_secs(1)));
         assert!(control.disable_fallbacks && control.mock.is_none());
         assert_eq!(notices.iter().map(|notice| notice.field.as_ref()).collect::<Vec<_>>(), ["cache"]);
+    }
+
+    #[test]
+    fn fields_to_leave_out_and_to_send_all_the_same_are_named_in_lists() {
+        let read =
+            control(r#"{"additional_drop_params":["a","model","stream"],"allowed_openai_params":["b"]}"#);
+        assert_eq!(read.dropped.as_deref(), Some(&["a".to_owned()][..]));
+        assert_eq!(read.allowed.as_deref(), Some(&["b".to_owned()][..]));
+        assert_eq!(control(r#"{"additional_drop_params":null}"#).dropped, None);
+        let many = format!(r#"{{"additional_drop_params":[{}]}}"#, vec!["\"a\""; 65].join(","));
+        for wrong in [r#"{"additional_drop_params":"a"}"#, r#"{"additional_drop_params":[1]}"#, &many] {
+            assert_eq!(super::tests::read(wrong, &[]).unwrap_err().param(), Some("additional_drop_params"));
+        }
     }
 
     #[test]

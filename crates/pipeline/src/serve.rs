@@ -147,7 +147,7 @@ impl Gateway {
             }
             ticket.resize(&call);
         }
-        let showing = showing(&call);
+        let showing = showing(&call, ticket.size().input);
         let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, ticket),
@@ -334,7 +334,7 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
 }
 
 /// What a caller sees of an answer that the provider does not decide.
-pub(crate) fn showing(call: &Call) -> Showing {
+pub(crate) fn showing(call: &Call, prompt: u64) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -344,6 +344,7 @@ pub(crate) fn showing(call: &Call) -> Showing {
         include_usage: call.include_usage,
         legacy_functions: call.legacy_functions,
         framing: call.ask.framing,
+        prompt,
     }
 }
 
@@ -498,7 +499,10 @@ fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &
     let retries = ticket.retries();
     if retries > 0 {
         set(out, headers::RETRIES, HeaderValue::from(retries));
-        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        // Another order of the group is tried where no retry is allowed, too.
+        if won.max_retries > 0 {
+            set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        }
     }
     if won.fallbacks > 0 {
         set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));

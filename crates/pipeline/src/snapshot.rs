@@ -544,6 +544,7 @@ fn aws(params: &LitellmParams) -> AwsSettings {
         session_tags: tags.collect(),
         web_identity_token: params.aws_web_identity_token.clone(),
         sts_endpoint: params.aws_sts_endpoint.clone(),
+        model_id: params.model_id.clone(),
     }
 }
 

@@ -35,6 +35,10 @@ impl std::fmt::Display for UnknownProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let model = &self.model;
         match (model.split_once('/'), &self.nearest) {
+            (Some((prefix, "")), Some(nearest)) if prefix == nearest => {
+                write!(f, "`{model}` names no model; write `{model}MODEL`")
+            }
+            (None, _) if model.is_empty() => write!(f, "no model is named; write `provider/model`"),
             (Some((prefix, _)), Some(nearest)) => {
                 write!(f, "`{prefix}` of model `{model}` is not a provider; did you mean `{nearest}`?")
             }

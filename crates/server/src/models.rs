@@ -57,7 +57,7 @@ pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, shape: Shape) -> Reply 
             json!({ "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last() })
         }
         Shape::Gemini => {
-            let models: Vec<Value> = names.iter().map(|name| gemini_entry(name)).collect();
+            let models: Vec<Value> = names.iter().map(|name| gemini_entry(snapshot, name)).collect();
             json!({ "models": models })
         }
     };
@@ -74,13 +74,18 @@ pub(crate) fn one(snapshot: &Snapshot, caller: &Caller, id: &str, shape: Shape) 
     let value = match shape {
         Shape::Openai => entry(snapshot, id),
         Shape::Anthropic => anthropic_entry(id),
-        Shape::Gemini => gemini_entry(id),
+        Shape::Gemini => gemini_entry(snapshot, id),
     };
     Ok(json_reply(StatusCode::OK, &value))
 }
 
-fn gemini_entry(name: &str) -> Value {
-    let methods = json!(["generateContent", "streamGenerateContent", "countTokens"]);
+fn gemini_entry(snapshot: &Snapshot, name: &str) -> Value {
+    let first = snapshot.routes.group(name).and_then(|group| group.first());
+    let mode = first.and_then(|one| one.info.get("mode")).and_then(Value::as_str);
+    let methods = match mode {
+        Some("embedding") => json!(["embedContent", "batchEmbedContents"]),
+        _ => json!(["generateContent", "streamGenerateContent", "countTokens"]),
+    };
     json!({ "name": format!("models/{name}"), "displayName": name, "version": "1", "supportedGenerationMethods": methods })
 }
 

@@ -31,6 +31,7 @@ pub mod openai_text;
 mod parts;
 mod pause;
 pub mod relay;
+mod server_tools;
 pub mod sse;
 mod unsupported;
 mod web_search;

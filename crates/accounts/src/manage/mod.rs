@@ -43,7 +43,7 @@ pub use secret::{generate as generate_key, hash as hash_key, is_mistyped, token_
 pub use spend::{ResetSpend, SpendReset};
 pub use teams::{
     AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
-    TeamKeys, TeamModels, TeamPermissions, TeamRequest, UpdateMember,
+    TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateMember,
 };
 pub use users::{BulkUsers, Joining, NewUser, UserFields, UserIds, UserRequest};
 

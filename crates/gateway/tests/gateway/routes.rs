@@ -248,6 +248,29 @@ async fn embeddings_and_completions_are_served() {
 }
 
 #[tokio::test]
+async fn geminis_clients_get_vectors_from_every_provider_that_has_them() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    let text = |text: &str| json!({ "parts": [{ "text": text }] });
+    for model in ["gpt", "gem"] {
+        let path = format!("/v1beta/models/{model}:embedContent");
+        let body = json!({ "content": text("a"), "outputDimensionality": 8 });
+        let one = gateway.post(&path, &body).await.expect(200).json();
+        assert_eq!(one["embedding"]["values"].as_array().unwrap().len(), 8, "{model}: {one}");
+        let path = format!("/v1beta/models/{model}:batchEmbedContents");
+        let part = |said: &str| json!({ "model": format!("models/{model}"), "content": text(said), "outputDimensionality": 8 });
+        let body = json!({ "requests": [part("a"), part("b")] });
+        let two = gateway.post(&path, &body).await.expect(200).json();
+        assert_eq!(two["embeddings"].as_array().unwrap().len(), 2, "{model}: {two}");
+        assert_eq!(two["embeddings"][0], one["embedding"], "{model}");
+        let empty = gateway.post(&path, &json!({})).await;
+        empty.expect(400);
+        assert_eq!(empty.json()["error"]["status"], "INVALID_ARGUMENT", "{model}");
+    }
+    gateway.post("/v1beta/models/claude:embedContent", &json!({ "content": text("a") })).await.expect(400);
+}
+
+#[tokio::test]
 async fn health_says_what_cannot_be_called_and_why() {
     let fake = fake().await;
     let mut models = three(&fake);

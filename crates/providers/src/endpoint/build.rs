@@ -138,7 +138,12 @@ fn base(spec: &EndpointSpec, own: &[&ModelRules], env: Env<'_>) -> Result<(Base,
 /// Takes the region out of the model's name, and leaves the name that goes into the path.
 fn name_region(spec: &mut EndpointSpec) {
     let name = ModelName::parse(&spec.model);
-    if let Some(region) = spec.aws.region.clone().or(name.region).filter(|region| !region.is_empty()) {
+    let in_place = spec.aws.model_id.take().filter(|id| !id.is_empty()).map(|id| ModelName::parse(&id));
+    let in_place_region = in_place.as_ref().and_then(|name| name.region.clone());
+    spec.aws.model_id = in_place.map(|name| name.id);
+    if let Some(region) =
+        spec.aws.region.clone().or(in_place_region).or(name.region).filter(|region| !region.is_empty())
+    {
         spec.variables.insert("region".to_owned(), region);
     }
     spec.model = name.id;
@@ -316,7 +321,7 @@ fn native_routes(
         }
         Dialect::BedrockConverse => {
             for (stream, method) in [(false, "converse"), (true, "converse-stream")] {
-                let url = base.bedrock(&spec.model, method);
+                let url = base.bedrock(spec.aws.model_id.as_deref().unwrap_or(&spec.model), method);
                 routes.push(route(provider, Operation::Chat, dialect, Some(stream), &url)?);
             }
             Ok(())

@@ -324,6 +324,12 @@ fn a_signed_request_goes_to_the_region_that_was_named() {
         check(&format!("{name}{claude}"), |_| (), &host("us-east-1"), "us-east-1");
     }
     check(&format!("bedrock/eu-west-1/{claude}"), |_| (), &host("eu-west-1"), "eu-west-1");
+    let profile = |spec: &mut EndpointSpec| {
+        spec.aws.model_id = Some("arn:aws:bedrock:eu-west-1:1:application-inference-profile/x".into());
+    };
+    let of_profile = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1\
+                      %3Aapplication-inference-profile%2Fx/converse";
+    check(&format!("bedrock/{claude}"), profile, of_profile, "eu-west-1");
     let named = |spec: &mut EndpointSpec| spec.aws.region = Some("ap-south-1".into());
     check(&format!("bedrock/eu-west-1/{claude}"), named, &host("ap-south-1"), "ap-south-1");
     let china = |spec: &mut EndpointSpec| spec.aws.region = Some("cn-north-1".into());

@@ -41,7 +41,8 @@ fn an_unknown_provider_is_answered_with_the_nearest_id() {
     );
     assert_eq!(split("qqqqqqqq/x"), "`qqqqqqqq` of model `qqqqqqqq/x` is not a provider");
     assert_eq!(split("gpt-5"), "model `gpt-5` names no provider; write `provider/gpt-5`");
-    assert_eq!(split("groq/"), "`groq` of model `groq/` is not a provider; did you mean `groq`?");
+    assert_eq!(split(""), "no model is named; write `provider/model`");
+    assert_eq!(split("groq/"), "`groq/` names no model; write `groq/MODEL`");
 }
 
 #[test]

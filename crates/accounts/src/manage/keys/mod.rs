@@ -92,6 +92,7 @@ impl Management {
         self.check_new_owner(grant, None, &key).await?;
         self.check_references(None, &key).await?;
         self.check_bounds(grant, None, &key).await?;
+        self.limit_life(fields, &mut key).await?;
         self.ensure_user(grant, &key).await?;
         let key = self.keys.create(grant.actor(), key).await?;
         // Someone may have made the same key and replaced or deleted it since it was looked for.
@@ -102,6 +103,18 @@ impl Management {
             return Err(error);
         }
         Ok((key, secret))
+    }
+
+    /// A member's key of a team lasts as long as the team says, where nobody else says how long.
+    async fn limit_life(&self, fields: &KeyFields, key: &mut Key) -> Result<()> {
+        let (Some(team), Some(_), false) = (&key.team_id, &key.user_id, fields.duration.is_present()) else {
+            return Ok(());
+        };
+        let team = self.teams.get(team).await?;
+        if let Some(text) = team.as_ref().and_then(|team| team.team_member_key_duration.as_deref()) {
+            key.expires = Some(periods::parse("team_member_key_duration", text)?.over(self.now()));
+        }
+        Ok(())
     }
 
     /// Would a key with these fields be made?
@@ -520,6 +533,7 @@ fn same_bounds(before: &Key, after: &Key) -> bool {
         && before.aliases == after.aliases
         && before.budget_fallbacks == after.budget_fallbacks
         && before.router_settings == after.router_settings
+        && before.enforced_params == after.enforced_params
         && before.tags == after.tags
         && before.team_id == after.team_id
 }

@@ -39,7 +39,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("default_estimated_output_tokens_per_model", NOT_BUILT),
     ("enable_prompt_caching", NOT_BUILT),
     ("throttle_on_budget_exceeded", NOT_BUILT),
-    ("enforced_params", NOT_BUILT),
     ("allowed_passthrough_routes", NOT_BUILT),
     ("denied_passthrough_routes", NOT_BUILT),
     ("allowed_vector_store_indexes", NOT_BUILT),
@@ -79,6 +78,8 @@ request! {
         key_type: String,
         /// Routes it may use: paths, paths with a star at the end, names of groups.
         allowed_routes: Vec<String>,
+        /// Members that its calls' bodies must have, such as `user` or `metadata.project`.
+        enforced_params: Vec<String>,
         /// Tags its calls get.
         tags: Vec<String>,
         /// Free.
@@ -184,6 +185,7 @@ impl KeyFields {
         }
         put_names("models", &self.models, &mut key.models)?;
         put_names("tags", &self.tags, &mut key.tags)?;
+        put_names("enforced_params", &self.enforced_params, &mut key.enforced_params)?;
         if let Some(aliases) = self.aliases.get() {
             check_aliases("aliases", aliases)?;
         }

@@ -12,6 +12,7 @@ use crate::manage::errors::bad;
 use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_name, request};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::LimitFields;
+use crate::manage::periods;
 
 /// LiteLLM's fields of teams that have no effect here.
 const REFUSED: &[(&str, &str)] = &[
@@ -36,7 +37,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("default_estimated_output_tokens", NOT_BUILT),
     ("default_estimated_output_tokens_per_model", NOT_BUILT),
     ("mcp_rpm_limit", NOT_BUILT),
-    ("team_member_key_duration", NOT_BUILT),
+    ("team_member_model_max_budget", NOT_BUILT),
+    ("logging", NOT_BUILT),
+    ("require_trace_id", NOT_BUILT),
+    ("enforced_service_account_expires_after", NOT_BUILT),
     ("allowed_vector_store_indexes", NOT_BUILT),
     ("enforced_batch_output_expires_after", NOT_BUILT),
     ("enforced_file_expires_after", NOT_BUILT),
@@ -69,6 +73,8 @@ request! {
         team_member_rpm_limit: Count,
         /// Tokens a minute of such members.
         team_member_tpm_limit: Count,
+        /// How long keys of members last that are made without a duration: `30d`.
+        team_member_key_duration: String,
         ; with limits: LimitFields
     }
 }
@@ -175,6 +181,19 @@ request! {
         /// Routes that plain members may use on the team's keys, such as `/key/generate`.
         team_member_permissions: Vec<String>,
         ; required ["team_id", "team_member_permissions"]
+    }
+}
+
+request! {
+    /// `POST /team/permissions_bulk_update`
+    TeamsPermissions {
+        /// Routes that plain members may use from now on, too, on the teams' keys, such as `/key/generate`.
+        permissions: Vec<String>,
+        /// Which teams.
+        team_ids: Vec<String>,
+        /// Every team there is.
+        apply_to_all_teams: bool,
+        ; required ["permissions"]
     }
 }
 
@@ -293,6 +312,10 @@ impl TeamFields {
             return Err(bad("team_member_permissions", message));
         }
         self.team_member_permissions.fill(&mut team.team_member_permissions);
+        if let Some(text) = self.team_member_key_duration.get() {
+            periods::parse("team_member_key_duration", text)?;
+        }
+        self.team_member_key_duration.put(&mut team.team_member_key_duration);
         put_free("metadata", &self.metadata, &mut team.metadata)?;
         put_names(
             "default_team_member_models",

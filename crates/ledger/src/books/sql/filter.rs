@@ -107,6 +107,9 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
         Some(false) => found.plain("outcome <> 'answered'"),
         None => {}
     }
+    if let Some(status) = filter.status {
+        found.add("status = {}", i64::from(status));
+    }
     if let Some(min) = filter.min {
         found.add("COALESCE(nanos, 0) >= {}", min.nanos());
     }

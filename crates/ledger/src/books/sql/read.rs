@@ -10,7 +10,7 @@ use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
 use super::filter::{self, Conditions, Source};
 use super::{LIFETIME, stretches, walk};
 use crate::books::sums::{Day, DayKey, Sum};
-use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Place, Range};
+use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Order, Place, Range, SortBy};
 use crate::receipt::Receipt;
 
 pub(super) async fn get(sql: &Sql, id: &str) -> StoreResult<Option<Receipt>> {
@@ -47,6 +47,32 @@ pub(super) async fn list(
         }
     }
     Ok(found)
+}
+
+pub(super) async fn sorted(
+    sql: &Sql,
+    filter: &Filter,
+    order: Order,
+    skip: u32,
+    limit: u32,
+) -> StoreResult<Vec<Receipt>> {
+    let by = match order.by {
+        SortBy::Arrived => "at",
+        SortBy::Ended => "at + total_us / 1000",
+        SortBy::Cost => "coalesce(nanos, 0)",
+        SortBy::Tokens => "input + output",
+        SortBy::Duration => "total_us",
+        SortBy::FirstByte => "coalesce(first_byte_us, 0)",
+        SortBy::Model => "coalesce(model, model_group)",
+    };
+    let direction = if order.descending { "DESC" } else { "ASC" };
+    let conditions = filter::receipts(sql.dialect(), filter, None);
+    let text = format!(
+        "SELECT {LINE}, detail FROM receipts{} ORDER BY {by} {direction}, at DESC, id DESC LIMIT {limit} OFFSET {skip}",
+        conditions.text()
+    );
+    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    rows.iter().map(columns::whole).collect()
 }
 
 pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<u64> {
