@@ -7,7 +7,7 @@ use tollway_meters::{Budget, Claim, Limits, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Retry};
 use tollway_store::records::{self, Millis};
 
-use crate::{ModelAccess, Principal, Role};
+use crate::{KeySpend, ModelAccess, Principal, Role};
 
 /// The names of a caller, for receipts: cheap to copy.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,8 @@ pub struct Identity {
     pub names: Names,
     /// Budgets hold the worst case of a call instead of the likely one.
     pub strict: bool,
+    /// What the key has spent, for showing.
+    pub spend: Arc<KeySpend>,
     /// Customers this key calls for get these limits when they have none of their own.
     pub customer_budget: Option<Arc<str>>,
     access: Vec<(Owner, ModelAccess)>,
@@ -110,6 +112,7 @@ impl Identity {
             principal: Principal::master(token),
             names,
             strict: false,
+            spend: Arc::default(),
             customer_budget: None,
             access: Vec::new(),
             claims: Vec::new(),
@@ -144,6 +147,7 @@ impl Identity {
         let mut identity = Identity {
             names,
             strict: rules.strict || is_strict(&principal),
+            spend: Arc::default(),
             customer_budget: None,
             access: access(&principal, shared),
             claims: Vec::new(),

@@ -9,6 +9,7 @@ mod access;
 mod directory;
 mod hash;
 mod identity;
+mod key_spend;
 pub mod manage;
 mod principal;
 pub mod rights;
@@ -17,6 +18,7 @@ pub use access::ModelAccess;
 pub use directory::{Directory, KnownCustomer, Options, Shelves};
 pub use hash::{KeyHash, KeyId};
 pub use identity::{Identity, Names, Owner, Rules, SharedBudgets, iso};
+pub use key_spend::{KeySpend, Question};
 pub use principal::{Principal, Role};
 
 /// The `param` of the error for a key that opens nothing; other failures to identify have none.

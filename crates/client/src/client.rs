@@ -75,7 +75,8 @@ impl ClientBuilder {
     }
 
     /// The base URL for a provider; wins over the environment and the built-in one. A server of one's own is
-    /// `openai_like`, `hosted_vllm`, `ollama` … with its base.
+    /// `openai_like`, `hosted_vllm`, `lm_studio` … with its base; one that speaks like Anthropic or Google is `anthropic`
+    /// or `gemini` with its base.
     pub fn api_base(mut self, provider: impl Into<String>, base: impl Into<String>) -> Self {
         self.given(provider).api_base = Some(base.into());
         self
@@ -271,10 +272,15 @@ impl Client {
     /// # Errors
     /// [`Kind::Unsupported`](crate::Kind::Unsupported) when the provider cannot count; else as [`Client::completion`].
     pub async fn count_tokens(&self, request: &Request) -> Result<u64> {
+        self.count_tokens_with(request, &self.0.options).await
+    }
+
+    /// The same with options of its own.
+    pub async fn count_tokens_with(&self, request: &Request, options: &CallOptions) -> Result<u64> {
         let mut ask = chat(request, false);
         ask.operation = Operation::CountTokens;
-        let call = &self.call(&request.model, ask, &self.0.options)?;
-        with_retries(&self.0.options, |timeouts| async move {
+        let call = &self.call(&request.model, ask, options)?;
+        with_retries(options, |timeouts| async move {
             let (received, target, ..) = call.attempt(timeouts).await?;
             codec(target).decode_count(&received.collect().await?)
         })

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use tollway_model::{
     Dialect, Error, Extras, Kind, Notices, Operation, Origin, RawJson, Request, Result, Retry,
 };
-use tollway_providers::Endpoint;
+use tollway_providers::{Endpoint, Outgoing};
 use tollway_wire::embedding::EmbeddingRequest;
 use tollway_wire::json::{Edits, Envelope, MAX_DEPTH, Pieces, write_str};
 use tollway_wire::{Encoded, Framing, Restore, carry, codec, embedding, field_name, gemini, openai_chat};
@@ -22,6 +22,8 @@ use crate::transport::{Answer, Timeouts, Transport, UNSENT, is_unsent};
 
 /// Largest error body that is read.
 const MAX_ERROR_BYTES: usize = 1 << 20;
+
+const FOREIGN_DEFAULT: &str = "a default of the deployment that this dialect does not have; left out";
 
 /// What a caller asks, in the caller's own dialect.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Ask {
     pub edits: Edits,
     /// The caller's headers that belong to the dialect and go along in the verbatim lane (`anthropic-beta`).
     pub headers: Vec<(&'static str, String)>,
+    /// Fields that the caller wants sent even where the endpoint's rules would refuse them.
+    pub allowed: Option<Box<[String]>>,
     /// There is no body of a caller: the ask is neutral from the start.
     neutral: bool,
     pub(crate) embedding: Option<EmbeddingRequest>,
@@ -75,6 +79,7 @@ impl Ask {
             envelope,
             edits: Edits::new(),
             headers: Vec::new(),
+            allowed: None,
             neutral: false,
             embedding: None,
             decoded: OnceLock::new(),
@@ -94,6 +99,30 @@ impl Ask {
             Ok(request)
         };
         self.decoded.get_or_init(|| Box::new(decode())).as_ref().as_ref().map_err(Clone::clone)
+    }
+
+    /// The neutral request for vectors, with `defaults` where the caller said nothing.
+    pub fn embeds(&self, defaults: &[(String, RawJson)], notices: &mut Notices) -> Result<EmbeddingRequest> {
+        if let Some(request) = &self.embedding {
+            return Ok(request.clone());
+        }
+        let mut edits = self.edits.clone();
+        if self.surface == Dialect::Gemini {
+            let mut request = gemini::embedding::decode_request(&self.envelope.rewrite(&edits))?;
+            for (field, value) in defaults {
+                match (field.as_str(), value.get().parse()) {
+                    ("dimensions", Ok(length)) => request.dimensions = request.dimensions.or(Some(length)),
+                    _ => notices.changed(field.clone(), FOREIGN_DEFAULT),
+                }
+            }
+            return Ok(request);
+        }
+        for (field, value) in defaults {
+            if self.envelope.get(field).is_none() {
+                edits.set_raw(field.clone(), value.get());
+            }
+        }
+        embedding::decode_request(&self.envelope.rewrite(&edits))
     }
 }
 
@@ -185,7 +214,9 @@ pub fn prepare(
     let same = target == ask.surface && operation == ask.operation && !ask.neutral;
     let chats = matches!(operation, Operation::Chat | Operation::CountTokens);
     let foreign = same && chats && carry::may_hold_foreign(ask.surface, &ask.envelope);
-    let verbatim = same && !foreign && (ask.framing == Framing::Sse || !ask.stream);
+    // A Gemini embedding has two forms and names the model in every part of a batch.
+    let rebuilt = foreign || (operation == Operation::Embedding && target == Dialect::Gemini);
+    let verbatim = same && !rebuilt && (ask.framing == Framing::Sse || !ask.stream);
     let (body, lane, headers) = if verbatim {
         (verbatim_body(endpoint, ask, defaults, &mut notices)?, Lane::Verbatim, Cow::Borrowed(&ask.headers))
     } else {
@@ -239,13 +270,16 @@ fn verbatim_body(
         if native_field(ask.surface, field) {
             edits.set_raw(field.clone(), value.get());
         } else {
-            notices.changed(
-                field.clone(),
-                "a default of the deployment that this dialect does not have; left out",
-            );
+            notices.changed(field.clone(), FOREIGN_DEFAULT);
         }
     }
-    edits.extend(endpoint.edits(&ask.envelope, ask.operation, ask.surface, ask.stream, notices)?);
+    let outgoing = Outgoing {
+        operation: ask.operation,
+        dialect: ask.surface,
+        stream: ask.stream,
+        allowed: allowed(ask),
+    };
+    edits.extend(endpoint.edits(&ask.envelope, &outgoing, notices)?);
     let chat = ask.surface == Dialect::OpenaiChat && ask.operation == Operation::Chat;
     if chat && openai_chat::may_concern(&ask.envelope, endpoint.quirks()) {
         let body = ask.envelope.rewrite(&edits);
@@ -253,6 +287,10 @@ fn verbatim_body(
         return Ok(Pieces::from(patched.map_or(body, Bytes::from)));
     }
     Ok(ask.envelope.rewrite_pieces(&edits))
+}
+
+fn allowed(ask: &Ask) -> &[String] {
+    ask.allowed.as_deref().unwrap_or_default()
 }
 
 /// Does a default named as in OpenAI's dialect mean the same in the caller's?
@@ -312,23 +350,18 @@ impl Translation<'_> {
         let envelope = Envelope::parse(Bytes::from(encoded.body), MAX_DEPTH * 2).map_err(|error| {
             Error::internal("the translated request is not valid JSON").with_context("cause", error.message())
         })?;
-        let edits = self.endpoint.edits(&envelope, self.operation, self.target, self.ask.stream, notices)?;
+        let outgoing = Outgoing {
+            operation: self.operation,
+            dialect: self.target,
+            stream: self.ask.stream,
+            allowed: allowed(self.ask),
+        };
+        let edits = self.endpoint.edits(&envelope, &outgoing, notices)?;
         Ok((envelope.rewrite(&edits), encoded.restore, encoded.headers))
     }
 
     fn embedding(&self, defaults: &[(String, RawJson)], notices: &mut Notices) -> Result<Vec<u8>> {
-        let request = match &self.ask.embedding {
-            Some(request) => request.clone(),
-            None => {
-                let mut edits = self.ask.edits.clone();
-                for (field, value) in defaults {
-                    if self.ask.envelope.get(field).is_none() {
-                        edits.set_raw(field.clone(), value.get());
-                    }
-                }
-                embedding::decode_request(&self.ask.envelope.rewrite(&edits))?
-            }
-        };
+        let request = self.ask.embeds(defaults, notices)?;
         match self.target {
             Dialect::Gemini => gemini::embedding::encode_request(&request, self.endpoint.model(), notices),
             Dialect::OpenaiChat => Ok(embedding::encode_request(&request, self.endpoint.model(), notices)),

@@ -49,6 +49,13 @@ impl CallOptions {
         self
     }
 
+    /// Sets how long to wait for a connection, where none is open.
+    #[must_use]
+    pub fn connect(mut self, wait: Duration) -> Self {
+        self.timeouts.connect = Some(wait);
+        self
+    }
+
     /// Sets how long to wait for an answer's headers, connecting included.
     #[must_use]
     pub fn first_byte(mut self, wait: Duration) -> Self {
@@ -67,6 +74,20 @@ impl CallOptions {
     #[must_use]
     pub fn total(mut self, wait: Duration) -> Self {
         self.timeouts.total = wait;
+        self
+    }
+
+    /// Sets the first pause between tries, which doubles with each.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Sets the longest pause that a provider may ask for.
+    #[must_use]
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
         self
     }
 

@@ -30,6 +30,9 @@ use crate::body::{AnswerBody, Drained};
 /// How long to wait for each phase of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a connection to write the request to, where none is open; shorter than [`TransportOptions::connect`], which
+    /// bounds every new one. Default: none.
+    pub connect: Option<Duration>,
     /// For the answer's headers, counted from when the attempt starts (connecting included). Default: 600 s.
     pub first_byte: Duration,
     /// Between two pieces of the body. Default: 120 s.
@@ -42,6 +45,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
+            connect: None,
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(120),
             total: Duration::from_secs(6000),
@@ -169,6 +173,8 @@ impl Transport {
         let wait = bounded(timeouts.first_byte.min(timeouts.total));
         let begun = Arc::new(AtomicBool::new(false));
         let mut request = request.map(|body| Outgoing { body: body.into(), begun: begun.clone() });
+        // A request without a body tells nobody when it leaves.
+        let connect = timeouts.connect.filter(|connect| *connect < wait && !request.body().body.is_empty());
         let secure = request.uri().scheme_str() == Some("https");
         if let Some(auth) = &self.0.proxy_auth
             && !secure
@@ -179,7 +185,21 @@ impl Transport {
         let answer = async {
             if secure { self.0.tls().request(request).await } else { self.0.plain.request(request).await }
         };
-        let answer = match tokio::time::timeout_at(start + wait, answer).await {
+        tokio::pin!(answer);
+        let mut answered = None;
+        if let Some(connect) = connect {
+            answered = tokio::time::timeout_at(start + connect, answer.as_mut()).await.ok();
+            if answered.is_none() && !begun.load(Ordering::Relaxed) {
+                let message = format!("no connection to the provider within {}", seconds(connect));
+                let error = Error::new(Kind::Connection, message).with_retry(Retry::Later(None));
+                return Err(error.with_context(UNSENT, "the connection never stood"));
+            }
+        }
+        let answered = match answered {
+            Some(answered) => Ok(answered),
+            None => tokio::time::timeout_at(start + wait, answer).await,
+        };
+        let answer = match answered {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(connection_error(&error)),
             Err(_) => Err(timed_out("the provider sent no answer", wait)),

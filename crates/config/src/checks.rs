@@ -12,6 +12,7 @@ use crate::tree::{Node, Value};
 /// Reports references to model groups that do not exist, and ids given twice.
 pub(crate) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     repeated_ids(root, reader);
+    nested_fields(root, reader);
     let groups = Groups::of(config);
     for section in ["router_settings", "litellm_settings"] {
         let Some(section) = child(root, section) else { continue };
@@ -64,7 +65,7 @@ impl<'c> Groups<'c> {
         match &node.value {
             Value::Scalar(scalar) => self.check(&scalar.text, node.mark, reader),
             _ => {
-                if let Some(Node { value: Value::Scalar(scalar), mark }) = child(node, "model") {
+                if let Some(Node { value: Value::Scalar(scalar), mark, .. }) = child(node, "model") {
                     self.check(&scalar.text, *mark, reader);
                 }
             }
@@ -86,12 +87,29 @@ impl<'c> Groups<'c> {
     }
 }
 
+/// LiteLLM leaves out fields inside of others, too, named by their path.
+fn nested_fields(root: &Node, reader: &mut Reader<'_>) {
+    for deployment in child(root, "model_list").map_or(&[][..], items) {
+        let params = child(deployment, "litellm_params");
+        let dropped = params.and_then(|params| child(params, "additional_drop_params"));
+        for field in dropped.map_or(&[][..], items) {
+            if let Value::Scalar(scalar) = &field.value
+                && scalar.text.contains(['.', '['])
+                && !scalar.text.starts_with("os.environ/")
+            {
+                let message = format!("only fields of the top level are left out, not `{}`", scalar.text);
+                reader.report(Severity::Warning, "no-effect", field.mark, message);
+            }
+        }
+    }
+}
+
 /// Two deployments with one id cannot be told apart.
 fn repeated_ids(root: &Node, reader: &mut Reader<'_>) {
     let mut first: HashMap<&str, Mark> = HashMap::new();
     for deployment in child(root, "model_list").map_or(&[][..], items) {
         let id = child(deployment, "model_info").and_then(|info| child(info, "id"));
-        let Some(Node { value: Value::Scalar(scalar), mark }) = id else { continue };
+        let Some(Node { value: Value::Scalar(scalar), mark, .. }) = id else { continue };
         if let Some(earlier) = first.insert(&scalar.text, *mark) {
             let message = format!("two deployments have the id `{}`", scalar.text);
             let also = reader.files.place(earlier);

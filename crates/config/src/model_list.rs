@@ -97,6 +97,9 @@ settings! {
         /// Amazon Bedrock: its address, where it is not the region's own. `api_base` wins over it.
         /// Example: `https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com`.
         pub aws_bedrock_runtime_endpoint: Option<String> = None;
+        /// Amazon Bedrock: an inference profile that is called in `model`'s place, which still tells prices and
+        /// abilities. Example: `arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2c3`.
+        pub model_id: Option<String> = None;
         /// The provider, where `model` does not begin with it. Example: `openai`.
         pub custom_llm_provider: Option<String> = None;
         /// Takes what is not written here from the entry of `credential_list` with this name.

@@ -335,10 +335,16 @@ impl<'n> Fields<'n> {
                 if !known::is_inert(&entry.key, &entry.value) {
                     reader.not_built(known::group(self.section, &entry.key, &entry.value), entry);
                 }
-            } else {
+            } else if !self.is_shelf(entry) {
                 self.unknown(entry, reader);
             }
         }
+    }
+
+    /// Is it a place for values that are used elsewhere by their anchors? LiteLLM passes over such keys, and unlike most
+    /// unknown ones they do something.
+    fn is_shelf(&self, entry: &Entry) -> bool {
+        self.section == "top" && entry.value.anchored && nearest(&entry.key, self.names()).is_none()
     }
 
     /// Reports a key that means nothing here.

@@ -55,6 +55,10 @@ settings! {
         pub max_json_depth: u32 = 64;
         /// Most connections at once; further ones wait to be accepted. Default: `10000`. Example: `max_connections: 2000`.
         pub max_connections: u32 = 10_000;
+        /// Most connections of one address (of one /64 of IPv6); further ones are closed. A reverse proxy has one address
+        /// for all of its clients. `0`: no bound. Default: half of `max_connections`, but not less than 100.
+        /// Example: `max_connections_per_address: 500`.
+        pub max_connections_per_address: Option<u32> = None;
         /// Most calls being served at once; more are 503 with `Retry-After`. Default: `5000`. Example: `max_calls: 1000`.
         pub max_calls: u32 = 5_000;
     }
@@ -65,10 +69,15 @@ impl Section for Limits {}
 settings! {
     /// `tollway.timeouts`: how long anything may take. `0` waits for ever, except where it says otherwise.
     pub struct Timeouts in "" {
-        /// From accepting a connection, or the end of the last answer, to the end of the headers. Default: `10s`.
-        /// Example: `read_headers: 5s`.
+        /// For a request's headers to arrive, counted from accepting the connection or from their first byte.
+        /// Default: `10s`. Example: `read_headers: 5s`.
         #[schemars(with = "DurationSchema")]
         pub read_headers: Duration = Duration::from_secs(10);
+        /// How long a connection of a client stays open between two calls. Longer than what a load balancer in front keeps
+        /// (1 to 10 minutes, mostly), so that it is never the gateway that closes first. Default: `11m`.
+        /// Example: `idle_connection: 2m`.
+        #[schemars(with = "DurationSchema")]
+        pub idle_connection: Duration = Duration::from_secs(660);
         /// Slowest body that is still read, in bytes a second measured over ten seconds; slower is 408. `0`: any.
         /// Default: `1KiB`. Example: `min_body_rate: 512`.
         pub min_body_rate: ByteSize = ByteSize::kibibytes(1);

@@ -7,6 +7,8 @@ use crate::source::Mark;
 pub(crate) struct Node {
     pub mark: Mark,
     pub value: Value,
+    /// It has a name (`&name`) under which it can be repeated elsewhere.
+    pub anchored: bool,
 }
 
 /// What a value is. Scalars keep their text: what it means depends on the setting it is for.

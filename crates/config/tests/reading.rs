@@ -106,6 +106,7 @@ fn anchors_and_merge_keys_give_what_they_stand_for() {
         (third.model.as_str(), third.timeout, third.rpm),
         ("openai/c", Some(Duration::from_secs(300)), Some(7))
     );
+    assert_eq!(deployments[3].litellm_params.rpm, Some(9));
 }
 
 #[test]

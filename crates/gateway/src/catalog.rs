@@ -29,14 +29,16 @@ fn bring_in(file: &Path, dry_run: bool, directory: Option<&Path>) -> Result<Exit
         line("nothing changes");
         return Ok(ExitCode::SUCCESS);
     }
-    line(diff.to_string().trim_end());
     if dry_run {
+        line(diff.to_string().trim_end());
         line("nothing was written (--dry-run)");
         return Ok(ExitCode::SUCCESS);
     }
+    // Before the diff is shown: whoever reads only its first lines (`| head`) wants the table all the same.
     let path = state::catalog_file(&directory);
     let write = data_dir::make(&directory).and_then(|()| data_dir::write_private(&path, new.to_jsonl()));
     write.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    line(diff.to_string().trim_end());
     line(&format!(
         "{} models are in {}; a running gateway reads them at its next start or reload",
         new.len(),

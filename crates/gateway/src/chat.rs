@@ -88,7 +88,9 @@ fn prompt(given: Option<String>) -> Result<String, String> {
             if text.trim().is_empty() {
                 return Err("no prompt: give one, or pipe it in".into());
             }
-            Ok(text)
+            // The line break that ends the last line is the shell's, not the prompt's.
+            let prompt = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(prompt.strip_suffix('\r').unwrap_or(prompt).to_owned())
         }
     }
 }

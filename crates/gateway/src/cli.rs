@@ -140,6 +140,9 @@ pub(crate) struct LitellmArgs {
     /// Most connections at once
     #[arg(long = "limit_concurrency", value_name = "COUNT")]
     pub(crate) limit_concurrency: Option<u32>,
+    /// How long a connection stays open between two calls, in seconds
+    #[arg(long = "keepalive_timeout", value_name = "SECONDS")]
+    pub(crate) keepalive_timeout: Option<u64>,
     /// Checks the configuration and exits, as `tollway check`
     #[arg(long = "validate_config")]
     pub(crate) validate_config: bool,

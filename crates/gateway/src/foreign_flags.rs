@@ -44,11 +44,6 @@ const FLAGS: &[Flag] = &[
     setting("max_requests_before_restart", "COUNT", THREADS),
     setting("max_requests_before_restart_jitter", "COUNT", THREADS),
     setting("timeout_worker_healthcheck", "SECONDS", THREADS),
-    setting(
-        "keepalive_timeout",
-        "SECONDS",
-        "Idle connections stay open until the client closes them; has no effect",
-    ),
     setting("telemetry", "BOOLEAN", "There is no telemetry; has no effect"),
     switch("local", "Has no effect"),
     switch("use_queue", "There is no queue; has no effect"),

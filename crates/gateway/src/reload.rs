@@ -3,7 +3,7 @@
 //! The new configuration is validated first and swapped in whole; when it is wrong the old one stays. Running calls
 //! keep what they began with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use notify::Watcher;
 use tollway_accounts::manage::Management;
 use tollway_config::{Config, Fingerprint, Loaded, Severity};
 use tollway_pipeline::Gateway;
-use tollway_server::Hooks;
+use tollway_server::{Hooks, LiveLimits};
 
 use crate::cli::ServeArgs;
-use crate::serve::{Build, needs_restart, read_configuration};
+use crate::serve::{Build, limits, needs_restart, read_configuration};
 use crate::services::stored_models;
 use crate::state;
 
@@ -25,31 +25,35 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Where the notification service misses a change (network file systems), looking does not.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// What a new configuration changes.
+pub(crate) struct Serving {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) limits: Arc<LiveLimits>,
+    pub(crate) build: Build,
+    pub(crate) management: Arc<Management>,
+}
+
 /// Reads the configuration again.
 pub(crate) struct Reloader {
     arguments: ServeArgs,
-    gateway: Arc<Gateway>,
-    build: Build,
+    serving: Serving,
     loaded: Mutex<(Vec<PathBuf>, Fingerprint)>,
     /// The configuration that is served.
     config: Mutex<Config>,
-    management: Arc<Management>,
 }
 
 impl Reloader {
     /// Starts watching the files of `loaded`.
     pub(crate) fn start(
         arguments: ServeArgs,
-        gateway: Arc<Gateway>,
-        build: Build,
+        serving: Serving,
         loaded: Loaded,
         config: Config,
-        management: Arc<Management>,
     ) -> Arc<Reloader> {
         let watched = arguments.config.is_some();
         let loaded = Mutex::new((loaded.files, loaded.fingerprint));
         let config = Mutex::new(config);
-        let reloader = Arc::new(Reloader { arguments, gateway, build, loaded, config, management });
+        let reloader = Arc::new(Reloader { arguments, serving, loaded, config });
         if watched {
             tokio::spawn(reloader.clone().watch());
         }
@@ -63,14 +67,14 @@ impl Reloader {
 
     /// Serves the models that are stored now, beside those of the file.
     pub(crate) async fn restock(&self) {
-        let stored = stored_models(&self.management).await;
+        let stored = stored_models(&self.serving.management).await;
         let Some(stored) = stored else { return };
-        *self.build.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
+        *self.serving.build.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
         // Not in the middle of a reload, which may have begun with the models of before.
         let _reading = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match self.build.snapshot(&config) {
-            Ok(snapshot) => self.gateway.replace(snapshot),
+        match self.serving.build.snapshot(&config) {
+            Ok(snapshot) => self.serving.gateway.replace(snapshot),
             Err(message) => tracing::error!("the stored models were not changed: {message}"),
         }
     }
@@ -133,11 +137,16 @@ impl Reloader {
 
     fn directories(&self) -> Vec<PathBuf> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let parent = |file: &PathBuf| match file.parent() {
+        let parent = |file: &Path| match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
-        loaded.0.iter().map(parent).collect()
+        // Behind a link the file itself may be written to.
+        let both = loaded.0.iter().flat_map(|file| {
+            let real = file.canonicalize().ok();
+            [Some(parent(file)), real.as_deref().map(parent)]
+        });
+        both.flatten().collect()
     }
 
     fn has_changed(&self) -> bool {
@@ -155,7 +164,7 @@ impl Reloader {
 
 impl Hooks for Reloader {
     fn management(&self) -> Option<Arc<Management>> {
-        Some(self.management.clone())
+        Some(self.serving.management.clone())
     }
 
     fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -175,7 +184,8 @@ impl Hooks for Reloader {
         }
         let Some(mut config) = loaded.config.clone() else { return Err(loaded.report()) };
         state::apply_flags(&mut config, &self.arguments.litellm)?;
-        self.gateway.replace(self.build.snapshot(&config)?);
+        self.serving.gateway.replace(self.serving.build.snapshot(&config)?);
+        self.serving.limits.set(limits(&config));
         let (deployments, warnings) = (config.model_list.len(), loaded.diagnostics.len());
         let mut served = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let late = needs_restart(&served, &config);

@@ -8,13 +8,13 @@ use tollway::{Transport, TransportOptions};
 use tollway_config::{Config, Loaded, LogFormat, Options, Source, load, process_env};
 use tollway_model::Secret;
 use tollway_pipeline::{Gateway, KeyHash, Keyring, Snapshot, Sources};
-use tollway_server::{HttpLimits, Listener, Service};
+use tollway_server::{HttpLimits, Listener, LiveLimits, Service};
 use tollway_testkit::FakeProvider;
 
 use crate::admin_key;
 use crate::cli::ServeArgs;
 use crate::log::Format;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, Serving};
 use crate::{data_dir, log, services, state, welcome};
 
 /// Serves until it is told to stop. Exit code 0 after an orderly stop.
@@ -80,7 +80,7 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     data_dir::make(&directory)
         .map_err(|error| format!("cannot make the data directory {}: {error}", directory.display()))?;
     let address = SocketAddr::new(host(&arguments), arguments.port.unwrap_or(4000));
-    let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = Listener::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let admin_key = match master_key(&config) {
         Some(_) => None,
         None => Some(admin_key::load_or_make(&directory).map_err(|error| format!("the admin key: {error}"))?),
@@ -101,12 +101,13 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     let gateway = Gateway::new(build.snapshot(&config)?, transport.clone(), keep, running.services());
     // Reading the system's certificates takes some milliseconds, and the first call should not.
     tokio::task::spawn_blocking(move || transport.warm());
-    let limits = limits(&config);
+    let limits = LiveLimits::new(limits(&config));
     let management = running.management.clone();
-    let reloader = Reloader::start(arguments, gateway.clone(), build, loaded, config, management);
+    let serving = Serving { gateway: gateway.clone(), limits: limits.clone(), build, management };
+    let reloader = Reloader::start(arguments, serving, loaded, config);
     running.follow(&reloader);
     running.share(&gateway);
-    let service = Service::new(gateway.clone(), limits, reloader);
+    let service = Service::new(gateway.clone(), limits.clone(), reloader);
     let stop = stop_signal();
     welcome::print(&gateway.snapshot(), listener.address(), &directory, admin_key.as_ref());
     let drained = tollway_server::serve(listener, service, limits, stop).await;
@@ -116,6 +117,21 @@ async fn serve(arguments: ServeArgs, config: Config, loaded: Loaded) -> Result<E
     running.stop().await;
     drop(demo);
     Ok(ExitCode::SUCCESS)
+}
+
+/// With a word on what to do where that is known.
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or give another --port",
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have the address: give another --host"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 are the administrator's: give another --port"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{hint}")
 }
 
 /// What every snapshot of this process is built from, beside the configuration.
@@ -202,39 +218,42 @@ async fn demo(config: &Config) -> Result<Option<FakeProvider>, String> {
     FakeProvider::start_with(options).await.map(Some).map_err(|error| format!("the demo provider: {error}"))
 }
 
-fn limits(config: &Config) -> HttpLimits {
+/// Fewer connections of one address are not worth a bound: small limits are for everybody together.
+const FEW: usize = 100;
+
+/// The limits of connections and requests.
+pub(crate) fn limits(config: &Config) -> HttpLimits {
     let (limits, waits) = (&config.tollway.limits, &config.tollway.timeouts);
     let bytes = |size: tollway_config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+    let connections = limits.max_connections as usize;
+    let connections_per_address = match limits.max_connections_per_address {
+        None => (connections / 2).max(FEW),
+        Some(0) => usize::MAX,
+        Some(most) => most as usize,
+    };
     HttpLimits {
         header_bytes: bytes(limits.max_headers_size),
         headers: limits.max_headers as usize,
         url_bytes: bytes(limits.max_url),
         body_bytes: bytes(config.max_body()),
         header_time: waits.read_headers,
+        idle_time: waits.idle_connection,
         body_rate: u32::try_from(waits.min_body_rate.bytes()).unwrap_or(u32::MAX),
         body_time: waits.read_body,
         write_stall: waits.write,
-        connections: limits.max_connections as usize,
+        connections,
+        connections_per_address,
         drain: waits.shutdown,
     }
 }
 
 /// What differs between two configurations and counts from the next start only.
 pub(crate) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (before, after) = (limits(old), limits(new));
+    let connections = |config: &Config| config.tollway.limits.max_connections;
     let kept = |config: &Config| config.tollway.receipts.keep;
     let connect = |config: &Config| config.tollway.timeouts.connect;
     let changed = [
-        ("tollway.limits.max_body", before.body_bytes != after.body_bytes),
-        ("tollway.limits.max_headers_size", before.header_bytes != after.header_bytes),
-        ("tollway.limits.max_headers", before.headers != after.headers),
-        ("tollway.limits.max_url", before.url_bytes != after.url_bytes),
-        ("tollway.limits.max_connections", before.connections != after.connections),
-        ("tollway.timeouts.read_headers", before.header_time != after.header_time),
-        ("tollway.timeouts.min_body_rate", before.body_rate != after.body_rate),
-        ("tollway.timeouts.read_body", before.body_time != after.body_time),
-        ("tollway.timeouts.write", before.write_stall != after.write_stall),
-        ("tollway.timeouts.shutdown", before.drain != after.drain),
+        ("tollway.limits.max_connections", connections(old) != connections(new)),
         ("tollway.timeouts.connect", connect(old) != connect(new)),
         ("tollway.receipts.keep", kept(old) != kept(new)),
     ];

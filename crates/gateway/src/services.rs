@@ -1,6 +1,7 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -400,10 +401,10 @@ impl Spend for FromBooks {
         let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.caught_up()).await;
         let mut totals: HashMap<ScopeKind, HashMap<String, Sum>> = HashMap::new();
         for kind in of.iter().map(|one| one.kind) {
-            if !totals.contains_key(&kind) {
+            if let Entry::Vacant(place) = totals.entry(kind) {
                 let ids: Vec<&str> =
                     of.iter().filter(|one| one.kind == kind).map(|one| one.id.as_str()).collect();
-                totals.insert(kind, self.books.lifetimes(kind, &ids).await.unwrap_or_default());
+                place.insert(self.books.lifetimes(kind, &ids).await.unwrap_or_default());
             }
         }
         let mut found = Vec::with_capacity(of.len());

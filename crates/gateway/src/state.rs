@@ -75,6 +75,9 @@ pub(crate) fn apply_flags(config: &mut Config, flags: &LitellmArgs) -> Result<()
         config.litellm_settings.request_timeout = Some(std::time::Duration::from_secs(seconds));
     }
     config.litellm_settings.drop_params |= flags.drop_params;
+    if let Some(seconds) = flags.keepalive_timeout {
+        config.tollway.timeouts.idle_connection = std::time::Duration::from_secs(seconds);
+    }
     if let Some(count) = flags.limit_concurrency {
         config.tollway.limits.max_connections = count;
     }

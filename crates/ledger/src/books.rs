@@ -48,7 +48,13 @@ pub trait Books: Send + Sync {
     /// Receipts, newest first, beginning behind `after`.
     async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>>;
 
-    /// How many receipts there are. May stop when it has counted `bound` of them, or has looked at too many.
+    /// Receipts in another order than time's, without the first `skip`; those that are alike, newest first.
+    ///
+    /// Reads everything the filter finds: whoever asks bounds that by [`Books::count`].
+    async fn sorted(&self, filter: &Filter, order: Order, skip: u32, limit: u32)
+    -> StoreResult<Vec<Receipt>>;
+
+    /// How many receipts there are. May stop when it has looked at `bound` receipts.
     async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted>;
 
     /// What a scope has spent since `from`, exactly; since ever without it. When the receipts of `from`'s hour are gone,
@@ -147,12 +153,71 @@ pub struct Filter {
     pub tag: Option<String>,
     /// `true`: answered; `false`: not.
     pub answered: Option<bool>,
+    /// The status that the client got.
+    pub status: Option<u16>,
     /// Cost at least.
     pub min: Option<Money>,
     /// Cost at most.
     pub max: Option<Money>,
     /// Whose they may be at all; `None`: anybody's.
     pub within: Option<Within>,
+}
+
+/// How receipts are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// By what.
+    pub by: SortBy,
+    /// The largest first.
+    pub descending: bool,
+}
+
+/// What receipts can be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortBy {
+    /// When they arrived.
+    Arrived,
+    /// When they ended.
+    Ended,
+    /// What they cost; an unknown cost counts as none.
+    Cost,
+    /// All their tokens.
+    Tokens,
+    /// How long they took.
+    Duration,
+    /// How long their first byte took; those without one count as none.
+    FirstByte,
+    /// The model as the provider names it, or as the caller does where there was no provider.
+    Model,
+}
+
+impl Order {
+    /// Which of two receipts stands before the other.
+    fn compare(self, one: &Receipt, other: &Receipt) -> std::cmp::Ordering {
+        let number = |receipt: &Receipt| -> i64 {
+            let usage = receipt.usage.unwrap_or_default();
+            let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            match self.by {
+                SortBy::Arrived => receipt.at,
+                SortBy::Ended => receipt.at.saturating_add(signed(receipt.timing.total_us / 1000)),
+                SortBy::Cost => receipt.cost.nanos.map_or(0, Money::nanos),
+                SortBy::Tokens => signed(usage.total()),
+                SortBy::Duration => signed(receipt.timing.total_us),
+                SortBy::FirstByte => signed(receipt.timing.first_byte_us.unwrap_or_default()),
+                SortBy::Model => 0,
+            }
+        };
+        let model = |receipt: &Receipt| -> String {
+            let line = line::Line::of(receipt);
+            line.model.unwrap_or(line.model_group).into_owned()
+        };
+        let order = match self.by {
+            SortBy::Model => model(one).cmp(&model(other)),
+            _ => number(one).cmp(&number(other)),
+        };
+        let order = if self.descending { order.reverse() } else { order };
+        order.then_with(|| (other.at, &other.id).cmp(&(one.at, &one.id)))
+    }
 }
 
 /// What somebody may see: everything that belongs to one of these. Nothing, when all of it is empty.

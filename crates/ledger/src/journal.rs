@@ -19,11 +19,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use frame::Kind;
@@ -61,6 +63,10 @@ pub(crate) struct Journal {
     bytes: AtomicU64,
     /// The file does not take what it is given.
     stuck: AtomicBool,
+    /// Someone holds the writer, and the disk has it.
+    writing: AtomicBool,
+    /// The disk is done with what it was given.
+    done: Notify,
     /// Receipts that found no place anywhere.
     dropped: AtomicU64,
     flusher: Arc<Flusher>,
@@ -136,6 +142,8 @@ impl Journal {
             written: AtomicU64::new(last),
             bytes: AtomicU64::new(bytes + segment::HEADER),
             stuck: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
+            done: Notify::new(),
             dropped: AtomicU64::new(0),
             flusher: Arc::new(Flusher::default()),
         })
@@ -203,14 +211,62 @@ impl Journal {
         }
     }
 
+    /// As [`Journal::write_until`]. While another one writes, it waits without its thread: a disk that takes its time
+    /// holds up one thread, and not every one that serves calls.
+    pub(crate) async fn written_until(&self, sequence: u64) {
+        if !self.try_write_until(sequence) {
+            self.await_writer(sequence).await;
+        }
+    }
+
+    async fn await_writer(&self, sequence: u64) {
+        loop {
+            let mut done = pin!(self.done.notified());
+            // From here on it is heard, so that nobody is done between the question and the wait.
+            done.as_mut().enable();
+            if self.try_write_until(sequence) {
+                return;
+            }
+            done.await;
+            if self.is_stuck() {
+                return;
+            }
+        }
+    }
+
+    /// `false`: somebody else is writing.
+    fn try_write_until(&self, sequence: u64) -> bool {
+        if self.written.load(Ordering::Acquire) >= sequence {
+            return true;
+        }
+        match self.writer.try_lock() {
+            Ok(mut writer) => {
+                if self.written.load(Ordering::Acquire) < sequence {
+                    self.write(&mut writer);
+                }
+                true
+            }
+            Err(_) if self.writing.load(Ordering::Acquire) => false,
+            // Whoever has it is about to give it back.
+            Err(_) => {
+                self.write_until(sequence);
+                true
+            }
+        }
+    }
+
     /// Puts everything pending into the file, openings included.
     pub(crate) fn flush(&self) {
-        {
-            let mut pending = lock(&self.pending);
-            pending.unpark();
-            self.appended.store(pending.last, Ordering::Release);
-        }
+        self.unpark();
         self.write(&mut lock(&self.writer));
+    }
+
+    /// Openings of calls that are still on their way are for the next write; returns the last sequence given out.
+    fn unpark(&self) -> u64 {
+        let mut pending = lock(&self.pending);
+        pending.unpark();
+        self.appended.store(pending.last, Ordering::Release);
+        pending.last
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -229,7 +285,9 @@ impl Journal {
         if writer.unwritten.is_empty() {
             return;
         }
-        match self.try_write(writer) {
+        self.writing.store(true, Ordering::Release);
+        let result = self.try_write(writer);
+        match result {
             Ok(()) => {
                 writer.unwritten.clear();
                 if writer.unwritten.capacity() > self.options.segment_bytes.try_into().unwrap_or(usize::MAX) {
@@ -252,6 +310,8 @@ impl Journal {
                 self.flusher.wake();
             }
         }
+        self.writing.store(false, Ordering::Release);
+        self.done.notify_waiters();
     }
 
     fn try_write(&self, writer: &mut Writer) -> io::Result<()> {

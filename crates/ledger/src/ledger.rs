@@ -228,7 +228,7 @@ impl Ledger {
         let Some(sequence) = self.shared.journal.unwritten_sequence() else { return };
         // Whoever is ready, too, adds its record first.
         tokio::task::yield_now().await;
-        self.shared.journal.write_until(sequence);
+        self.shared.journal.written_until(sequence).await;
     }
 
     /// Everything of this process up to this sequence is in the store.
@@ -262,15 +262,21 @@ impl Ledger {
     pub async fn caught_up_with(&self, scope: &Scope) {
         let Some(target) = self.shared.touched.latest(scope) else { return self.caught_up().await };
         let progress = &self.shared.progress;
-        let has_arrived =
-            || progress.adopted.load(Ordering::Acquire) && progress.shipped.load(Ordering::Acquire) >= target;
-        if has_arrived() {
+        if progress.has_shipped(target) {
             return;
         }
         let _waiting = Impatient::new(progress);
-        while !has_arrived() {
+        while !progress.has_shipped(target) {
             progress.hurry.notify_one();
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// As [`Ledger::caught_up_with`], for those who have time: shipping goes on at its own pace.
+    pub async fn ships(&self, scope: &Scope) {
+        let Some(target) = self.shared.touched.latest(scope) else { return };
+        while !self.shared.progress.has_shipped(target) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
 
@@ -318,10 +324,19 @@ impl Drop for Shared {
         self.journal.flush();
         self.journal.sync();
         self.journal.flusher().stop();
+        // The task that writes has it for the length of a write.
+        while Arc::strong_count(&self.journal) > 1 {
+            std::thread::yield_now();
+        }
     }
 }
 
 impl Progress {
+    /// Is everything of this process up to `sequence`, and of those before it, in the store?
+    fn has_shipped(&self, sequence: u64) -> bool {
+        self.adopted.load(Ordering::Acquire) && self.shipped.load(Ordering::Acquire) >= sequence
+    }
+
     fn added(&self, at: i64) {
         self.taken.fetch_add(1, Ordering::Relaxed);
         if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {

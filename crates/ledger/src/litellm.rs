@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub use activity::{Entity, daily_activity};
 pub use logs::{log_row, logs_by_day, logs_page};
 pub use reports::{
-    ReportBy, global_activity, global_activity_by_model, global_spend, spend_by_tag, spend_report,
-    spend_report_by_key,
+    ReportBy, global_activity, global_activity_by_model, global_spend, short_date, spend_by_tag,
+    spend_report, spend_report_by_key,
 };
 
 use crate::books::{DAY, Day, DayKey, Millis};

@@ -17,7 +17,9 @@ pub struct Options {
     pub sync_every: Duration,
     /// What happens to calls while the journal takes no receipts. Default: [`OnFull::Refuse`].
     pub on_full: OnFull,
-    /// How long the shipper waits when there is nothing to ship. Default: 250 ms.
+    /// How long the shipper waits when there is nothing to ship and nobody waits for the books. Default: 1 s. Each
+    /// transaction makes the file system commit, too, and a call that writes its record meanwhile may have to wait for
+    /// that: few large ones delay fewer calls.
     pub ship_every: Duration,
     /// Most receipts in one transaction. Default: 2000.
     pub batch: usize,
@@ -31,7 +33,7 @@ impl Default for Options {
             memory_bytes: 32 << 20,
             sync_every: Duration::from_secs(1),
             on_full: OnFull::Refuse,
-            ship_every: Duration::from_millis(250),
+            ship_every: Duration::from_secs(1),
             batch: 2000,
         }
     }

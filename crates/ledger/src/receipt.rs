@@ -76,6 +76,8 @@ impl Receipt {
 
     /// Something was used, and nobody knows what it costs. A call that reached no provider, or that every provider
     /// refused, costs nothing.
+    ///
+    /// True as well where only a part of the cost is known.
     pub fn cost_is_unknown(&self) -> bool {
         let used = match self.outcome {
             Outcome::Answered => self.operation != Operation::CountTokens,
@@ -84,7 +86,7 @@ impl Receipt {
             Outcome::ClientClosed => !self.attempts.is_empty(),
             Outcome::Interrupted => true,
         };
-        used && self.cost.nanos.is_none()
+        used && (self.cost.nanos.is_none() || self.cost.partial)
     }
 
     /// Without its long lists, when it is too long to be recorded whole. What counts for money stays.
@@ -95,8 +97,15 @@ impl Receipt {
         short.skipped.truncate(MAX_LIST);
         short.notices.truncate(MAX_LIST);
         short.who.tags.truncate(MAX_LIST);
-        // The attempt that answered is the last one.
-        let many = short.attempts.len().saturating_sub(MAX_LIST);
+        // The attempt that answered is the last one; of the others those that are paid for stay.
+        let mut many = short.attempts.len().saturating_sub(MAX_LIST);
+        let last = short.attempts.len().saturating_sub(1);
+        let mut place = 0;
+        short.attempts.retain(|attempt| {
+            let goes = many > 0 && place < last && attempt.usage.is_none();
+            (place, many) = (place + 1, many - usize::from(goes));
+            !goes
+        });
         short.attempts.drain(..many);
         short
     }
@@ -195,7 +204,8 @@ pub struct AttemptRecord {
     /// How long the deployment rests because of the failure, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_ms: Option<u64>,
-    /// What an answer used that was thrown away because its model declined: it is paid for.
+    /// What was used by an answer that nobody got, because its model declined or because it was lost on the way: its
+    /// provider bills it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// What that cost, as far as it is known; part of the call's cost.
@@ -274,6 +284,9 @@ pub fn kept_word(word: &str) -> String {
 pub struct CostRecord {
     /// What is booked, in nano-dollars; `None` when the price or the usage is unknown.
     pub nanos: Option<Money>,
+    /// That is what is known of the cost, and there is more: something that was used has no price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// The same in US dollars, as decimal text.
     pub usd: Option<String>,
     /// The usage was counted here because the provider did not tell it.

@@ -67,6 +67,7 @@ pub fn receipt(number: u64) -> Receipt {
         },
         attempts: (0..attempts)
             .map(|attempt| attempt_of(attempt + 1 == attempts, model, outcome, &random))
+            .map(|attempt| if known { attempt } else { AttemptRecord { usage: None, cost: None, ..attempt } })
             .collect(),
         notices: Vec::new(),
         usage,
@@ -74,6 +75,7 @@ pub fn receipt(number: u64) -> Receipt {
         service_tier: None,
         cost: CostRecord {
             nanos: known.then_some(Money::from_nanos(cost)),
+            partial: known && attempts == 2 && is_lost(&random) && lost_cost(&random).is_none(),
             usd: known.then(|| Money::from_nanos(cost).to_string()),
             estimated: outcome == Outcome::ClientClosed,
             held: Some(Money::from_nanos(cost + 1000)),
@@ -130,20 +132,36 @@ fn who(random: &impl Fn(u64) -> u64) -> Who {
 
 fn attempt_of(last: bool, model: u64, outcome: Outcome, random: &impl Fn(u64) -> u64) -> AttemptRecord {
     let failed = !last || outcome == Outcome::Failed;
+    let is_lost = !last && is_lost(random);
     AttemptRecord {
         group: (last && random(32).is_multiple_of(8)).then(|| "fallback".into()),
-        deployment: format!("deployment-{}", random(30) % 6).into(),
-        provider: if model.is_multiple_of(2) { "openai".into() } else { "anthropic".into() },
+        deployment: format!("deployment-{}", (random(30) + random(33) % 2 * u64::from(last)) % 6).into(),
+        provider: match (model.is_multiple_of(2), is_lost) {
+            (true, _) => "openai".into(),
+            (false, false) => "anthropic".into(),
+            (false, true) => "bedrock".into(),
+        },
         model: Arc::from(format!("model-{model}")),
         lane: "verbatim".into(),
         started_us: 40,
         took_us: random(31) % 2_000_000,
         error: failed.then(|| failure(Outcome::Failed)),
         rests_ms: None,
-        usage: None,
-        cost: None,
+        usage: is_lost.then(|| Usage { input: 7, estimated: true, ..Usage::default() }),
+        cost: if is_lost { lost_cost(random) } else { None },
         then: (!last).then(|| "tried the next deployment".to_owned()),
     }
+}
+
+/// Was an attempt before the last one lost, and is paid for?
+fn is_lost(random: &impl Fn(u64) -> u64) -> bool {
+    random(34).is_multiple_of(3)
+}
+
+/// What it cost; sometimes nobody knows.
+fn lost_cost(random: &impl Fn(u64) -> u64) -> Option<Money> {
+    let nanos = i64::try_from(random(11) % 50_000_000).unwrap_or(0) / 4;
+    (!random(35).is_multiple_of(4)).then_some(Money::from_nanos(nanos))
 }
 
 fn failure(outcome: Outcome) -> ErrorRecord {

@@ -11,7 +11,7 @@ use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
-use crate::{AllowanceState, Demand, Limits, Scope, ScopeKind, Spent};
+use crate::{AllowanceState, Claim, Demand, Limits, Scope, ScopeKind, Spent};
 
 /// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
 #[must_use = "a hold that is dropped gives back what it holds"]
@@ -57,6 +57,22 @@ impl Hold {
             }
             From::Block(draw) => draw.states(),
         }
+    }
+
+    /// The claims that limit money, without their other limits: for holding more for the same call, which takes no further
+    /// request and no further place.
+    pub fn budgets(&self) -> Vec<Claim> {
+        let taken = match &self.from {
+            From::Claims(taken, _) => taken,
+            From::Block(draw) => &draw.block.claims,
+        };
+        let limited = taken.iter().filter(|taken| taken.limits.budgets.iter().any(|one| one.max.is_some()));
+        limited
+            .map(|taken| {
+                let limits = Limits { budgets: taken.limits.budgets.clone(), ..Limits::default() };
+                Claim { scope: taken.scope.clone(), limits: Arc::new(limits) }
+            })
+            .collect()
     }
 
     /// Does the call count for a scope of this kind?

@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
+use tollway_ledger::books::ADMIN;
 use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Plan;
+use tollway_wire::hosted::Runs;
 
 use crate::attempts::{self, Access};
 use crate::call::Call;
@@ -58,12 +60,38 @@ impl Services {
         }
     }
 
+    /// Asks the books what the caller's key has spent, where that is not known or was heard long ago. Only who asks for
+    /// the first time waits, and not for long. `now`: milliseconds since 1970.
+    pub(crate) async fn learn_spend(&self, identity: &Identity, now: i64) {
+        let (Some(books), Some(ledger)) = (&self.books, &self.ledger) else { return };
+        let Some(question) = identity.spend.question(now) else { return };
+        let id = identity.names.key.clone().unwrap_or_else(|| ADMIN.into());
+        let (books, ledger, spend) = (books.clone(), ledger.clone(), identity.spend.clone());
+        let is_first = spend.known().is_none();
+        let asked = tokio::spawn(async move {
+            let scope = Scope { kind: ScopeKind::Key, id };
+            ledger.ships(&scope).await;
+            match books.spent(&scope, None).await {
+                Ok(sum) => spend.learn(question, sum.money),
+                Err(error) => {
+                    tracing::debug!(target: "tollway::ledger", %error, "what a key has spent is not known");
+                }
+            }
+        });
+        if is_first {
+            let _ = tokio::time::timeout(FIRST_SPEND, asked).await;
+        }
+    }
+
     /// The same, with answers kept in `responses`.
     pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
         self.responses = responses;
         self
     }
 }
+
+/// How long the first call of a key waits for what the key has spent.
+const FIRST_SPEND: Duration = Duration::from_millis(100);
 
 /// A refusal with what its answer's headers say.
 #[derive(Debug)]
@@ -98,6 +126,7 @@ pub(crate) async fn authorise<'c>(
     for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
+    demand_params(identity, call)?;
     let customer = match (&services.directory, &call.attribution.customer) {
         (Some(directory), Some(id)) => {
             let customer = directory.customer(id, identity.customer_budget.as_ref()).await;
@@ -107,6 +136,27 @@ pub(crate) async fn authorise<'c>(
         _ => None,
     };
     Ok((model, customer))
+}
+
+/// Refuses a call whose body lacks what the key demands of its calls. Counting calls no model.
+fn demand_params(identity: &Identity, call: &Call) -> Result<()> {
+    if call.ask.operation == Operation::CountTokens {
+        return Ok(());
+    }
+    let demanded = identity.principal.key.iter().flat_map(|key| &key.enforced_params);
+    for name in demanded {
+        let mut parts = name.split('.');
+        let top = parts.next().and_then(|top| call.ask.envelope.get(top)).filter(|raw| *raw != "null");
+        let mut inner = |raw: &str| {
+            let value: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+            parts.try_fold(&value, |value, part| value.get(part)).is_some_and(|value| !value.is_null())
+        };
+        if !top.is_some_and(&mut inner) {
+            let message = format!("`{name}` is required of every call with this key");
+            return Err(Error::invalid_at(name.clone(), message));
+        }
+    }
+    Ok(())
 }
 
 /// May this call go to another group than the one it asks for?
@@ -259,7 +309,7 @@ fn demand_of(
         });
     }
     let usual = services.usual.get(&identity.names.token, model);
-    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(call));
+    let worst = (is_strict(snapshot, identity) && is_budgeted(claims)).then(|| Worst::of(&call.ask));
     let terms = Terms { usual, worst, at: call.at };
     let own = plan.candidates.iter().map(|candidate| Offer::of(&candidate.deployment));
     let mut demand = match worst {
@@ -270,10 +320,12 @@ fn demand_of(
         }
         Some(worst) => {
             let groups = attempts::reachable(snapshot, call, model);
-            let others = groups.iter().flat_map(|group| group.iter()).map(|one| Offer::of(one));
-            let offers: Vec<Offer<'_>> = own.chain(others).collect();
-            if worst.links && offers.iter().any(|offer| offer.most_input.is_none()) {
-                return Err(unbounded(model));
+            let own = plan.candidates.iter().map(|candidate| &candidate.deployment);
+            let others = groups.iter().flat_map(|group| group.iter());
+            let offers: Vec<Offer<'_>> =
+                own.chain(others).map(|deployment| Offer::at_worst(deployment, &call.ask)).collect();
+            if let Some(offer) = offers.iter().find(|offer| !offer.is_bounded(worst)) {
+                return Err(unbounded(model, offer.runs));
             }
             demand(size, offers.into_iter(), &terms)
         }
@@ -282,8 +334,24 @@ fn demand_of(
     Ok(demand)
 }
 
-/// Nobody here sees what lies behind an address, so only the context window bounds what it costs.
-fn unbounded(model: &str) -> Error {
+/// Nobody here sees what lies behind an address, or what a provider's own tool finds, so only the context window and the
+/// caller's word bound what that costs.
+fn unbounded(model: &str, runs: Runs) -> Error {
+    let says = match runs {
+        Runs::Never | Runs::AtMost(0) => None,
+        Runs::AnyNumber => Some(format!(
+            "this call lets the provider run tools of its own, its budget is strict, and nothing says how often {model} or a \
+             fallback runs them at most. Set `max_uses` of the tool (Anthropic) or `max_tool_calls` (Responses), or leave the \
+             tool out. A provider that searches for every call cannot be called on such a budget."
+        )),
+        Runs::AtMost(_) => Some(format!(
+            "this call lets the provider run tools of its own, its budget is strict, and how many tokens {model} and its \
+             fallbacks take at most is not known. Ask an administrator to set `max_input_tokens` in `model_info`."
+        )),
+    };
+    if let Some(message) = says {
+        return Error::invalid_at("tools", message);
+    }
     let message = format!(
         "this call names media by address or id, its budget is strict, and how many tokens {model} and its fallbacks take \
          at most is not known. Send the media in the request, or ask an administrator to set `max_input_tokens` in \

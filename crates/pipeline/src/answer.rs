@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tollway::body::AnswerBody;
 use tollway::exchange::{Ask, Lane, Received};
 use tollway_model::{
-    Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Result, Usage,
+    Choice, Delta, Dialect, Error, Event, FinishReason, Kind, Notices, Operation, Response, Result, Usage,
 };
 use tollway_providers::Endpoint;
 use tollway_wire::embedding::{EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
@@ -17,7 +17,7 @@ use tollway_wire::{Restore, StreamDecoder, StreamEncoder, View, codec, embedding
 
 use crate::content::{self, Opening};
 use crate::responses::{Thread, Turn};
-use crate::ticket::Settlement;
+use crate::ticket::{BYTES_PER_TOKEN, Settlement};
 
 /// An answer that is certain enough to give to the caller.
 pub(crate) enum Opened {
@@ -39,6 +39,8 @@ pub(crate) struct Showing {
     pub(crate) framing: tollway_wire::Framing,
     /// Where the answer belongs to a conversation that the gateway keeps.
     pub(crate) turn: Option<Arc<Turn>>,
+    /// Tokens that the prompt likely has, for clients whose dialect tells usage where the provider does not.
+    pub(crate) prompt: u64,
 }
 
 impl Showing {
@@ -111,7 +113,7 @@ async fn read(
             (body, Settlement { finish, ..settlement })
         }
         (Lane::Translated { target, restore }, _) => {
-            let answer = codec(target).decode_response(&body, &restore)?;
+            let mut answer = codec(target).decode_response(&body, &restore)?;
             let finish = answer.choices.first().and_then(finish_of);
             let settlement = Settlement {
                 usage: answer.usage,
@@ -119,6 +121,7 @@ async fn read(
                 service_tier: answer.service_tier.clone(),
                 emitted: body.len() as u64,
             };
+            answer.usage = answer.usage.or_else(|| Some(likely(showing.prompt, said(&answer))));
             (
                 Bytes::from(codec(showing.surface).encode_response(&answer, &showing.view(), &mut notices)),
                 settlement,
@@ -130,6 +133,21 @@ async fn read(
         _ => body,
     };
     Ok(Opened::Complete { body, settlement, headers, notices })
+}
+
+/// What a call has likely used whose provider does not say: the text that came, at the usual size of a token. Only clients
+/// are told; the ticket makes the receipt's estimate by the same measure.
+fn likely(prompt: u64, emitted: u64) -> Usage {
+    Usage { input: prompt, output: emitted.div_ceil(BYTES_PER_TOKEN), estimated: true, ..Usage::default() }
+}
+
+/// Bytes of text in an answer: what it says, thinks and asks tools to do.
+fn said(answer: &Response) -> u64 {
+    let length = |choice: &Choice| {
+        let asked: usize = choice.tool_calls().map(|call| call.arguments.len()).sum();
+        choice.text().len() + choice.reasoning().len() + asked
+    };
+    answer.choices.iter().map(length).sum::<usize>() as u64
 }
 
 /// Why an answer ended; one that is a refusal in its words alone ended as one.
@@ -182,11 +200,17 @@ fn embedding_answer(body: Bytes, lane: Lane, ask: &Ask, showing: &Showing) -> Re
         Lane::Translated { target: Dialect::Gemini, .. } => gemini::embedding::decode_response(&body)?,
         Lane::Translated { .. } => embedding::decode_response(&body)?,
     };
-    let request = embedding::decode_request(ask.envelope.body())?;
+    let request = ask.embeds(&[], &mut Notices::new())?;
     let usage = answer.usage.unwrap_or_else(|| embedded(&request));
     let answer = EmbeddingResponse { usage: Some(usage), ..answer };
     let settlement = Settlement { usage: answer.usage, ..Settlement::default() };
-    Ok((Bytes::from(embedding::encode_response(&answer, &showing.model, request.base64)), settlement))
+    let shown = match showing.surface {
+        Dialect::Gemini => {
+            gemini::embedding::encode_response(&answer, ask.envelope.get("requests").is_some())
+        }
+        _ => embedding::encode_response(&answer, &showing.model, request.base64),
+    };
+    Ok((Bytes::from(shown), settlement))
 }
 
 /// What a provider that does not say (Gemini) has likely counted.
@@ -234,6 +258,8 @@ struct Translation {
     ended: bool,
     /// It has ended, and said what it used.
     complete: bool,
+    /// Tokens that the prompt likely has.
+    prompt: u64,
 }
 
 impl Source {
@@ -461,6 +487,7 @@ impl Translation {
             laws: tollway_model::Laws::new(),
             ended: false,
             complete: false,
+            prompt: showing.prompt,
         }
     }
 
@@ -496,6 +523,10 @@ impl Translation {
                         Event::End => {
                             self.ended = true;
                             self.complete = self.settlement.usage.is_some();
+                            if !self.complete {
+                                let usage = likely(self.prompt, self.settlement.emitted);
+                                self.encoder.push(&Event::Usage(usage), &mut bytes);
+                            }
                         }
                         _ => {}
                     }

@@ -282,6 +282,10 @@ impl Run<'_> {
         let mut last: Option<Error> = None;
         let mut short = Vec::new();
         loop {
+            if let Err(error) = self.cover(leg).await {
+                let (why, over) = ("gave up: a strict budget has no room for another attempt", true);
+                return Err(Lost { error: last.unwrap_or(error), why, over });
+            }
             let (index, flight) = match self.admit(tier, &tries, preferred, &mut short, leg).await {
                 Ok(admitted) => admitted,
                 // What failed says more than that nothing else has room.

@@ -21,10 +21,8 @@ use crate::clock::unix_millis;
 /// The budgets of a snapshot that belong to no caller.
 #[derive(Debug, Default)]
 pub struct Budgets {
-    /// By a deployment's id.
+    /// By a deployment's id, which the models of a wildcard share.
     deployments: HashMap<Arc<str>, Arc<Limits>>,
-    /// By a wildcard's name: each model that it serves has one by itself.
-    wildcards: HashMap<Arc<str>, Arc<Limits>>,
     providers: HashMap<String, Claim>,
     tags: HashMap<String, Claim>,
 }
@@ -34,6 +32,8 @@ pub struct Budgets {
 pub(crate) enum Short {
     /// Nobody knows what it costs, and the call counts against a budget.
     Unpriced,
+    /// Nobody knows the most it can cost, and its budget is strict.
+    Unbounded,
     /// A budget is used up.
     Spent {
         /// Whose, and until when: lower case without a full stop.
@@ -62,24 +62,18 @@ impl Budgets {
         }
     }
 
-    /// Adds the budget of an entry of `model_list` that `deployment` was made of.
-    pub(crate) fn add(&mut self, entry: &Entry, deployment: Option<&Deployment>, zone: &str) {
+    /// Adds the budget of an entry of `model_list`, whose deployments have this id.
+    pub(crate) fn add(&mut self, entry: &Entry, id: &Arc<str>, zone: &str) {
         let params = &entry.litellm_params;
         let Some(limits) = limits(params.max_budget.as_ref(), params.budget_duration.as_deref(), zone) else {
             return;
         };
-        match deployment {
-            Some(deployment) => self.deployments.insert(deployment.id.clone(), limits),
-            None => self.wildcards.insert(entry.model_name.as_str().into(), limits),
-        };
+        self.deployments.insert(id.clone(), limits);
     }
 
     /// The claims of a call that goes to `deployment`; mostly none.
     fn claims(&self, deployment: &Deployment) -> Vec<Claim> {
-        let own = || self.deployments.get(&deployment.id).or_else(|| self.wildcards.get(&deployment.group));
-        let is_empty = self.deployments.is_empty() && self.wildcards.is_empty();
-        let own = if is_empty { None } else { own() };
-        let own = own.map(|limits| {
+        let own = self.deployments.get(&deployment.id).map(|limits| {
             let scope = Scope { kind: ScopeKind::Deployment, id: deployment.id.clone() };
             Claim { scope, limits: limits.clone() }
         });
@@ -88,7 +82,7 @@ impl Budgets {
 
     /// Does any deployment or provider have a budget?
     pub(crate) fn bind_deployments(&self) -> bool {
-        !(self.deployments.is_empty() && self.wildcards.is_empty() && self.providers.is_empty())
+        !(self.deployments.is_empty() && self.providers.is_empty())
     }
 
     /// Is any tag on a budget?
@@ -102,19 +96,19 @@ impl Budgets {
     }
 
     /// Holds what a call will probably cost at `deployment`; `None` where nothing limits it. `demand` is asked only where
-    /// something does; `None`: nobody knows what the call costs, and may not be sent for that.
+    /// something does; it fails where the call may not be sent because nobody knows what it costs.
     pub(crate) async fn hold(
         &self,
         meters: Option<&Meters>,
         deployment: &Deployment,
-        demand: impl FnOnce() -> Option<Demand>,
+        demand: impl FnOnce(&[Claim]) -> Result<Demand, Short>,
     ) -> Result<Option<Hold>, Short> {
         let Some(meters) = meters.filter(|_| self.bind_deployments()) else { return Ok(None) };
         let claims = self.claims(deployment);
         if claims.is_empty() {
             return Ok(None);
         }
-        match meters.reserve(&claims, demand().ok_or(Short::Unpriced)?).await {
+        match meters.reserve(&claims, demand(&claims)?).await {
             Ok(hold) => Ok(Some(hold)),
             Err(Refusal::Denied(denied)) => Err(Short::of(&denied)),
             Err(Refusal::Unavailable { .. }) => {
@@ -146,6 +140,7 @@ impl Short {
     fn told(&self) -> &str {
         match self {
             Short::Unpriced => "its price is not known, and the call counts against a budget",
+            Short::Unbounded => "nothing bounds what the call can cost there, and its budget is strict",
             Short::Spent { what, .. } => what,
         }
     }
@@ -181,7 +176,7 @@ pub(crate) fn refusal(group: &str, short: &[(Arc<str>, Short)]) -> Option<Error>
     // The first that frees decides when it is worth coming back.
     let until = short.iter().filter_map(|(_, short)| match short {
         Short::Spent { until, .. } => *until,
-        Short::Unpriced => None,
+        Short::Unpriced | Short::Unbounded => None,
     });
     let retry = until.min().map_or(Retry::Elsewhere, |at| Retry::Later(Some(wait_until(at))));
     let message = format!("Budget has been exceeded for every deployment of {group}: {}", reasons.join("; "));

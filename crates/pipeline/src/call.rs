@@ -11,6 +11,7 @@ use tollway_model::{Dialect, Error, Kind, Notices, Operation, RawJson, Result};
 use tollway_route::Fallbacks;
 use tollway_wire::Framing;
 use tollway_wire::json::{Edits, Envelope};
+use tollway_wire::openai_responses;
 
 use crate::attribution::Attribution;
 use crate::clock::unix_millis;
@@ -75,6 +76,10 @@ pub struct Control {
     pub mock_delay: Option<Duration>,
     /// The attempts at the first group are to run out of time.
     pub mock_timeout: bool,
+    /// Fields to leave out of the request.
+    pub dropped: Option<Box<[String]>>,
+    /// Fields to send although the provider is not known to take them.
+    pub allowed: Option<Box<[String]>>,
 }
 
 /// A failure that a caller asks for, to see what happens.
@@ -131,14 +136,27 @@ impl Call {
         started: Instant,
         rules: AcceptRules,
     ) -> Result<Call> {
-        let envelope = Envelope::parse(body, rules.max_depth)?;
+        let mut envelope = Envelope::parse(body, rules.max_depth)?;
+        let asks_chat = surface.dialect == Dialect::OpenaiChat && surface.operation == Operation::Chat;
+        if asks_chat && openai_responses::is_response_request(&envelope) {
+            // Some agents do that, and expect the answer of a chat.
+            check_size(Dialect::OpenaiResponses, &envelope, &rules.limits)?;
+            let chat = openai_responses::as_chat(&envelope)?;
+            envelope = Envelope::parse(chat, rules.max_depth.saturating_add(8))?;
+        }
         let mut notices = Notices::new();
         let mut edits = Edits::new();
         // Most calls have none of the headers that are for the gateway: one look in place of a dozen, each of which
         // would read the name anew.
         let none = HeaderMap::new();
         let ours = if headers.keys().any(is_ours) { headers } else { &none };
-        let control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        let mut control = read_control(&envelope, ours, &mut edits, &mut notices)?;
+        if let Some(fields) = control.dropped.take() {
+            envelope = without(&envelope, &fields, rules.max_depth)?;
+            if fields.iter().any(|field| field.contains(['.', '['])) {
+                notices.changed("additional_drop_params", "only fields of the top level are left out");
+            }
+        }
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
         let attribution = Attribution::read(surface.dialect, ours, &envelope);
@@ -147,11 +165,17 @@ impl Call {
             None => read_model(&envelope)?,
         };
         check_name(&model)?;
-        let stream = surface.stream.unwrap_or_else(|| envelope.bool("stream").unwrap_or(false));
+        let stream = match (surface.stream, envelope.get("stream")) {
+            (Some(stream), _) => stream,
+            (None, None | Some("null" | "false")) => false,
+            (None, Some("true")) => true,
+            (None, Some(_)) => return Err(Error::invalid_at("stream", "`stream` must be true or false")),
+        };
         let mut ask = Ask::new(surface.operation, surface.dialect, model, envelope);
         ask.stream = stream && matches!(surface.operation, Operation::Chat | Operation::Completion);
         ask.framing = surface.framing;
         ask.edits = edits;
+        ask.allowed = control.allowed.take();
         ask.headers = dialect_headers(surface.dialect, headers);
         let include_usage = ask.envelope.get("stream_options").is_some_and(asks_for_usage);
         let envelope = &ask.envelope;
@@ -176,6 +200,15 @@ impl Call {
     pub fn shown_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or(&self.id)
     }
+}
+
+/// The body as if these fields had not been sent.
+fn without(envelope: &Envelope, fields: &[String], max_depth: usize) -> Result<Envelope> {
+    let mut edits = Edits::new();
+    for field in fields.iter().filter(|field| envelope.get(field).is_some()) {
+        edits.remove(field.clone());
+    }
+    Envelope::parse(envelope.rewrite(&edits), max_depth)
 }
 
 fn read_model(envelope: &Envelope) -> Result<String> {
@@ -320,8 +353,11 @@ mod tests {
     }
 
     fn accept_on(dialect: Dialect, body: &'static str) -> Result<Call> {
-        let surface =
-            Surface { dialect, operation: Operation::Chat, model: None, stream: None, framing: Framing::Sse };
+        accept_for(Operation::Chat, dialect, body)
+    }
+
+    fn accept_for(operation: Operation, dialect: Dialect, body: &'static str) -> Result<Call> {
+        let surface = Surface { dialect, operation, model: None, stream: None, framing: Framing::Sse };
         let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
         let rules = AcceptRules { max_depth: 64, limits };
         Call::read(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
@@ -356,6 +392,20 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_to_be_left_out_were_never_sent() {
+        let call = accept(
+            r#"{"model":"m","temperature":1,"n":99,"seed":7,"additional_drop_params":["temperature","n","gone"],
+                "allowed_openai_params":["seed"]}"#,
+        );
+        let call = call.unwrap();
+        assert_eq!(sent(&call), r#"{"model":"m","seed":7}"#);
+        assert_eq!(call.ask.allowed.as_deref(), Some(&["seed".to_owned()][..]));
+        assert!(call.ask.envelope.get("temperature").is_none() && call.notices.is_empty());
+        let nested = accept(r#"{"model":"m","additional_drop_params":["tools[*].strict"]}"#).unwrap();
+        assert_eq!(nested.notices.iter().count(), 1);
+    }
+
+    #[test]
     fn a_call_cannot_ask_for_more_than_the_limits() {
         for (body, field) in [
             (r#"{"model":"m","n":17}"#, "n"),
@@ -368,7 +418,8 @@ mod tests {
         }
         assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
         let nine = r#"{"model":"m","input":[1,2,3,4,5,6,7,8,9]}"#;
-        assert!(accept(nine).is_ok(), "tokens to embed");
+        let tokens = accept_for(Operation::Embedding, Dialect::OpenaiChat, nine);
+        assert!(tokens.is_ok(), "tokens to embed");
         assert_eq!(accept_on(Dialect::OpenaiResponses, nine).unwrap_err().param(), Some("input"));
     }
 
@@ -394,6 +445,16 @@ mod tests {
         assert_eq!(retries(r#"{"model":"m","num_retries":4000000000}"#), Some(crate::control::MAX_RETRIES));
         assert_eq!(retries(r#"{"model":"m","num_retries":3}"#), Some(3));
         assert_eq!(retries(r#"{"model":"m","num_retries":-1}"#), None);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_by_a_boolean() {
+        let streams = |body| accept(body).map(|call| call.ask.stream);
+        assert!(streams(r#"{"model":"m","stream":true}"#).unwrap());
+        assert!(!streams(r#"{"model":"m","stream":null}"#).unwrap());
+        for body in [r#"{"model":"m","stream":"true"}"#, r#"{"model":"m","stream":1}"#] {
+            assert_eq!(streams(body).unwrap_err().param(), Some("stream"), "{body}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Keyring {
                 Error::new(Kind::Authentication, message).with_provider(None, Some("auth_error".into()))
             );
         };
-        Ok(Presented { hash: KeyHash::of(&key), is_virtual: key.starts_with("sk-") })
+        Ok(Presented::of(&key))
     }
 
     /// The holder of a master key, if it is one.
@@ -76,15 +76,29 @@ pub struct Presented {
     pub hash: KeyHash,
     /// It begins with `sk-`, as every virtual key does.
     pub is_virtual: bool,
+    /// The last characters of one that does not, where it has many more: enough for its holder to know which it is.
+    tail: Option<[u8; 4]>,
 }
 
 impl Presented {
+    fn of(key: &str) -> Presented {
+        /// Of a shorter one nothing is shown.
+        const LONG: usize = 16;
+        let is_virtual = key.starts_with("sk-");
+        let shown = (key.len() >= LONG && !is_virtual).then(|| key.as_bytes().last_chunk::<4>()).flatten();
+        let tail = shown.copied().filter(|tail| tail.iter().all(u8::is_ascii_alphanumeric));
+        Presented { hash: KeyHash::of(key), is_virtual, tail }
+    }
+
     /// The refusal of a key that opens nothing.
     pub fn refusal(&self) -> Error {
         let (message, kind) = if self.is_virtual {
-            ("Authentication Error, Invalid API key provided.", "token_not_found_in_db")
+            ("Authentication Error, Invalid API key provided.".to_owned(), "token_not_found_in_db")
         } else {
-            ("Authentication Error, a virtual key is expected; it starts with `sk-`.", "auth_error")
+            let tail = self.tail.unwrap_or_default();
+            let tail = std::str::from_utf8(&tail).unwrap_or_default().trim_matches('\0');
+            let what = format!("a virtual key is expected; it starts with `sk-`, and `***{tail}` does not");
+            (format!("Authentication Error, {what}."), "auth_error")
         };
         Error::new(Kind::Authentication, message).with_param(WRONG_KEY).with_provider(None, Some(kind.into()))
     }
@@ -201,6 +215,20 @@ mod tests {
                 let error = identify(&headers, "/").unwrap_err();
                 assert_eq!((error.kind(), error.param()), (Kind::Authentication, None), "{headers:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_make_is_shown_masked() {
+        for (key, shown) in [
+            ("somebodys-secret-12345", "`***2345`"),
+            ("short-secret-1", "`***`"),
+            ("somebodys-secret-12--", "`***`"),
+            ("somebodys-secret-\u{2603}", "malformed"),
+        ] {
+            let message = identify(&[("authorization", &format!("Bearer {key}"))], "/").unwrap_err();
+            let message = message.message().to_lowercase();
+            assert!(message.contains(shown) && !message.contains("secret"), "{message}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::Value;
 use tollway_model::{Error, Kind, Notices, RawJson, Result};
-use tollway_route::{Rule, Target};
+use tollway_route::{Fallbacks, Rule, Target};
 use tollway_wire::json::{Edits, Envelope};
 
 use crate::call::{Control, Mock};
@@ -15,6 +15,9 @@ pub(crate) const MAX_RETRIES: u32 = 20;
 
 /// Most groups a caller may name as fallbacks.
 const MOST_NAMES: usize = 32;
+
+/// Most fields a caller may name in one list.
+const MOST_FIELDS: usize = 64;
 
 /// Fields a client may not send: they would choose where the gateway connects, or with whose key.
 const FORBIDDEN: [&str; 13] = [
@@ -34,7 +37,9 @@ const FORBIDDEN: [&str; 13] = [
 ];
 
 /// Fields meant for the gateway and honoured by it.
-const HONOURED: [&str; 18] = [
+const HONOURED: [&str; 20] = [
+    "additional_drop_params",
+    "allowed_openai_params",
     "content_policy_fallbacks",
     "context_window_fallbacks",
     "disable_fallbacks",
@@ -56,9 +61,7 @@ const HONOURED: [&str; 18] = [
 ];
 
 /// LiteLLM's control fields that this gateway does not act on; a provider would refuse them.
-const IGNORED: [&str; 15] = [
-    "allowed_openai_params",
-    "additional_drop_params",
+const IGNORED: [&str; 13] = [
     "cache",
     "caching",
     "force_timeout",
@@ -122,6 +125,39 @@ fn from_headers(headers: &HeaderMap) -> Control {
     }
 }
 
+/// Fills in what the call leaves to the key's, or the team's, own router settings. Models that `may` not be used are no
+/// fallbacks.
+pub(crate) fn fill_in(
+    control: &mut Control,
+    settings: &serde_json::Map<String, Value>,
+    may: &dyn Fn(&str) -> bool,
+) -> Result<()> {
+    let time = |name: &str| settings.get(name).and_then(Value::as_f64).and_then(seconds);
+    let own_retries = || settings.get("num_retries").and_then(|count| retries(&count.to_string()));
+    control.retries = control.retries.or_else(own_retries);
+    control.timeout = control.timeout.or_else(|| time("timeout"));
+    control.stream_timeout = control.stream_timeout.or_else(|| time("stream_timeout"));
+    if control.fallbacks.is_some() {
+        return Ok(());
+    }
+    let read = |name: &'static str| -> Result<Option<Vec<Rule>>> {
+        let Some(given) = settings.get(name).filter(|given| !given.is_null()) else { return Ok(None) };
+        let mut rules = rules(name, &given.to_string())?;
+        rules.iter_mut().for_each(|rule| rule.targets.retain(|target| may(&target.group)));
+        Ok(Some(rules))
+    };
+    let (general, long, refused) =
+        (read("fallbacks")?, read("context_window_fallbacks")?, read("content_policy_fallbacks")?);
+    if general.is_some() || long.is_some() || refused.is_some() {
+        control.fallbacks = Some(Box::new(Fallbacks {
+            general: general.unwrap_or_default(),
+            context_window: long.unwrap_or_default(),
+            content_policy: refused.unwrap_or_default(),
+        }));
+    }
+    Ok(())
+}
+
 fn refuse_forbidden(name: &str, raw: &str) -> Result<()> {
     if raw == "null" {
         return Ok(());
@@ -150,6 +186,8 @@ fn honour(name: &'static str, envelope: &Envelope, control: &mut Control) -> Res
         "drop_params" => control.drop_params = envelope.bool(name),
         "disable_fallbacks" => control.disable_fallbacks = is_on(),
         "include_fallback_errors" => control.include_fallback_errors = is_on(),
+        "additional_drop_params" => control.dropped = field_names(raw, name)?,
+        "allowed_openai_params" => control.allowed = field_names(raw, name)?,
         "num_retries" => control.retries = retries(raw).or(control.retries),
         "stream_timeout" => {
             control.stream_timeout = field_seconds(envelope, name)?.or(control.stream_timeout)
@@ -253,6 +291,19 @@ fn retries(text: &str) -> Option<u32> {
     text.trim().parse().ok().map(|retries: u32| retries.min(MAX_RETRIES))
 }
 
+/// A list of fields of the request.
+fn field_names(raw: &str, name: &'static str) -> Result<Option<Box<[String]>>> {
+    let names: Option<Box<[String]>> = serde_json::from_str(raw)
+        .map_err(|_| Error::invalid_at(name, format!("`{name}` is a list of names of fields")))?;
+    if names.as_ref().is_some_and(|names| names.len() > MOST_FIELDS) {
+        return Err(Error::invalid_at(name, format!("`{name}` names more than {MOST_FIELDS} fields")));
+    }
+    // The model and the stream flag are not for the provider alone.
+    let names = names
+        .map(|names| names.into_iter().filter(|name| !matches!(name.as_str(), "model" | "stream")).collect());
+    Ok(names)
+}
+
 fn field_seconds(envelope: &Envelope, name: &'static str) -> Result<Option<Duration>> {
     let raw = envelope.get(name).unwrap_or("null");
     let value = raw.parse().ok().and_then(seconds);
@@ -301,6 +352,19 @@ mod tests {
         assert_eq!(control.stream_timeout, Some(Duration::from_secs(1)));
         assert!(control.disable_fallbacks && control.mock.is_none());
         assert_eq!(notices.iter().map(|notice| notice.field.as_ref()).collect::<Vec<_>>(), ["cache"]);
+    }
+
+    #[test]
+    fn fields_to_leave_out_and_to_send_all_the_same_are_named_in_lists() {
+        let read =
+            control(r#"{"additional_drop_params":["a","model","stream"],"allowed_openai_params":["b"]}"#);
+        assert_eq!(read.dropped.as_deref(), Some(&["a".to_owned()][..]));
+        assert_eq!(read.allowed.as_deref(), Some(&["b".to_owned()][..]));
+        assert_eq!(control(r#"{"additional_drop_params":null}"#).dropped, None);
+        let many = format!(r#"{{"additional_drop_params":[{}]}}"#, vec!["\"a\""; 65].join(","));
+        for wrong in [r#"{"additional_drop_params":"a"}"#, r#"{"additional_drop_params":[1]}"#, &many] {
+            assert_eq!(super::tests::read(wrong, &[]).unwrap_err().param(), Some("additional_drop_params"));
+        }
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
+use tollway::exchange::Ask;
 use tollway_meters::{Claim, Demand};
 use tollway_model::{Content, Dialect, MediaSource, Money, Operation, Part, Request, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Deployment;
+use tollway_wire::hosted::{self, Runs, Way};
 use tollway_wire::json::Envelope;
-
-use crate::call::Call;
 
 /// Bytes of a prompt that make a token, in the likely case. English prose has 4 to 5, code and JSON 3 to 4.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -39,12 +39,12 @@ pub(crate) struct Size {
 
 impl Size {
     /// Reads it from the request's top level.
-    pub(crate) fn of(call: &Call) -> Size {
-        let body = &call.ask.envelope;
+    pub(crate) fn of(ask: &Ask) -> Size {
+        let body = &ask.envelope;
         let (text, media) = split(body);
         let images = media * TOKENS_PER_IMAGE;
-        let (limit, answers) = bounds(call.ask.surface, body);
-        let is_generating = matches!(call.ask.operation, Operation::Chat | Operation::Completion);
+        let (limit, answers) = bounds(ask.surface, body);
+        let is_generating = matches!(ask.operation, Operation::Chat | Operation::Completion);
         Size {
             input: text / BYTES_PER_TOKEN + images + 1,
             most_input: text + images * 4,
@@ -129,7 +129,7 @@ fn split(envelope: &Envelope) -> (u64, u64) {
 }
 
 /// A deployment that may serve a call: what decides the most that it can cost there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Offer<'p> {
     /// `None`: unknown.
     pub(crate) prices: Option<&'p PriceSheet>,
@@ -137,6 +137,8 @@ pub(crate) struct Offer<'p> {
     pub(crate) most_input: Option<u64>,
     /// Most tokens it gives.
     pub(crate) most_output: Option<u64>,
+    /// How often the provider may run tools of its own; looked at for the worst case only.
+    pub(crate) runs: Runs,
 }
 
 impl<'p> Offer<'p> {
@@ -145,8 +147,49 @@ impl<'p> Offer<'p> {
             prices: deployment.prices.as_deref(),
             most_input: deployment.max_input_tokens,
             most_output: deployment.info.get("max_output_tokens").and_then(serde_json::Value::as_u64),
+            runs: Runs::Never,
         }
     }
+
+    /// With what the worst case of this call depends on there.
+    pub(crate) fn at_worst(deployment: &'p Deployment, ask: &Ask) -> Offer<'p> {
+        Offer { runs: runs(deployment, ask), ..Offer::of(deployment) }
+    }
+
+    /// Is there a bound to what a call costs here?
+    pub(crate) fn is_bounded(&self, worst: Worst) -> bool {
+        match self.runs {
+            Runs::AnyNumber => false,
+            Runs::AtMost(1..) => self.most_input.is_some(),
+            Runs::AtMost(0) | Runs::Never => !worst.links || self.most_input.is_some(),
+        }
+    }
+}
+
+/// How often the provider of a deployment may run tools of its own for a call.
+fn runs(deployment: &Deployment, ask: &Ask) -> Runs {
+    let Some(endpoint) = deployment.endpoint() else { return Runs::Never };
+    if endpoint.provider().searches_unasked {
+        return Runs::AnyNumber;
+    }
+    let fields = ["tools", "web_search_options"];
+    let is_set = |(name, _): &(String, _)| fields.contains(&name.as_str());
+    if deployment.defaults.iter().any(is_set) {
+        return Runs::AnyNumber;
+    }
+    let Some((_, target)) = endpoint.lane(ask.operation, ask.surface) else { return Runs::Never };
+    // Servers that Anthropic calls by itself.
+    if target == Dialect::Anthropic && ask.envelope.has("mcp_servers") {
+        return Runs::AnyNumber;
+    }
+    if !fields.into_iter().any(|field| ask.envelope.may_have_key(field)) {
+        return Runs::Never;
+    }
+    // What cannot be read can be anything.
+    let Ok(request) = ask.request() else { return Runs::AnyNumber };
+    let capabilities = endpoint.capabilities();
+    let most = ask.envelope.u64("max_tool_calls");
+    hosted::runs(request, &Way { target, verbatim: target == ask.surface, capabilities, most })
 }
 
 /// How a demand is worked out.
@@ -172,13 +215,13 @@ pub(crate) struct Worst {
 }
 
 impl Worst {
-    pub(crate) fn of(call: &Call) -> Worst {
-        let body = &call.ask.envelope;
+    pub(crate) fn of(ask: &Ask) -> Worst {
+        let body = &ask.envelope;
         // Unless the caller says otherwise, the provider's own settings decide, which nobody here knows.
         let tier = body.str("service_tier");
         let priority = !matches!(tier.as_deref(), Some("default" | "flex" | "standard" | "standard_only"));
         let may_link = [&b"://"[..], b"file"].iter().any(|mark| memmem::find(body.body(), mark).is_some());
-        let links = may_link && call.ask.request().is_ok_and(has_links);
+        let links = may_link && ask.request().is_ok_and(has_links);
         Worst { media: links || split(body).1 > 0, links, priority }
     }
 }
@@ -243,7 +286,8 @@ fn cost(sheet: &PriceSheet, usage: &Usage, tier: Option<&str>, at: i64) -> Optio
 }
 
 /// The most that a call can cost by a sheet: its prompt written to a cache or heard as sound, its answer thought or spoken,
-/// in the fastest tier. Media that nobody here can measure fill the whole context window.
+/// in the fastest tier. Media that nobody here can measure fill the whole context window; what a tool of the provider's own
+/// found does so once more for every time it may run, and each time costs its fee.
 fn dearest(
     sheet: &PriceSheet,
     size: &Size,
@@ -254,7 +298,13 @@ fn dearest(
 ) -> Option<Money> {
     let window = offer.most_input.unwrap_or(0);
     let input = if worst.media { usage.input.max(window) } else { size.most_input };
-    let rest = Usage { input: 0, ..*usage };
+    let (input, web_searches) = match offer.runs {
+        Runs::AtMost(most @ 1..) => (input.max(window).saturating_mul(most.saturating_add(1)), most),
+        _ => (input, 0),
+    };
+    // Where a search has no price, its cost is unknown, and the rest is held all the same.
+    let is_sold = cost(sheet, &Usage { web_searches, ..*usage }, None, at).is_some();
+    let rest = Usage { input: 0, web_searches: if is_sold { web_searches } else { 0 }, ..*usage };
     let mut inputs = vec![
         Usage { input, ..rest },
         Usage { cache_write: input, ..rest },
@@ -389,7 +439,7 @@ mod tests {
     #[test]
     fn a_large_limit_does_not_hold_a_large_sum() {
         let size = Size { input: 100, most_input: 400, limit: Some(64_000), answers: 1 };
-        let unknown = Offer { prices: None, most_input: None, most_output: None };
+        let unknown = Offer::default();
         let terms = |worst| Terms { usual: Some(500), worst, at: 0 };
         let likely = demand(&size, std::iter::once(unknown), &terms(None));
         assert_eq!(likely.tokens, 600);
@@ -413,7 +463,7 @@ mod tests {
         let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 1 };
         let check = |more: &str, worst: Worst, window: Option<u64>, dollars: i64| {
             let prices = sheet("1", more);
-            let offer = Offer { prices: Some(&prices), most_input: window, most_output: None };
+            let offer = Offer { prices: Some(&prices), most_input: window, ..Offer::default() };
             let terms = Terms { usual: None, worst: Some(worst), at: 0 };
             let found = demand(&size, std::iter::once(offer), &terms);
             assert_eq!(found.money, Money::from_dollars(dollars), "{more} {worst:?} {window:?}");
@@ -437,8 +487,7 @@ mod tests {
     fn the_dearest_deployment_counts_in_the_worst_case_and_the_first_in_the_likely_one() {
         let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 2 };
         let (cheap, dear) = (sheet("1", ""), sheet("2", ""));
-        let offers =
-            [&cheap, &dear].map(|sheet| Offer { prices: Some(sheet), most_input: None, most_output: None });
+        let offers = [&cheap, &dear].map(|sheet| Offer { prices: Some(sheet), ..Offer::default() });
         let money = |worst| demand(&size, offers.into_iter(), &Terms { usual: None, worst, at: 0 }).money;
         assert_eq!(money(None), Money::from_dollars(120));
         assert_eq!(money(Some(Worst::default())), Money::from_dollars(840));
@@ -484,7 +533,7 @@ mod tests {
         let size = Size { input: 100, most_input: 400, limit: Some(10), answers: 1 };
         for worst in [None, Some(Worst::default())] {
             let check = |sheets: &[Option<&PriceSheet>], expected: bool| {
-                let offer = |prices: &_| Offer { prices: *prices, most_input: None, most_output: None };
+                let offer = |prices: &_| Offer { prices: *prices, ..Offer::default() };
                 let terms = Terms { usual: None, worst, at: 0 };
                 let found = demand(&size, sheets.iter().map(offer), &terms);
                 assert_eq!(found.free, expected, "{worst:?} {}", sheets.len());

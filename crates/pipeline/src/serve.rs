@@ -19,6 +19,7 @@ use crate::attempts::{self, Bounds, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
+use crate::control::fill_in;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
 use crate::responses;
@@ -140,6 +141,9 @@ impl Gateway {
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, ticket);
         }
+        if let Err(error) = fill_in_owners_settings(&snapshot, &caller, &mut call) {
+            return refuse(error.into(), &call, ticket);
+        }
         if call.ask.surface == Dialect::OpenaiResponses {
             let services = &self.services;
             if let Err(error) = responses::begin(services, &snapshot.settings, &caller, &mut call).await {
@@ -147,7 +151,7 @@ impl Gateway {
             }
             ticket.resize(&call);
         }
-        let showing = showing(&call);
+        let showing = showing(&call, ticket.size().input);
         let Admitted { drawn, bounds } = match self.admit(&snapshot, &caller, &call, &mut ticket).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(refusal, &call, ticket),
@@ -174,6 +178,7 @@ impl Gateway {
         if services.ledger.as_ref().is_some_and(|ledger| ledger.refuses()) {
             return Err(books_full().into());
         }
+        services.learn_spend(&caller.identity, call.at).await;
         let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
         ticket.routed(snapshot.routes.counted_as(&model));
         let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
@@ -236,6 +241,7 @@ impl Gateway {
         let keep_alive = snapshot.settings.keep_alive;
         let call: Arc<Call> = Arc::from(call);
         let allowances = ticket.allowances();
+        let spend = ticket.key_spend();
         let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
         let mut run = Box::pin({
             let (gateway, snapshot, call, showing) =
@@ -259,6 +265,7 @@ impl Gateway {
         if let Some(group) = group {
             set(&mut out, headers::MODEL_GROUP, &*group);
         }
+        set_key_spend(&mut out, spend);
         admission::limit_headers(&allowances, Money::ZERO, &mut out);
         stream_headers(&mut out, &showing);
         let pending = Box::pin(async move {
@@ -331,7 +338,7 @@ fn unknown_model(snapshot: &Snapshot, model: &str) -> Error {
 }
 
 /// What a caller sees of an answer that the provider does not decide.
-pub(crate) fn showing(call: &Call) -> Showing {
+pub(crate) fn showing(call: &Call, prompt: u64) -> Showing {
     Showing {
         surface: call.ask.surface,
         model: call.ask.model.clone(),
@@ -341,6 +348,7 @@ pub(crate) fn showing(call: &Call) -> Showing {
         include_usage: call.include_usage,
         legacy_functions: call.legacy_functions,
         framing: call.ask.framing,
+        prompt,
     }
 }
 
@@ -375,6 +383,7 @@ fn reply(
             timing_headers(&mut out, took, overhead);
             // What was held is part of what is spent, until the cost takes its place.
             let change = cost.known().map_or(Money::ZERO, |money| money - held);
+            key_spend_header(&mut out, &ticket);
             admission::limit_headers(&allowances, change, &mut out);
             if let Cost::Known(money) = cost {
                 set(&mut out, headers::COST, money.to_string());
@@ -383,6 +392,7 @@ fn reply(
         }
         Opened::Stream { first, source, headers } => {
             headers::copy_provider_headers(&headers, &mut out);
+            key_spend_header(&mut out, &ticket);
             admission::limit_headers(&allowances, Money::ZERO, &mut out);
             stream_headers(&mut out, &showing);
             notice_header(&mut out, &ticket);
@@ -391,6 +401,18 @@ fn reply(
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
         }
     }
+}
+
+/// What the call does not say of retries, waits and fallbacks, its key may, and after it the key's team.
+fn fill_in_owners_settings(snapshot: &Snapshot, caller: &Caller, call: &mut Call) -> Result<()> {
+    let identity = &caller.identity;
+    let of_key = identity.principal.key.as_ref().and_then(|key| key.router_settings.as_ref());
+    let of_team = identity.principal.team.as_ref().and_then(|team| team.router_settings.as_ref());
+    for settings in [of_key, of_team].into_iter().flatten() {
+        let may = |model: &str| identity.may_use(model, snapshot.access_groups(model)).is_ok();
+        fill_in(&mut call.control, settings, &may)?;
+    }
+    Ok(())
 }
 
 fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
@@ -403,6 +425,7 @@ fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
         headers::copy_provider_headers(provider, &mut reply.headers);
     }
     common_headers(&mut reply.headers, call);
+    key_spend_header(&mut reply.headers, &ticket);
     if retries > 0 {
         set(&mut reply.headers, headers::RETRIES, HeaderValue::from(retries));
     }
@@ -457,6 +480,18 @@ fn hide_keys(text: &str) -> Cow<'_, str> {
     Cow::Owned(hidden)
 }
 
+/// What the caller's key has spent since ever; of a key with a budget, [`admission::limit_headers`] tells afterwards what
+/// counts there.
+fn key_spend_header(out: &mut HeaderMap, ticket: &Ticket) {
+    set_key_spend(out, ticket.key_spend());
+}
+
+fn set_key_spend(out: &mut HeaderMap, spend: Option<Money>) {
+    if let Some(spend) = spend {
+        set(out, headers::KEY_SPEND, spend.to_string());
+    }
+}
+
 fn common_headers(out: &mut HeaderMap, call: &Call) {
     set(out, headers::CALL_ID, call.shown_id());
     set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
@@ -480,7 +515,10 @@ fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &
     let retries = ticket.retries();
     if retries > 0 {
         set(out, headers::RETRIES, HeaderValue::from(retries));
-        set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        // Another order of the group is tried where no retry is allowed, too.
+        if won.max_retries > 0 {
+            set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
+        }
     }
     if won.fallbacks > 0 {
         set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));

@@ -130,6 +130,7 @@ impl Settings {
             recovery: recovery(config),
             stream_timeout: config.router_settings.stream_timeout.map(or_ever),
             timeouts: Timeouts {
+                connect: None,
                 first_byte: or_ever(waits.first_byte),
                 idle: or_ever(waits.idle),
                 total: total.map_or(Timeouts::default().total, or_ever),

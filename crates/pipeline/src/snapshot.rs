@@ -40,7 +40,20 @@ pub struct Snapshot {
     access_groups: HashMap<String, Vec<Arc<str>>>,
     /// The same for wildcards.
     wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
+    wildcards: Vec<Wildcard>,
+    /// What is known by name of those that wildcards serve; looked up when somebody wants a list.
+    known: OnceLock<Vec<String>>,
     catalog: Arc<Catalog>,
+}
+
+/// A wildcard and where it leads, for the list of models.
+#[derive(Debug)]
+struct Wildcard {
+    /// As configured, `openai/*`.
+    name: String,
+    provider: String,
+    /// Which of the provider's models, by their own names.
+    models: Pattern,
 }
 
 /// What a snapshot is built from.
@@ -71,17 +84,20 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wildcards = Vec::new();
         let mut budgets = Budgets::of(sources.config);
         let zone = sources.config.tollway.budgets.timezone.as_str();
         for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
             match Pattern::parse(&entry.model_name) {
                 Some(pattern) => {
-                    budgets.add(entry, None, zone);
-                    templates.push(template(&maker, entry.clone(), pattern, index));
+                    let id = deployment_id(entry, index);
+                    budgets.add(entry, &id, zone);
+                    wildcards.extend(maker.wildcard(entry));
+                    templates.push(template(&maker, entry.clone(), pattern, index, Some(id)));
                 }
                 None => {
                     let deployment = maker.deployment(entry, index);
-                    budgets.add(entry, Some(&deployment), zone);
+                    budgets.add(entry, &deployment.id, zone);
                     deployments.push(Arc::new(deployment));
                 }
             }
@@ -89,13 +105,16 @@ impl Snapshot {
         if sources.from_environment {
             for provider in Table::builtin().environment(&*maker.environment) {
                 templates.push(provider_template(&maker, provider));
-                listed.push(format!("{}/*", provider.id));
+                let name = format!("{}/*", provider.id);
+                let (provider, models) = (provider.id.clone(), Pattern::with_prefix(""));
+                wildcards.push(Wildcard { name: name.clone(), provider, models });
+                listed.push(name);
             }
             // Bare names such as `gpt-4o`, and providers whose key is missing: the error then names the key.
             let mut any = Entry::default();
             "*".clone_into(&mut any.model_name);
             "*".clone_into(&mut any.litellm_params.model);
-            templates.push(template(&maker, any, Pattern::with_prefix(""), 0));
+            templates.push(template(&maker, any, Pattern::with_prefix(""), 0, None));
         }
         if maker.demo.is_some()
             && let Some(demo) = Table::builtin().get("demo")
@@ -110,6 +129,8 @@ impl Snapshot {
             catalog: maker.catalog.clone(),
             access_groups,
             wildcard_groups,
+            wildcards,
+            known: OnceLock::new(),
             routes: Routes::new(deployments, templates, aliases),
             settings,
             budgets,
@@ -126,6 +147,32 @@ impl Snapshot {
             None => self.catalog.infer_provider(name).and_then(|provider| self.catalog.find(provider, name)),
         };
         entry.map(|entry| entry.prices).filter(|prices| !prices.is_empty())
+    }
+
+    /// Models of the table that wildcards serve, by the names that clients call them. Other names can be called, too.
+    pub fn known(&self) -> &[String] {
+        self.known.get_or_init(|| {
+            let mut known = Vec::new();
+            if self.wildcards.is_empty() {
+                return known;
+            }
+            for entry in self.catalog.entries() {
+                let mode = entry.mode.as_deref().unwrap_or("chat");
+                if !matches!(mode, "chat" | "completion" | "responses" | "embedding") {
+                    continue;
+                }
+                let provider = entry.provider();
+                let own = entry.id.strip_prefix(provider).and_then(|rest| rest.strip_prefix('/'));
+                let own = own.unwrap_or(&entry.id);
+                let serving = self.wildcards.iter().filter(|wildcard| wildcard.provider == provider);
+                known.extend(serving.filter_map(|wildcard| {
+                    wildcard.models.capture(own).map(|star| Pattern::fill(&wildcard.name, star))
+                }));
+            }
+            known.sort_unstable();
+            known.dedup();
+            known
+        })
     }
 
     /// The deployments for a name; `None` when nobody is known to serve it.
@@ -191,10 +238,17 @@ fn provider_template(maker: &Arc<Maker>, provider: &Arc<Provider>) -> Template {
     let mut entry = Entry::default();
     entry.model_name.clone_from(&name);
     entry.litellm_params.model.clone_from(&name);
-    template(maker, entry, Pattern::with_prefix(format!("{}/", provider.id)), 0)
+    template(maker, entry, Pattern::with_prefix(format!("{}/", provider.id)), 0, None)
 }
 
-fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) -> Template {
+/// `id`: that of an entry of the configuration; what it limits it limits for all its models together.
+fn template(
+    maker: &Arc<Maker>,
+    entry: Entry,
+    pattern: Pattern,
+    index: usize,
+    id: Option<Arc<str>>,
+) -> Template {
     let maker = maker.clone();
     let name: Arc<str> = entry.model_name.as_str().into();
     let group = name.clone();
@@ -205,11 +259,14 @@ fn template(maker: &Arc<Maker>, entry: Entry, pattern: Pattern, index: usize) ->
         if !is_one {
             concrete.litellm_params.model = Pattern::fill(&entry.litellm_params.model, captured);
             asked.clone_into(&mut concrete.model_name);
-            // One id for all models of a wildcard would make them one deployment.
+            // Each fails and answers by itself.
             concrete.model_info.id = None;
         }
         let mut made = maker.deployment(&concrete, index);
         made.group = group.clone();
+        if let Some(id) = id.as_ref().filter(|_| !is_one) {
+            made.id = id.clone();
+        }
         made
     };
     Template { pattern, name, make: Box::new(make) }
@@ -223,6 +280,13 @@ struct Maker {
 }
 
 impl Maker {
+    /// Where a wildcard leads; `None` where the name asked for decides.
+    fn wildcard(&self, entry: &Entry) -> Option<Wildcard> {
+        let (provider, model) = self.provider(&entry.litellm_params);
+        let (name, models) = (entry.model_name.clone(), Pattern::parse(&model)?);
+        Some(Wildcard { name, provider: provider.ok()?.id.clone(), models })
+    }
+
     fn deployment(&self, entry: &Entry, index: usize) -> Deployment {
         let (params, info) = (&entry.litellm_params, &entry.model_info);
         let (provider, named) = self.provider(params);
@@ -237,8 +301,10 @@ impl Maker {
                 self.endpoint(provider, model, params, facts.capabilities, mode)
             }
         };
+        let id = deployment_id(entry, index);
         Deployment {
-            id: deployment_id(entry, index),
+            seat_name: id.clone(),
+            id,
             group: entry.model_name.as_str().into(),
             provider: provider.as_ref().map_or("", |provider| provider.id.as_str()).into(),
             model: model.into(),
@@ -531,6 +597,7 @@ fn aws(params: &LitellmParams) -> AwsSettings {
         session_tags: tags.collect(),
         web_identity_token: params.aws_web_identity_token.clone(),
         sts_endpoint: params.aws_sts_endpoint.clone(),
+        model_id: params.model_id.clone(),
     }
 }
 
@@ -578,18 +645,22 @@ pub(crate) mod tests {
 
     #[test]
     fn one_model_behind_a_wildcard_is_one_deployment_whatever_it_is_called() {
-        let ids = |model: &str, info: &str| {
+        let of = |model: &str, info: &str| {
             let text = format!(
                 "model_list: [{{model_name: 'any/*', litellm_params: {{model: {model}, api_key: k}}, model_info: {info}}}]"
             );
             let snapshot = snapshot_of(&text);
-            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].id.to_string())
+            ["any/one", "any/other"].map(|name| snapshot.resolve(name).unwrap()[0].clone())
         };
-        let [one, other] = ids("openai/gpt-4o", "{}");
-        assert_eq!(one, other);
-        assert_eq!(ids("openai/gpt-4o", "{id: mine}"), ["mine", "mine"]);
-        let [one, other] = ids("'openai/*'", "{}");
-        assert_ne!(one, other, "several models are several deployments");
+        let [one, other] = of("openai/gpt-4o", "{}");
+        assert_eq!((&one.id, &one.seat_name), (&other.id, &other.seat_name));
+        assert_eq!(of("openai/gpt-4o", "{id: mine}").map(|one| one.id.to_string()), ["mine", "mine"]);
+        for (info, id) in [("{}", None), ("{id: mine}", Some("mine"))] {
+            let [one, other] = of("'openai/*'", info);
+            assert_eq!(one.id, other.id, "its limits are for all of them together");
+            assert!(id.is_none_or(|id| *one.id == *id));
+            assert_ne!(one.seat_name, other.seat_name, "each of several models fails by itself");
+        }
     }
 
     /// The first deployment of a configuration.

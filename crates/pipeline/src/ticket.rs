@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use tollway_meters::{AllowanceState, Hold, Meters, Scope, ScopeKind, Spent};
+use tollway_accounts::KeySpend;
+use tollway_meters::{AllowanceState, Demand, Hold, Meters, Refusal, Scope, ScopeKind, Spent};
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Answer, Deployment, Flight};
@@ -36,6 +37,10 @@ pub(crate) struct Ticket {
     leg: Option<LegHold>,
     /// What the budgets of the deployment gave that the call is at.
     spot: Option<Hold>,
+    /// What was held beside that when the call turned out to cost more than was thought, until it is over.
+    more: Vec<Hold>,
+    /// So much of that is in the caller's own budgets.
+    added: Money,
     /// The journal knows of it.
     opened: Opened,
     size: Size,
@@ -66,6 +71,8 @@ pub(crate) struct Ticket {
     flight: Option<Flight>,
     /// Given back when the call is over, however it ends.
     _place: Option<Place>,
+    /// What the caller's key has spent.
+    spend: Arc<KeySpend>,
 }
 
 /// An attempt whose outcome is not known yet.
@@ -82,14 +89,43 @@ struct OpenAttempt {
 struct LegHold {
     group: Arc<str>,
     hold: Hold,
+    /// Held there beside that.
+    added: Money,
 }
 
 /// Answers that were thrown away because their models declined, and attempts whose answers were lost.
 #[derive(Debug)]
 struct Discarded {
     usage: Usage,
-    cost: Cost,
+    charge: Charge,
     lines: Vec<CostLine>,
+}
+
+/// What something costs, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Charge {
+    /// `None`: nothing is known.
+    known: Option<Money>,
+    /// That is all of it.
+    is_whole: bool,
+}
+
+impl Charge {
+    const NOTHING: Charge = Charge { known: Some(Money::ZERO), is_whole: true };
+    const UNKNOWN: Charge = Charge { known: None, is_whole: false };
+
+    fn money(self) -> Money {
+        self.known.unwrap_or(Money::ZERO)
+    }
+
+    /// Both together. What is known of one is spent, whether or not the other is known.
+    fn and(self, other: Charge) -> Charge {
+        let is_whole = self.is_whole && other.is_whole;
+        let money = self.money() + other.money();
+        // Of something unknown nothing is said to be known.
+        let known = (is_whole || money != Money::ZERO).then_some(money);
+        Charge { known, is_whole }
+    }
 }
 
 /// How an attempt ended that did not win, as far as money is concerned.
@@ -149,8 +185,10 @@ impl Ticket {
             hold: None,
             leg: None,
             spot: None,
+            more: Vec::new(),
+            added: Money::ZERO,
             opened: Opened::default(),
-            size: Size::of(call),
+            size: Size::of(&call.ask),
             sent: false,
             reached: false,
             reached_asked: false,
@@ -166,6 +204,7 @@ impl Ticket {
             receipt: Some(receipt),
             flight: None,
             _place: place,
+            spend: caller.identity.spend.clone(),
         }
     }
 
@@ -178,7 +217,7 @@ impl Ticket {
 
     /// The call has become larger: it now says what was said before.
     pub(crate) fn resize(&mut self, call: &Call) {
-        self.size = Size::of(call);
+        self.size = Size::of(&call.ask);
     }
 
     /// How large the call is, as far as that can be told before it is sent.
@@ -199,7 +238,7 @@ impl Ticket {
 
     /// The call goes on at `group`, for whose model this was taken. The one before has spent nothing.
     pub(crate) fn enters(&mut self, group: &Arc<str>, hold: Option<Hold>) {
-        let leg = hold.map(|hold| LegHold { group: group.clone(), hold });
+        let leg = hold.map(|hold| LegHold { group: group.clone(), hold, added: Money::ZERO });
         let refused = !std::mem::take(&mut self.reached_leg);
         if let Some(LegHold { hold, .. }) = std::mem::replace(&mut self.leg, leg) {
             hold.settle(Spent { refused, ..Spent::default() });
@@ -212,9 +251,19 @@ impl Ticket {
         self.spot = spot;
     }
 
-    /// The call has left a deployment, and this is what it cost there.
-    fn leaves(&mut self, money: Money) {
-        if let Some(spot) = self.spot.take() {
+    /// The call, which arrived at `at`, has left a deployment, and this is what it cost there.
+    fn leaves(&mut self, attempt: &AttemptRecord, money: Money, at: i64) {
+        let spot = self.spot.take();
+        let AttemptRecord { deployment, provider, .. } = attempt;
+        if let Some(meters) = self.services.meters.as_ref().filter(|_| money != Money::ZERO) {
+            // A budget may have been set since the call came here.
+            for (kind, id) in [(ScopeKind::Deployment, deployment), (ScopeKind::Provider, provider)] {
+                if spot.as_ref().is_none_or(|spot| !spot.counts_for(kind)) {
+                    meters.spent_late(Scope { kind, id: id.clone() }, at, money);
+                }
+            }
+        }
+        if let Some(spot) = spot {
             spot.settle(Spent { money, ..Spent::default() });
         }
     }
@@ -222,6 +271,32 @@ impl Ticket {
     /// What is held for the call.
     pub(crate) fn held(&self) -> Money {
         self.hold.as_ref().map_or(Money::ZERO, Hold::held)
+    }
+
+    /// Sees to it that the caller's budgets hold what lost attempts have cost, and `next` on top of it, which the next
+    /// attempt may cost at most; `None`: no more than was thought.
+    pub(crate) async fn cover(&mut self, next: Option<Money>) -> Result<(), Refusal> {
+        let Some(meters) = &self.services.meters else { return Ok(()) };
+        let lost = self.discarded.as_ref().map_or(Money::ZERO, |discarded| discarded.charge.money());
+        let mut holds: Vec<(&Hold, &mut Money)> = Vec::with_capacity(2);
+        holds.extend(self.hold.as_ref().map(|hold| (hold, &mut self.added)));
+        holds.extend(self.leg.as_mut().map(|leg| (&leg.hold, &mut leg.added)));
+        for (hold, added) in holds {
+            let beyond = next.map_or(Money::ZERO, |next| (next - hold.held()).max(Money::ZERO));
+            let wanted = lost + beyond - *added;
+            let claims = if wanted > Money::ZERO { hold.budgets() } else { Vec::new() };
+            if !claims.is_empty() {
+                let demand = Demand { money: wanted, ..Demand::default() };
+                self.more.push(meters.reserve(&claims, demand).await?);
+                *added += wanted;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the caller's key has spent, this call included once it is settled; `None`: not known yet.
+    pub(crate) fn key_spend(&self) -> Option<Money> {
+        self.spend.known()
     }
 
     /// What is left of the caller's limits.
@@ -314,7 +389,7 @@ impl Ticket {
             self.discard(group, record, waited, Settlement::default());
         } else {
             if record.error.is_some() {
-                self.leaves(Money::ZERO);
+                self.leaves(&record, Money::ZERO, 0);
             }
             self.add(group, record, waited, end);
         }
@@ -348,33 +423,34 @@ impl Ticket {
     ) {
         let usage = settlement.usage.unwrap_or_else(|| self.estimate(settlement.emitted));
         let at = self.receipt.as_ref().map_or(0, |receipt| receipt.at);
-        let (cost, mut lines) =
+        let (charge, mut lines) =
             priced(self.prices.as_deref(), &usage, settlement.service_tier.as_deref(), at);
-        (record.usage, record.cost) = (Some(usage), cost.known());
-        self.leaves(cost.known().unwrap_or(Money::ZERO));
+        (record.usage, record.cost) = (Some(usage), charge.known);
+        self.leaves(&record, charge.money(), at);
         self.add(group, record, waited, End::Told);
         let before = self.discarded.take();
         self.discarded = Some(Box::new(match before {
-            None => Discarded { usage, cost, lines },
+            None => Discarded { usage, charge, lines },
             Some(mut before) => {
                 before.lines.append(&mut lines);
                 Discarded {
                     usage: together(before.usage, usage),
-                    cost: sum(before.cost, cost),
+                    charge: before.charge.and(charge),
                     lines: before.lines,
                 }
             }
         }));
     }
 
+    /// Tokens of an answer that so many bytes of text have come of: never more than the call allows.
+    fn output_of(&self, emitted: u64) -> u64 {
+        let most = self.size.limit.map_or(u64::MAX, |limit| limit.saturating_mul(self.size.answers));
+        emitted.div_ceil(BYTES_PER_TOKEN).min(most)
+    }
+
     /// What is likely to have been used for so many bytes of text.
     fn estimate(&self, emitted: u64) -> Usage {
-        Usage {
-            input: self.size.input,
-            output: emitted.div_ceil(BYTES_PER_TOKEN),
-            estimated: true,
-            ..Usage::default()
-        }
+        Usage { input: self.size.input, output: self.output_of(emitted), estimated: true, ..Usage::default() }
     }
 
     /// A pause between attempts is not the gateway's own time.
@@ -479,7 +555,6 @@ impl Ticket {
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
         let (cost, last) = self.price(&mut receipt);
-        self.leaves(last.known().unwrap_or(Money::ZERO));
         self.land(&receipt, error);
         let total = self.started.elapsed();
         receipt.timing = Timing {
@@ -489,7 +564,7 @@ impl Ticket {
             overhead_us: micros(self.first_byte.unwrap_or(total).saturating_sub(self.waited)),
         };
         log(&receipt);
-        self.book(&receipt, cost);
+        self.book(&receipt, cost, last);
         self.receipts.record(receipt);
         cost
     }
@@ -511,16 +586,21 @@ impl Ticket {
         }
     }
 
-    /// The journal first, then the hold: what the meters forget, the books must already know.
-    fn book(&mut self, receipt: &Receipt, cost: Cost) {
-        let services = &self.services;
-        if let Some(ledger) = &services.ledger {
+    /// The journal first, then the holds: what the meters forget, the books must already know. `last`: what of the cost
+    /// belongs to the last attempt.
+    fn book(&mut self, receipt: &Receipt, cost: Cost, last: Money) {
+        if let Some(ledger) = &self.services.ledger {
             ledger.closed(receipt, self.opened);
             // The end of a stream follows at once; of a whole answer, `serve` waits for it.
             if receipt.stream {
                 ledger.write();
             }
         }
+        if let Some(attempt) = receipt.attempts.last() {
+            self.leaves(attempt, last, receipt.at);
+        }
+        self.spend.add(cost.known().unwrap_or(Money::ZERO));
+        let services = &self.services;
         let spent = Spent {
             tokens: receipt.usage.map_or(0, |usage| usage.total()),
             money: cost.known().unwrap_or(Money::ZERO),
@@ -546,6 +626,8 @@ impl Ticket {
             Some(leg) => leg.hold.settle(Spent { refused: !self.reached_leg, ..Spent::default() }),
             None => {}
         }
+        // All of it is in what was settled.
+        self.more.clear();
     }
 
     /// What the call cost. One rule for all surfaces:
@@ -559,8 +641,8 @@ impl Ticket {
     /// - An answer that was thrown away costs what it costs, beside the one that the caller got. One that was lost after
     ///   its request had left costs the prompt, estimated.
     ///
-    /// The second cost is that of the last attempt alone.
-    fn price(&self, receipt: &mut Receipt) -> (Cost, Cost) {
+    /// Returns what is known of the cost, and what of that belongs to the last attempt.
+    fn price(&self, receipt: &mut Receipt) -> (Cost, Money) {
         if receipt.usage.is_none() && self.sent && receipt.operation != Operation::CountTokens {
             receipt.usage = Some(self.estimate(self.emitted));
         }
@@ -569,24 +651,25 @@ impl Ticket {
             && receipt.outcome != Outcome::Answered
             && receipt.finish.is_none()
         {
-            at_least(usage, self.emitted.div_ceil(BYTES_PER_TOKEN));
+            at_least(usage, self.output_of(self.emitted));
         }
-        let (mut cost, mut lines) = match &receipt.usage {
+        let (mut charge, mut lines) = match &receipt.usage {
             Some(usage) => priced(self.prices.as_deref(), usage, receipt.service_tier.as_deref(), receipt.at),
-            None => (Cost::Known(Money::ZERO), Vec::new()),
+            None => (Charge::NOTHING, Vec::new()),
         };
-        let last = cost;
+        let last = charge.money();
         if let Some(discarded) = &self.discarded {
-            cost = sum(discarded.cost, cost);
+            charge = discarded.charge.and(charge);
             lines.extend(discarded.lines.iter().cloned());
             receipt.usage =
                 Some(receipt.usage.map_or(discarded.usage, |usage| together(usage, discarded.usage)));
         }
         receipt.cost.estimated = receipt.usage.is_some_and(|usage| usage.estimated);
-        receipt.cost.nanos = cost.known();
-        receipt.cost.usd = cost.known().map(|money| money.to_string());
+        receipt.cost.nanos = charge.known;
+        receipt.cost.partial = charge.known.is_some() && !charge.is_whole;
+        receipt.cost.usd = charge.known.map(|money| money.to_string());
         receipt.cost.lines = lines;
-        (cost, last)
+        (charge.known.map_or(Cost::Unknown, Cost::Known), last)
     }
 }
 
@@ -618,23 +701,22 @@ fn spent_late(meters: &Meters, hold: Option<&Hold>, receipt: &Receipt, money: Mo
     }
 }
 
-/// What usage costs, and of what that is made.
-fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Cost, Vec<CostLine>) {
-    let Some(sheet) = sheet else { return (Cost::Unknown, Vec::new()) };
+/// What usage costs, and of what that is made. What has a price is spent, though something beside it has none.
+fn priced(sheet: Option<&PriceSheet>, usage: &Usage, tier: Option<&str>, at: i64) -> (Charge, Vec<CostLine>) {
+    let Some(sheet) = sheet else { return (Charge::UNKNOWN, Vec::new()) };
     let facts = Facts { service_tier: tier, at: Some(at / 1000), ..Facts::default() };
     let breakdown = tollway_prices::cost(sheet, usage, &facts);
     let lines = breakdown.lines.iter();
     let lines = lines
         .map(|line| CostLine { bucket: line.bucket, count: line.count, unit_picos: line.price.picos() })
         .collect();
-    (breakdown.total, lines)
-}
-
-fn sum(one: Cost, other: Cost) -> Cost {
-    match (one, other) {
-        (Cost::Known(one), Cost::Known(other)) => Cost::Known(one + other),
-        _ => Cost::Unknown,
-    }
+    let charge = match breakdown.total {
+        Cost::Known(money) => Charge { known: Some(money), is_whole: true },
+        Cost::Unknown => {
+            Charge { known: Some(breakdown.priced_part()), ..Charge::UNKNOWN }.and(Charge::NOTHING)
+        }
+    };
+    (charge, lines)
 }
 
 /// What two answers used.

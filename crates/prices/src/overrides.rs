@@ -47,7 +47,8 @@ impl Overrides {
     }
 
     /// Reads keys with the text of their values: decimals, `true` or `false`, or JSON for the nested keys
-    /// (`tiered_pricing`, `off_peak_pricing`, `search_context_cost_per_query`).
+    /// (`tiered_pricing`, `off_peak_pricing`, `search_context_cost_per_query`). A single price of a map is
+    /// `search_context_cost_per_query.search_context_size_low`.
     ///
     /// Fails on an unknown key and on a value that is not what the key needs, naming the key.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Overrides> {
@@ -64,6 +65,13 @@ impl Overrides {
         } else if keys::NESTED.contains(&key) {
             keys::put_nested(&mut PriceSheet::default(), key, text)?;
             self.nested.push((key.to_owned(), text.to_owned()));
+        } else if let Some((outer, inner)) =
+            key.split_once('.').filter(|(outer, _)| keys::NESTED.contains(outer))
+        {
+            // One price of a map, as the configuration names it.
+            let text = format!("{{{}: {text}}}", serde_json::Value::from(inner));
+            keys::put_nested(&mut PriceSheet::default(), outer, &text)?;
+            self.nested.push((outer.to_owned(), text));
         } else if let Some(capability) = keys::capability(key) {
             let wrong = || Error::new(format!("`{key}` must be true or false: {text}"));
             self.capabilities.push((capability, text.to_ascii_lowercase().parse().map_err(|_| wrong())?));

@@ -7,22 +7,29 @@ use tollway_wire::json::{Edits, Envelope};
 use crate::endpoint::Endpoint;
 use crate::provider::ModelRules;
 
+/// What a body goes out as.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The dialect of the body.
+    pub dialect: Dialect,
+    /// The answer is to be streamed.
+    pub stream: bool,
+    /// Fields to send even where rules refuse them.
+    pub allowed: &'a [String],
+}
+
 impl Endpoint {
-    /// What must change in `body` before it goes out as `operation` in `dialect`.
+    /// What must change in `body` before it goes out.
     ///
     /// The model's name, the stream flag, usage in OpenAI streams, the rules of the provider and the model, and the
     /// deployment's `extra_body`. Refused fields are taken out with a [`Notices::dropped`]: the caller of this
     /// function decides whether that refuses the call. No edits means that the body can go out as it is.
     ///
     /// Fails when `stream_options` is not an object.
-    pub fn edits(
-        &self,
-        body: &Envelope,
-        operation: Operation,
-        dialect: Dialect,
-        stream: bool,
-        notices: &mut Notices,
-    ) -> Result<Edits> {
+    pub fn edits(&self, body: &Envelope, outgoing: &Outgoing<'_>, notices: &mut Notices) -> Result<Edits> {
+        let Outgoing { operation, dialect, stream, allowed } = *outgoing;
         let mut edits = Edits::new();
         self.name_model(body, dialect, &mut edits);
         if operation == Operation::CountTokens {
@@ -45,8 +52,15 @@ impl Endpoint {
             return Ok(edits);
         }
         for own in &self.rules {
-            if holds(own, body) {
+            if !holds(own, body) {
+                continue;
+            }
+            if allowed.is_empty() {
                 own.rules.apply(body, generates, &mut edits, notices);
+            } else {
+                let mut rules = own.rules.clone();
+                rules.allow(allowed);
+                rules.apply(body, generates, &mut edits, notices);
             }
         }
         self.drop_fields(body, &mut edits, notices);

@@ -117,6 +117,7 @@ pub struct Endpoint {
     secrets: Secrets,
     quirks: Quirks,
     capabilities: Capabilities,
+    is_own_server: bool,
 }
 
 /// One URL.
@@ -159,16 +160,9 @@ impl Endpoint {
     }
 
     /// Is it a server of the operator's own choice, and not a company that sends bills? Rows without an address and a key,
-    /// and every other row whose calls go to another host than the row names.
+    /// and every other row whose calls go to another host than the row names, unless that is another provider's.
     pub fn is_own_server(&self) -> bool {
-        let host = |address: &str| {
-            let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-            rest.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase()
-        };
-        let row = self.provider.base_url.as_deref().map(host);
-        // Hosts that are put together from an account's name are the provider's, too.
-        let is_elsewhere = row.is_some_and(|row| !row.contains('{') && row != host(self.base()));
-        is_elsewhere || self.provider.is_own_server()
+        self.is_own_server
     }
 
     /// What the model can do.

@@ -55,13 +55,14 @@ pub enum EndpointError {
 }
 
 impl From<EndpointError> for Error {
-    /// A deployment that cannot be built is the gateway's fault; another deployment may answer.
+    /// Whoever asks for a model that is not set up is told what to set; another deployment may answer.
     fn from(error: EndpointError) -> Error {
         let kind = match &error {
             EndpointError::MissingKey { .. } => Kind::Authentication,
-            _ => Kind::Internal,
+            EndpointError::NotCarried { .. } => Kind::Unsupported,
+            _ => Kind::InvalidRequest,
         };
-        Error::new(kind, error.to_string()).with_origin(Origin::Gateway).with_retry(Retry::Elsewhere)
+        Error::new(kind, error.to_string()).with_origin(Origin::Caller).with_retry(Retry::Elsewhere)
     }
 }
 

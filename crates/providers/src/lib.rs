@@ -14,6 +14,7 @@ mod edits;
 mod endpoint;
 mod error;
 mod headers;
+mod hosts;
 mod pattern;
 mod provider;
 mod reference;
@@ -21,6 +22,7 @@ mod rules;
 mod secrets;
 mod table;
 
+pub use edits::Outgoing;
 pub use endpoint::{Endpoint, EndpointSpec, Mode};
 pub use error::EndpointError;
 pub use provider::{Auth, AuthWhen, KeyNeed, ModelName, ModelRules, Native, Provider};

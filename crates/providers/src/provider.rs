@@ -28,6 +28,9 @@ pub struct Provider {
     pub hint: Option<String>,
     /// Where it is. `{name}` is a variable; `None`: must be configured.
     pub base_url: Option<String>,
+    /// Other hosts of this provider, `*` standing for any text: whoever is called there sends bills, under whichever
+    /// provider's name it is called.
+    pub hosts: Vec<String>,
     /// Environment variables that replace the base, first found wins. `NAME/path` appends the path unless it is there.
     pub base_url_env: Vec<String>,
     /// Variables of `base_url`, each with the environment variables that give it.
@@ -62,6 +65,8 @@ pub struct Provider {
     pub anthropic: Option<Native>,
     /// More rules for some models, applied in order after the row's own.
     pub models: Vec<ModelRules>,
+    /// It searches the web for its answers whether or not a call asks for that, and bills each search.
+    pub searches_unasked: bool,
     /// What is particular about answers, for readers: decoders recognise it by its shape.
     pub reply: Option<String>,
     /// What else a user should know.
@@ -244,10 +249,11 @@ impl Provider {
         self.serves.iter().any(|served| served == name)
     }
 
-    /// Is it whatever server the operator names, and not a company that sends bills? Such rows have no address of their
-    /// own and need no key.
+    /// Is it whatever server the operator names, and not a company that sends bills? Such rows have no address but
+    /// perhaps one on this machine, and need no key.
     pub fn is_own_server(&self) -> bool {
-        self.base_url.is_none() && self.key != KeyNeed::Required
+        let is_here = |address: &str| crate::hosts::is_loopback(&crate::hosts::host(address));
+        self.base_url.as_deref().is_none_or(is_here) && self.key != KeyNeed::Required
     }
 
     /// Does the base serve OpenAI's Responses API too?

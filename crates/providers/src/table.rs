@@ -35,6 +35,10 @@ impl std::fmt::Display for UnknownProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let model = &self.model;
         match (model.split_once('/'), &self.nearest) {
+            (Some((prefix, "")), Some(nearest)) if prefix == nearest => {
+                write!(f, "`{model}` names no model; write `{model}MODEL`")
+            }
+            (None, _) if model.is_empty() => write!(f, "no model is named; write `provider/model`"),
             (Some((prefix, _)), Some(nearest)) => {
                 write!(f, "`{prefix}` of model `{model}` is not a provider; did you mean `{nearest}`?")
             }
@@ -64,7 +68,8 @@ impl Table {
     /// Fails on unknown fields, unknown quirks, an id given twice, and an alias of nothing.
     pub fn parse(texts: &[&str]) -> Result<Table, TableError> {
         let mut table = Table::default();
-        for text in texts {
+        // One row at a time: a table read at once takes half a megabyte that a start then keeps for nothing.
+        for text in texts.iter().flat_map(|text| rows(text)) {
             let rows: BTreeMap<String, Provider> =
                 toml::from_str(text).map_err(|error| TableError(error.to_string()))?;
             for (id, mut row) in rows {
@@ -210,6 +215,23 @@ fn distance(one: &str, two: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+/// The rows of a table in TOML, each with what comes before the next row's `[id]`.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    let starts = text.match_indices('[').filter_map(|(at, _)| {
+        let line = text.get(at..)?.lines().next()?;
+        let id = line.strip_prefix('[')?.strip_suffix(']')?;
+        let quoted = id.starts_with(['\'', '"']);
+        let begins_a_line = at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n');
+        (begins_a_line && !id.starts_with('[') && (quoted || !id.contains('.'))).then_some(at)
+    });
+    let mut from = 0;
+    starts.chain([text.len()]).filter_map(move |at| {
+        let row = text.get(from..at);
+        from = at;
+        row.filter(|row| !row.is_empty())
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tollway_model::{Dialect, Notices, Operation, Severity};
-use tollway_providers::{Auth, Endpoint, EndpointSpec, KeyNeed, Provider, Replacement, Table};
+use tollway_providers::{Auth, Endpoint, EndpointSpec, KeyNeed, Outgoing, Provider, Replacement, Table};
 use tollway_wire::json::{Envelope, MAX_DEPTH};
 
 const EXPECTED: &str = include_str!("expected.tsv");
@@ -136,7 +136,9 @@ fn what_no_rule_names_stays_byte_for_byte() {
                 format!(r#"{{{model}"messages" :[{{"content":"\u00e9 1.10"}}],  "vendor_field":1.10 }}"#);
             let envelope = Envelope::parse(Bytes::from(body.clone()), MAX_DEPTH).unwrap();
             let mut notices = Notices::new();
-            let edits = endpoint.edits(&envelope, operation, dialect, false, &mut notices).unwrap();
+            let edits = endpoint
+                .edits(&envelope, &Outgoing { operation, dialect, stream: false, allowed: &[] }, &mut notices)
+                .unwrap();
             let generates = matches!(operation, Operation::Chat | Operation::Completion);
             let second_base = dialect == Dialect::Anthropic && endpoint.dialect() != dialect;
             if generates && !second_base && !provider.rules.force.is_empty() {
@@ -192,8 +194,18 @@ fn every_rule_of_every_row_does_what_it_says() {
         }
         let envelope = parse(&Value::Object(sent));
         let mut notices = Notices::new();
-        let edits =
-            endpoint.edits(&envelope, Operation::Chat, endpoint.dialect(), false, &mut notices).unwrap();
+        let edits = endpoint
+            .edits(
+                &envelope,
+                &Outgoing {
+                    operation: Operation::Chat,
+                    dialect: endpoint.dialect(),
+                    stream: false,
+                    allowed: &[],
+                },
+                &mut notices,
+            )
+            .unwrap();
         let got: Value = serde_json::from_slice(&envelope.rewrite(&edits)).unwrap();
         let same = |one: &Value, two: &Value| {
             one == two || (one.is_f64() || two.is_f64()) && one.as_f64() == two.as_f64()
@@ -224,8 +236,18 @@ fn streams_ask_for_usage_unless_the_row_says_no() {
         }
         let envelope = parse(&json!({ "model": "x", "stream": true }));
         let mut notices = Notices::new();
-        let edits =
-            endpoint.edits(&envelope, Operation::Chat, Dialect::OpenaiChat, true, &mut notices).unwrap();
+        let edits = endpoint
+            .edits(
+                &envelope,
+                &Outgoing {
+                    operation: Operation::Chat,
+                    dialect: Dialect::OpenaiChat,
+                    stream: true,
+                    allowed: &[],
+                },
+                &mut notices,
+            )
+            .unwrap();
         let body: Value = serde_json::from_slice(&envelope.rewrite(&edits)).unwrap();
         let asked = body.pointer("/stream_options/include_usage") == Some(&json!(true));
         assert_eq!(asked, !endpoint.quirks().no_stream_options, "{}", provider.id);

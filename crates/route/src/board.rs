@@ -76,6 +76,16 @@ pub struct Standing {
 impl Board {
     /// The state of the deployment with this id.
     pub fn live(&self, id: &Arc<str>) -> Arc<Live> {
+        self.find_or(id, || Live::new(id.clone()))
+    }
+
+    /// The state of `id`, whose calls count against the limits of `whole`, too, together with those of others.
+    pub fn live_within(&self, id: &Arc<str>, whole: &Arc<str>) -> Arc<Live> {
+        let whole = self.live(whole);
+        self.find_or(id, || Live::within(id.clone(), whole))
+    }
+
+    fn find_or(&self, id: &Arc<str>, make: impl FnOnce() -> Live) -> Arc<Live> {
         let known = |states: &HashMap<Arc<str>, Arc<Live>>| states.get(id).cloned();
         if let Some(live) = known(&self.states.read().unwrap_or_else(PoisonError::into_inner)) {
             return live;
@@ -87,7 +97,7 @@ impl Board {
         if states.len() >= MOST {
             states.retain(|_, live| Arc::strong_count(live) > 1);
         }
-        let live = Arc::new(Live::new(id.clone()));
+        let live = Arc::new(make());
         if states.len() < MOST {
             states.insert(id.clone(), live.clone());
         }

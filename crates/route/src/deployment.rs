@@ -12,8 +12,11 @@ use crate::{Board, Live};
 /// One configured way to reach a model: an entry of `model_list`, or a provider found in the environment.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// Stable over restarts: `model_info.id`, or a hash of the entry.
+    /// Stable over restarts: `model_info.id`, or a hash of the entry. All models of a wildcard share their entry's, and
+    /// with it its limits and its budget.
     pub id: Arc<str>,
+    /// The name of its state on the board: the id, but for models of a wildcard, which fail and answer each by itself.
+    pub seat_name: Arc<str>,
     /// The name clients ask for; deployments that share it take turns.
     pub group: Arc<str>,
     /// The provider's id, as in `groq`; empty when it cannot be told.
@@ -77,7 +80,10 @@ pub struct Limits {
 impl Deployment {
     /// How it is doing.
     pub fn live(&self, board: &Board) -> &Arc<Live> {
-        self.seat.get_or_init(|| board.live(&self.id))
+        self.seat.get_or_init(|| match self.seat_name == self.id {
+            true => board.live(&self.id),
+            false => board.live_within(&self.seat_name, &self.id),
+        })
     }
 
     /// Lower orders are used first.

@@ -26,6 +26,8 @@ const MOST_SAMPLES: usize = 100;
 #[derive(Debug)]
 pub struct Live {
     id: Arc<str>,
+    /// What its calls count for beside itself: limits are asked there.
+    whole: Option<Arc<Live>>,
     in_flight: AtomicU32,
     /// When its rest ends, in milliseconds; 0: it does not rest. In the past: half-open.
     rests_until: AtomicU64,
@@ -146,11 +148,22 @@ impl Live {
     pub(crate) fn new(id: Arc<str>) -> Live {
         Live {
             id,
+            whole: None,
             in_flight: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
             log: Mutex::default(),
         }
+    }
+
+    /// One of several whose calls are limited together.
+    pub(crate) fn within(id: Arc<str>, whole: Arc<Live>) -> Live {
+        Live { whole: Some(whole), ..Live::new(id) }
+    }
+
+    /// Where its limits are counted.
+    fn limited(&self) -> &Live {
+        self.whole.as_deref().unwrap_or(self)
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -160,6 +173,11 @@ impl Live {
     /// Calls in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Calls in flight that count against its limit: with those of others that share it.
+    pub fn places_taken(&self) -> u32 {
+        self.limited().in_flight()
     }
 
     /// Why the deployment cannot be called because of its failures; `None` when it can, be it to find out whether it
@@ -177,7 +195,7 @@ impl Live {
         if caps.calls.is_none() && caps.tokens.is_none() {
             return None;
         }
-        full(&self.log().window, caps, now)
+        full(&self.limited().log().window, caps, now)
     }
 
     /// Tokens of the last minute.
@@ -232,17 +250,24 @@ impl Live {
             }
         }
         // From here on the flight gives back what it took, whatever follows.
-        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let mut before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        if let Some(whole) = &self.whole {
+            before = whole.in_flight.fetch_add(1, Ordering::AcqRel);
+        }
         let flight = Flight { live: self.clone(), terms, probe, began: now, first: None };
         if let Some(most) = caps.parallel.filter(|most| before >= *most) {
             return Err(Denied::Parallel(most));
         }
-        let mut log = self.log();
+        let mut log = self.limited().log();
         if let Some(denied) = full(&log.window, caps, now) {
             return Err(denied);
         }
-        log.count(now, Used { calls: 1, ..Used::default() });
+        let used = Used { calls: 1, ..Used::default() };
+        log.count(now, used);
         drop(log);
+        if self.whole.is_some() {
+            self.log().count(now, used);
+        }
         Ok(flight)
     }
 
@@ -359,8 +384,12 @@ impl Flight {
         if self.first.is_none() {
             self.answers(now);
         }
+        let used = Used { tokens: answer.tokens, answered: 1, ..Used::default() };
+        if let Some(whole) = &self.live.whole {
+            whole.log().count(now, used);
+        }
         let mut log = self.live.log();
-        log.count(now, Used { tokens: answer.tokens, answered: 1, ..Used::default() });
+        log.count(now, used);
         if answer.streamed {
             let first = self.first.unwrap_or(now);
             log.first_content.push(now, as_f64(millis(first.since(self.began))));
@@ -419,6 +448,9 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.land();
         self.live.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if let Some(whole) = &self.live.whole {
+            whole.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

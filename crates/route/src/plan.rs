@@ -285,7 +285,7 @@ fn rank(
     // Full ones come last: a call would have to wait there.
     let is_full = |one: &Candidate| {
         let most = policy.caps(&one.deployment, 0).parallel;
-        most.is_some_and(|most| one.deployment.live(board).in_flight() >= most)
+        most.is_some_and(|most| one.deployment.live(board).places_taken() >= most)
     };
     out.get_mut(begin..).unwrap_or_default().sort_by_key(is_full);
 }

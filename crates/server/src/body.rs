@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollway_model::{Error, Kind, Result};
 
-use crate::limits::HttpLimits;
+use crate::limits::BodyLimits;
 
 /// A body may arrive this slowly at its start, before the rate counts.
 const GRACE: Duration = Duration::from_secs(10);
@@ -18,22 +18,23 @@ const GRACE: Duration = Duration::from_secs(10);
 ///
 /// Fails with [`Kind::TooLarge`] as soon as its announced or real length passes the limit, and with
 /// [`Kind::Timeout`] when it comes slower than the limit's rate.
-pub(crate) async fn read(mut body: Incoming, limits: &HttpLimits) -> Result<Bytes> {
+pub(crate) async fn read(mut body: Incoming, limits: BodyLimits) -> Result<Bytes> {
+    let limits = &limits;
     let announced = body.size_hint();
-    if announced.lower() > limits.body_bytes as u64 {
+    if announced.lower() > limits.bytes as u64 {
         return Err(too_large(limits));
     }
     let started = Instant::now();
     let Some(first) = piece(&mut body, started, 0, limits).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() {
-        return if first.len() > limits.body_bytes { Err(too_large(limits)) } else { Ok(first) };
+        return if first.len() > limits.bytes { Err(too_large(limits)) } else { Ok(first) };
     }
     let expected =
         announced.exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(first.len() * 2);
-    let mut all = BytesMut::with_capacity(expected.min(limits.body_bytes));
+    let mut all = BytesMut::with_capacity(expected.min(limits.bytes));
     all.extend_from_slice(&first);
     while let Some(next) = piece(&mut body, started, all.len(), limits).await? {
-        if all.len() + next.len() > limits.body_bytes {
+        if all.len() + next.len() > limits.bytes {
             return Err(too_large(limits));
         }
         all.extend_from_slice(&next);
@@ -45,18 +46,18 @@ async fn piece(
     body: &mut Incoming,
     started: Instant,
     so_far: usize,
-    limits: &HttpLimits,
+    limits: &BodyLimits,
 ) -> Result<Option<Bytes>> {
-    let earned = Duration::from_secs(so_far as u64 / u64::from(limits.body_rate.max(1)));
-    let paced = if limits.body_rate == 0 { limits.body_time } else { GRACE + earned };
-    let deadline = started + paced.min(limits.body_time);
+    let earned = Duration::from_secs(so_far as u64 / u64::from(limits.rate.max(1)));
+    let paced = if limits.rate == 0 { limits.time } else { GRACE + earned };
+    let deadline = started + paced.min(limits.time);
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) => {
-                let message = if deadline == started + limits.body_time {
-                    format!("the request body did not arrive within {} s", limits.body_time.as_secs())
+                let message = if deadline == started + limits.time {
+                    format!("the request body did not arrive within {} s", limits.time.as_secs())
                 } else {
-                    format!("the request body came slower than {} bytes a second", limits.body_rate)
+                    format!("the request body came slower than {} bytes a second", limits.rate)
                 };
                 return Err(Error::new(Kind::Timeout, message).with_origin(tollway_model::Origin::Caller));
             }
@@ -73,10 +74,10 @@ async fn piece(
     }
 }
 
-fn too_large(limits: &HttpLimits) -> Error {
+fn too_large(limits: &BodyLimits) -> Error {
     let message = format!(
         "the request body is larger than {} bytes; the operator can raise tollway.limits.max_body",
-        limits.body_bytes
+        limits.bytes
     );
     Error::new(Kind::TooLarge, message)
 }

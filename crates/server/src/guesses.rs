@@ -4,11 +4,13 @@
 //! reverse proxy, an office) does not lock out those who have the right one.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tollway_model::{Error, Kind, Origin, Result, Retry};
+
+use crate::peer::network;
 
 /// Wrong keys of one address within [`WINDOW`] before it has to wait.
 const MOST_WRONG: u32 = 100;
@@ -86,14 +88,6 @@ impl Client {
 
     fn matters(&self, now: Instant) -> bool {
         self.is_trusted(now) || now.saturating_duration_since(self.since) < WINDOW
-    }
-}
-
-/// Who has one IPv6 address has the other 2^64 of its network, too.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admin;
 mod body;
+mod crowd;
 mod docs;
 mod guesses;
 mod health;
@@ -14,6 +15,7 @@ mod listen;
 mod manage;
 mod models;
 mod openapi;
+mod peer;
 mod responses;
 pub mod routes;
 mod service;
@@ -21,7 +23,7 @@ mod spend;
 mod stall;
 mod tokens;
 
-pub use limits::HttpLimits;
+pub use limits::{HttpLimits, LiveLimits};
 pub use listen::{Listener, serve};
 pub use openapi::document as openapi_document;
-pub use service::{Hooks, Service};
+pub use service::{AnswerBody, Hooks, Service};

@@ -11,7 +11,9 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::limits::HttpLimits;
+use crate::crowd::Crowd;
+use crate::limits::{HttpLimits, LiveLimits};
+use crate::peer::Peer;
 use crate::service::Service;
 use crate::stall::StallGuard;
 
@@ -49,12 +51,12 @@ impl Listener {
 pub async fn serve(
     listener: Listener,
     service: Service,
-    limits: HttpLimits,
+    limits: Arc<LiveLimits>,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let protocols = Arc::new(Protocols::new(limits));
+    let most = limits.protocols().limits.connections;
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let (places, crowd) = (Arc::new(Semaphore::new(most)), Arc::new(Crowd::default()));
     let (stopping, stopped) = watch::channel(());
     let (cutting, cut) = watch::channel(());
     tokio::pin!(stop);
@@ -63,29 +65,65 @@ pub async fn serve(
             accepted = accept(&listener.listener, &places) => accepted,
             () = &mut stop => break,
         };
-        let Some((stream, peer, place)) = accepted else { continue };
-        let (protocols, service, watcher) =
-            (protocols.clone(), service.for_client(peer.ip()), graceful.watcher());
+        let Some((stream, address, place)) = accepted else { continue };
+        let protocols = limits.protocols();
+        let Some(member) = crowd.join(address.ip(), protocols.limits.connections_per_address) else {
+            tracing::debug!(target: "tollway::http", address = %address.ip(), "too many connections from one address");
+            continue;
+        };
+        let peer = Peer::at(address.ip());
+        let (service, watcher) = (service.for_client(peer.clone()), graceful.watcher());
         let (mut stopped, mut cut) = (stopped.clone(), cut.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                () = protocols.serve(stream, service, watcher, &mut stopped) => {}
-                _ = cut.changed() => {}
+            let http2 = tokio::select! {
+                http2 = protocols.opening(&stream) => http2,
+                // Nobody has said anything on this connection that could be left unfinished.
+                _ = stopped.changed() => None,
+            };
+            if let Some(http2) = http2 {
+                tokio::select! {
+                    () = protocols.serve(http2, stream, service, peer.clone(), watcher) => {}
+                    () = let_go(&mut stopped, &mut cut, &peer, http2) => {}
+                }
             }
-            drop(place);
+            drop((place, member));
         });
     }
     drop((listener, stopping));
-    let drained = tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_ok();
+    let drain = limits.protocols().limits.drain;
+    let drained = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
     drop(cutting);
     // Whatever was cut off has its receipt before the caller goes on to write the last ones.
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(CUT, places.acquire_many(all)).await;
     drained
 }
 
 /// How long calls that are cut off may take to end.
 const CUT: Duration = Duration::from_secs(2);
+
+/// How long headers that have begun to arrive when the gateway stops may take to be complete.
+const HALF_SAID: Duration = Duration::from_secs(1);
+
+/// Resolves when a connection is no longer waited for: the gateway stops, and the time for running calls is over, or there
+/// are none, but only the beginning of a request.
+async fn let_go(stopped: &mut watch::Receiver<()>, cut: &mut watch::Receiver<()>, peer: &Peer, http2: bool) {
+    let _ = stopped.changed().await;
+    let left_alone = async {
+        // HTTP/2 tells its clients, and says itself when all is done.
+        if http2 {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(HALF_SAID).await;
+        while peer.is_busy() {
+            tokio::time::sleep(HALF_SAID / 10).await;
+        }
+    };
+    tokio::select! {
+        _ = cut.changed() => {}
+        () = left_alone => {}
+    }
+}
 
 async fn accept(
     listener: &TcpListener,
@@ -109,18 +147,19 @@ async fn accept(
 }
 
 /// HTTP/1 and HTTP/2 with the limits of the gateway.
-struct Protocols {
-    limits: HttpLimits,
+pub(crate) struct Protocols {
+    pub(crate) limits: HttpLimits,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
 impl Protocols {
-    fn new(limits: HttpLimits) -> Protocols {
+    pub(crate) fn new(limits: HttpLimits) -> Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_time)
+            // For hyper this is also the silence between two requests; headers have their own time below.
+            .header_read_timeout(limits.idle_time.max(limits.header_time))
             .max_header_size(limits.header_bytes)
             // Otherwise an answer to a request that is not read to its end never leaves the buffer.
             .pipeline_flush(false);
@@ -138,21 +177,22 @@ impl Protocols {
         Protocols { limits, http1, http2 }
     }
 
+    /// Which protocol a connection speaks: is it HTTP/2? `None`: it says too little.
+    async fn opening(&self, stream: &TcpStream) -> Option<bool> {
+        tokio::time::timeout(self.limits.header_time, speaks_http2(stream)).await.ok()?.ok()
+    }
+
     /// Serves one connection. A broken one is the client's affair; its calls have their receipts.
     async fn serve(
         &self,
+        http2: bool,
         stream: TcpStream,
         service: Service,
+        peer: Arc<Peer>,
         watcher: Watcher,
-        stopped: &mut watch::Receiver<()>,
     ) {
-        let opening = tokio::select! {
-            opening = tokio::time::timeout(self.limits.header_time, speaks_http2(&stream)) => opening,
-            // Nobody has said anything on this connection that could be left unfinished.
-            _ = stopped.changed() => return,
-        };
-        let Ok(Ok(http2)) = opening else { return };
-        let io = StallGuard::new(stream, self.limits.write_stall);
+        let head = (!http2).then_some(self.limits.header_time);
+        let io = StallGuard::new(stream, peer, self.limits.write_stall, head);
         let result = if http2 {
             watcher.watch(self.http2.serve_connection(io, service)).await
         } else {

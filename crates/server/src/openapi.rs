@@ -49,7 +49,8 @@ pub fn document() -> Value {
 }
 
 /// What a path of Gemini's dialect ends in.
-const GEMINI_CALLS: [&str; 3] = [":generateContent", ":streamGenerateContent", ":countTokens"];
+const GEMINI_CALLS: [&str; 5] =
+    [":generateContent", ":streamGenerateContent", ":countTokens", ":embedContent", ":batchEmbedContents"];
 
 fn operation(route: &Route, path: &str) -> Value {
     let mut operation = Map::new();
@@ -85,7 +86,7 @@ fn operation(route: &Route, path: &str) -> Value {
     if !parameters.is_empty() {
         operation.insert("parameters".into(), json!(parameters));
     }
-    if let Some(schema) = request_schema(route.action) {
+    if let Some(schema) = request_schema(route.action, path) {
         operation.insert(
             "requestBody".into(),
             json!({ "required": is_body_required(route), "content": { "application/json": { "schema": schema } } }),
@@ -151,13 +152,15 @@ fn tag(action: Action) -> &'static str {
     }
 }
 
-fn request_schema(action: Action) -> Option<Value> {
+fn request_schema(action: Action, path: &str) -> Option<Value> {
     let name = match action {
         Action::Call(Dialect::Anthropic, _) => "Messages",
         Action::Call(Dialect::OpenaiResponses, _) => "Responses",
         Action::Call(_, Operation::Embedding) => "Embeddings",
         Action::Call(_, Operation::Completion) => "Completions",
         Action::Call(..) => "ChatCompletions",
+        Action::Gemini if path.ends_with(":embedContent") => "EmbedContent",
+        Action::Gemini if path.ends_with(":batchEmbedContents") => "BatchEmbedContents",
         Action::Gemini => "GenerateContent",
         Action::TokenCounter => "TokenCounter",
         Action::Manage(what) => manage::request_type(what)?,
@@ -180,6 +183,8 @@ fn schemas() -> Value {
             "store": { "type": ["boolean", "null"] }, "stream": { "type": ["boolean", "null"] },
         })),
         "GenerateContent": open(&["contents"], json!({ "contents": { "type": "array", "items": { "type": "object" } } })),
+        "EmbedContent": open(&["content"], json!({ "content": { "type": "object" } })),
+        "BatchEmbedContents": open(&["requests"], json!({ "requests": { "type": "array", "items": { "type": "object" } } })),
         "Embeddings": open(&["model", "input"], json!({ "model": text, "input": {} })),
         "Completions": open(&["model", "prompt"], json!({ "model": text, "prompt": {} })),
         "TokenCounter": open(&["model"], json!({ "model": text, "prompt": text, "messages": message })),

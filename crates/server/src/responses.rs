@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway_accounts::manage::Params;
-use tollway_model::{Error, Result};
+use tollway_model::{Error, Kind, Result};
 use tollway_pipeline::{Caller, ItemsQuery, Reply, ReplyBody, Responses, json_reply};
 
 use crate::routes::OfResponse;
@@ -31,6 +31,11 @@ pub(crate) async fn act(
         }
         OfResponse::Delete => kept.delete(caller, id).await?,
         OfResponse::InputItems => kept.input_items(caller, id, &items_query(params)?).await?,
+        OfResponse::Compact => {
+            let message = "conversations are not compacted here: what comes out could only be read by the provider that \
+                           made it. Ask the model for a summary, and go on from that";
+            return Err(Error::new(Kind::Unsupported, message));
+        }
         OfResponse::Cancel => kept.cancel(caller, id).await?,
     };
     Ok(json_reply(StatusCode::OK, &value))

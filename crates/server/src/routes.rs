@@ -74,6 +74,8 @@ pub enum OfResponse {
     InputItems,
     /// Refuses: there is nothing in the background.
     Cancel,
+    /// Refuses: nobody but the provider that made a compacted conversation could read it.
+    Compact,
 }
 
 /// One route.
@@ -121,6 +123,7 @@ const COUNT_INPUT: Action = Action::Call(Dialect::OpenaiResponses, Operation::Co
 const RESPONSE: Action = Action::Response(OfResponse::Get);
 const FORGET: Action = Action::Response(OfResponse::Delete);
 const INPUT_ITEMS: Action = Action::Response(OfResponse::InputItems);
+const COMPACT: Action = Action::Response(OfResponse::Compact);
 const CANCEL: Action = Action::Response(OfResponse::Cancel);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
 
@@ -140,18 +143,21 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/messages/count_tokens" Call COUNT, "Count the input tokens of a message (Anthropic)"),
     route!(POST "/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/v1/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
     route!(POST "/v1/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
     route!(POST "/responses/{response_id}/cancel" Responses CANCEL, "Refused: no response is made in the background"),
     route!(POST "/openai/v1/responses" Call RESPONSES, "Answer an input (OpenAI Responses)"),
     route!(POST "/openai/v1/responses/input_tokens" Call COUNT_INPUT, "Count the tokens of an input (OpenAI Responses)"),
+    route!(POST "/openai/v1/responses/compact" Responses COMPACT, "Refused: a compacted conversation could be read by its provider alone"),
     route!(GET "/openai/v1/responses/{response_id}" Responses RESPONSE, "A response that is kept"),
     route!(DELETE "/openai/v1/responses/{response_id}" Responses FORGET, "Forget a response"),
     route!(GET "/openai/v1/responses/{response_id}/input_items" Responses INPUT_ITEMS, "What was said before a response, in pages"),
@@ -168,9 +174,12 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/openai/deployments/{model}/embeddings" Call EMBEDDING, "Vectors, Azure's form of the path"),
     route!(GET "/v1beta/models" Models Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
     route!(GET "/v1beta/models/{id...}" Models Action::GeminiModel, "One model (Gemini's shape)"),
-    route!(POST "/v1beta/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/v1/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
-    route!(POST "/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens (Gemini)"),
+    route!(POST "/v1beta/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents (Gemini)"),
+    route!(GET "/v1alpha/models" Models Action::GeminiModels, "The models a caller may use (Gemini's shape)"),
+    route!(GET "/v1alpha/models/{id...}" Models Action::GeminiModel, "One model (Gemini's shape)"),
+    route!(POST "/v1alpha/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents (Gemini)"),
+    route!(POST "/v1/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents (Gemini)"),
+    route!(POST "/models/{call...}" Call Action::Gemini, "generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents (Gemini)"),
     route!(GET "/v1/models" Models Action::Models, "The models a caller may use"),
     route!(GET "/models" Models Action::Models, "The models a caller may use"),
     route!(GET "/v1/models/{id...}" Models Action::Model, "One model"),
@@ -199,6 +208,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/key/regenerate" KeyRegenerate manage(Manage::KeyRegenerate), "Give a key a new secret"),
     route!(POST "/key/{key}/regenerate" KeyRegenerate manage(Manage::KeyRegenerate), "Give a key a new secret"),
     route!(GET "/key/info" KeyInfo manage(Manage::KeyInfo), "A key; without `key`, the one that asks"),
+    route!(POST "/key/health" KeyInfo manage(Manage::KeyHealth), "May the key that asks call?"),
     route!(POST "/v2/key/info" KeyInfo manage(Manage::KeyInfos), "Several keys"),
     route!(GET "/key/list" KeyList manage(Manage::KeyList), "Keys, in pages"),
     route!(GET "/key/aliases" KeyList manage(Manage::KeyAliases), "Names of keys"),
@@ -217,6 +227,9 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/team/{team_id}/member/{user_id}/reset_budget" TeamMembers manage(Manage::MemberResetBudget), "Give a member the team's default limits again"),
     route!(POST "/team/{team_id}/member/{user_id}/reset_spend" KeyResetSpend spend(Spend::MemberReset), "Set a member's spend back, to nothing or `reset_to`"),
     route!(POST "/team/permissions_update" TeamUpdate manage(Manage::TeamPermissionsUpdate), "Say what plain members may do with the team's keys"),
+    route!(POST "/team/permissions_bulk_update" TeamUpdate manage(Manage::TeamsPermissionsUpdate), "Say it for several teams"),
+    route!(GET "/team/{team_id}/callback" TeamInfo manage(Manage::TeamCallbacks), "The log services a team's calls go to: none"),
+    route!(POST "/team/{team_id}/disable_logging" TeamUpdate manage(Manage::TeamCallbacksOff), "Send a team's calls to no log service, as it is"),
     route!(GET "/team/available" TeamList manage(Manage::TeamAvailable), "Teams that one may join alone: none"),
     route!(POST "/team/model/add" TeamModels manage(Manage::TeamModelAdd), "Allow a team more models"),
     route!(POST "/team/model/delete" TeamModels manage(Manage::TeamModelDelete), "Allow a team fewer models"),
@@ -232,6 +245,8 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/user/info" UserInfo manage(Manage::UserInfo), "A user with its keys and teams"),
     route!(GET "/v2/user/info" UserInfo manage(Manage::UserInfoAlone), "A user"),
     route!(GET "/user/list" UserList manage(Manage::UserList), "Users, in pages"),
+    route!(GET "/user/filter/ui" UserList manage(Manage::UserFilter), "Ids and addresses of users with these pieces in them"),
+    route!(GET "/user/available_users" UserList manage(Manage::UsersAvailable), "How many users and teams there are"),
     route!(POST "/customer/new" CustomerWrite manage(Manage::CustomerNew), "Make a customer"),
     route!(POST "/customer/update" CustomerWrite manage(Manage::CustomerUpdate), "Change a customer"),
     route!(POST "/customer/delete" CustomerWrite manage(Manage::CustomerDelete), "Delete customers"),
@@ -284,6 +299,7 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/team/spend/report" Spend spend(Spend::TeamReport), "What a team's keys spent, by model"),
     route!(GET "/global/activity" GlobalSpend spend(Spend::GlobalActivity), "Calls and tokens each day"),
     route!(GET "/global/activity/model" GlobalSpend spend(Spend::GlobalActivityByModel), "Calls and tokens each day, by model"),
+    route!(GET "/global/activity/exceptions" GlobalSpend spend(Spend::GlobalExceptions), "Calls that a rate limit ended, each day"),
     route!(GET "/user/daily/activity" Spend spend(Spend::UserActivity), "What users used each day, by model, provider and key"),
     route!(GET "/user/daily/activity/aggregated" Spend spend(Spend::UserActivityWhole), "The same for all days at once"),
     route!(GET "/team/daily/activity" Spend spend(Spend::TeamActivity), "What teams used each day, by model, provider and key"),
@@ -392,6 +408,7 @@ mod tests {
             check(Method::DELETE, "/resp_1", Some((FORGET, Some("resp_1"))));
             check(Method::GET, "/resp_1/input_items", Some((INPUT_ITEMS, Some("resp_1"))));
             check(Method::POST, "/resp_1/cancel", Some((CANCEL, Some("resp_1"))));
+            check(Method::POST, "/compact", Some((COMPACT, None)));
         }
         let reset = Some((spend(Spend::MemberReset), Some("t/member/u")));
         check(Method::POST, "/team/t/member/u/reset_spend", reset);

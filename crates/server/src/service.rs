@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tollway_accounts::manage::Management;
@@ -20,9 +21,10 @@ use tollway_pipeline::{
 use tollway_wire::Framing;
 
 use crate::guesses::Guesses;
-use crate::limits::HttpLimits;
+use crate::limits::LiveLimits;
 use crate::manage::Manage;
 use crate::models::Shape;
+use crate::peer::{Busy, Peer};
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
 use crate::spend::{Desk, Pages, Spend};
 use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
@@ -50,16 +52,9 @@ pub struct Service {
     peer: Arc<Peer>,
 }
 
-/// The other end of a connection.
-struct Peer {
-    address: IpAddr,
-    /// It has shown a right key.
-    trusted: AtomicBool,
-}
-
 struct Inner {
     gateway: Arc<Gateway>,
-    limits: HttpLimits,
+    limits: Arc<LiveLimits>,
     hooks: Arc<dyn Hooks>,
     guesses: Guesses,
     pages: Pages,
@@ -73,33 +68,55 @@ impl std::fmt::Debug for Service {
 
 impl Service {
     /// Serves `gateway` within `limits`.
-    pub fn new(gateway: Arc<Gateway>, limits: HttpLimits, hooks: Arc<dyn Hooks>) -> Service {
+    pub fn new(gateway: Arc<Gateway>, limits: Arc<LiveLimits>, hooks: Arc<dyn Hooks>) -> Service {
         let inner = Inner { gateway, limits, hooks, guesses: Guesses::default(), pages: Pages::default() };
         Service { inner: Arc::new(inner), peer: Peer::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) }
     }
 
-    /// The same for the requests of a connection from `address`.
-    pub fn for_client(&self, address: IpAddr) -> Service {
-        Service { inner: self.inner.clone(), peer: Peer::at(address) }
+    /// The same for the requests of a connection.
+    pub(crate) fn for_client(&self, peer: Arc<Peer>) -> Service {
+        Service { inner: self.inner.clone(), peer }
     }
 }
 
-impl Peer {
-    fn at(address: IpAddr) -> Arc<Peer> {
-        Arc::new(Peer { address, trusted: AtomicBool::new(false) })
+/// The body of an answer; its client keeps us busy as long as it lasts.
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: ReplyBody,
+    _busy: Busy,
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<ReplyBody>;
+    type Response = Response<AnswerBody>;
     type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Response<ReplyBody>, Self::Error>> + Send>>;
+    type Future =
+        Pin<Box<dyn Future<Output = std::result::Result<Response<AnswerBody>, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (inner, peer) = (self.inner.clone(), self.peer.clone());
+        let (inner, busy) = (self.inner.clone(), Busy::with_call(&self.peer));
         Box::pin(async move {
-            let Reply { status, headers, body } = inner.answer(request, &peer).await;
-            let mut response = Response::new(body);
+            let Reply { status, headers, body } = inner.answer(request, busy.peer()).await;
+            let mut response = Response::new(AnswerBody { body, _busy: busy });
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             Ok(response)
@@ -112,7 +129,15 @@ impl Inner {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
         let (version, bodiless) = (request.version(), request.body().is_end_stream());
+        let takes_bodies = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         match self.route(request, peer, &path, started).await {
+            // Nobody reads the body of a request that should have none.
+            Ok(mut reply)
+                if !bodiless && (!takes_bodies || reply.status == StatusCode::METHOD_NOT_ALLOWED) =>
+            {
+                close(&mut reply, version);
+                reply
+            }
             Ok(reply) => reply,
             Err(error) => {
                 let mut reply = manage::refuse(&error, dialect_of(&path));
@@ -131,12 +156,10 @@ impl Inner {
         path: &str,
         started: Instant,
     ) -> Result<Reply> {
-        if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > self.limits.url_bytes) {
-            return Err(Error::new(
-                Kind::InvalidRequest,
-                format!("the URL is longer than {} bytes", self.limits.url_bytes),
-            )
-            .with_status(414));
+        let most = self.limits.url_bytes();
+        if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > most) {
+            return Err(Error::new(Kind::InvalidRequest, format!("the URL is longer than {most} bytes"))
+                .with_status(414));
         }
         check_host(&request)?;
         let (route, captured) = match find(request.method(), path) {
@@ -172,7 +195,7 @@ impl Inner {
         peer: &Peer,
         now: Instant,
     ) -> Result<Caller> {
-        let trusted = peer.trusted.load(Ordering::Relaxed);
+        let trusted = peer.is_trusted();
         if !trusted {
             self.guesses.admit(peer.address, now)?;
         }
@@ -181,7 +204,7 @@ impl Inner {
         match &identified {
             Ok(_) if !trusted => {
                 self.guesses.right(peer.address, now);
-                peer.trusted.store(true, Ordering::Relaxed);
+                peer.trust();
             }
             // No key at all is not a guess.
             Err(error) if error.param() == Some(tollway_pipeline::WRONG_KEY) => {
@@ -223,8 +246,10 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers))),
-            Action::GeminiModels => Ok(models::list(&snapshot, &caller, Shape::Gemini)),
+            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers), request.uri().query())),
+            Action::GeminiModels => {
+                Ok(models::list(&snapshot, &caller, Shape::Gemini, request.uri().query()))
+            }
             Action::Model => {
                 models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::of(headers))
             }
@@ -241,7 +266,7 @@ impl Inner {
             // Apart: a call's future would have room for the largest of them, and be moved with it.
             Action::Manage(what) => Box::pin(self.manage(request, route, what, captured, &caller)).await,
             Action::TokenCounter => {
-                let body = body::read(request.into_body(), &self.limits).await?;
+                let body = body::read(request.into_body(), self.limits.body()).await?;
                 Box::pin(tokens::count(&snapshot, body)).await
             }
             Action::Health => {
@@ -283,7 +308,7 @@ impl Inner {
         let params = manage::params(request.uri().query());
         let (parts, incoming) = request.into_parts();
         refuse_encoding(&parts.headers)?;
-        let body = body::read(incoming, &self.limits).await?;
+        let body = body::read(incoming, self.limits.body()).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
         if what.changes_models() {
             self.hooks.models_changed().await;
@@ -313,7 +338,7 @@ impl Inner {
         let params = manage::params(request.uri().query());
         let (parts, incoming) = request.into_parts();
         refuse_encoding(&parts.headers)?;
-        let body = body::read(incoming, &self.limits).await?;
+        let body = body::read(incoming, self.limits.body()).await?;
         let desk = Desk {
             gateway: &self.gateway,
             snapshot,
@@ -342,7 +367,7 @@ impl Inner {
         let asked = surface.clone();
         let read = async {
             refuse_encoding(&parts.headers)?;
-            let body = body::read(incoming, &self.limits).await?;
+            let body = body::read(incoming, self.limits.body()).await?;
             Call::accept(surface, &parts.headers, body, started, rules)
         };
         match read.await {
@@ -408,7 +433,8 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
         Error::new(
             Kind::NotFound,
             format!(
-                "no method in `{call}`; it ends in :generateContent, :streamGenerateContent or :countTokens"
+                "no method in `{call}`; it ends in :generateContent, :streamGenerateContent, :countTokens, \
+                 :embedContent or :batchEmbedContents"
             ),
         )
     };
@@ -418,6 +444,7 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
         "generateContent" => (Operation::Chat, false),
         "streamGenerateContent" => (Operation::Chat, true),
         "countTokens" => (Operation::CountTokens, false),
+        "embedContent" | "batchEmbedContents" => (Operation::Embedding, false),
         _ => return Err(unknown()),
     };
     Ok(Surface {
@@ -433,7 +460,7 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
-    } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
+    } else if path.starts_with("/v1beta/") || path.starts_with("/v1alpha/") || is_gemini_call(path) {
         Dialect::Gemini
     } else if is_responses(path) {
         Dialect::OpenaiResponses
@@ -452,7 +479,16 @@ fn is_responses(path: &str) -> bool {
 fn is_gemini_call(path: &str) -> bool {
     let call = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/models/");
     let method = call.and_then(|call| call.rsplit_once(':')).map(|(_, method)| method);
-    matches!(method, Some("generateContent" | "streamGenerateContent" | "countTokens"))
+    matches!(
+        method,
+        Some(
+            "generateContent"
+                | "streamGenerateContent"
+                | "countTokens"
+                | "embedContent"
+                | "batchEmbedContents"
+        )
+    )
 }
 
 #[cfg(test)]
@@ -465,6 +501,7 @@ mod tests {
             ("/v1/messages/count_tokens", Dialect::Anthropic),
             ("/v1beta/models/m:generateContent", Dialect::Gemini),
             ("/v1/models/m:streamGenerateContent", Dialect::Gemini),
+            ("/v1alpha/models/m:generateContent", Dialect::Gemini),
             ("/models/ollama/llama:8b:countTokens", Dialect::Gemini),
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),
@@ -485,7 +522,10 @@ mod tests {
         assert_eq!((surface.stream, surface.framing), (Some(true), Framing::Sse));
         assert_eq!(gemini_surface("m:streamGenerateContent", None).unwrap().framing, Framing::JsonArray);
         assert_eq!(gemini_surface("m:countTokens", None).unwrap().operation, Operation::CountTokens);
-        assert!(gemini_surface("m:embedContent", None).is_err());
+        for method in ["embedContent", "batchEmbedContents"] {
+            assert_eq!(gemini_surface(&format!("m:{method}"), None).unwrap().operation, Operation::Embedding);
+        }
+        assert!(gemini_surface("m:predict", None).is_err());
         assert!(gemini_surface("m", None).is_err());
     }
 }

@@ -192,6 +192,8 @@ record! {
         temp_budget_expiry: Option<Millis>,
         /// Model whose budget is gone → models to use in its place.
         budget_fallbacks: BTreeMap<String, Vec<String>>,
+        /// Members that its calls' bodies must have, such as `user` or `metadata.project`.
+        enforced_params: Vec<String>,
         /// Tags its calls get.
         tags: Vec<String>,
         /// Free.
@@ -229,6 +231,8 @@ record! {
         default_team_member_models: Vec<String>,
         /// What plain members may do with the team's keys.
         team_member_permissions: Vec<String>,
+        /// How long keys of members last that are made without a duration: `30d`.
+        team_member_key_duration: Option<String>,
         /// Tags its calls get.
         tags: Vec<String>,
         /// Free.

@@ -49,7 +49,7 @@ fn is_own(request: &Request, name: &str) -> bool {
 }
 
 /// Is there a tool that the caller runs, and may the model answer without searching?
-fn is_one_of_many(request: &Request) -> bool {
+pub(crate) fn is_one_of_many(request: &Request) -> bool {
     match &request.tool_choice {
         Some(ToolChoice::Named(name)) => is_own(request, name),
         Some(ToolChoice::Allowed { names, .. }) => names.iter().any(|name| is_own(request, name)),

@@ -112,6 +112,7 @@ impl Management {
         }
         put_names("models", &fields.models, &mut customer.models)?;
         put_free("metadata", &fields.metadata, &mut customer.metadata)?;
+        fields.limits.refuse_by_model()?;
         fields.limits.apply(&mut customer.limits, self.now())
     }
 

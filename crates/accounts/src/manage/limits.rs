@@ -141,6 +141,22 @@ impl LimitFields {
         Ok(())
     }
 
+    /// Refuses limits by model where none are kept: they would look as if they held.
+    pub(crate) fn refuse_by_model(&self) -> Result<()> {
+        let given = [
+            ("model_tpm_limit", self.model_tpm_limit.get().is_some_and(|map| !map.is_empty())),
+            ("model_rpm_limit", self.model_rpm_limit.get().is_some_and(|map| !map.is_empty())),
+            ("model_max_budget", self.model_max_budget.get().is_some_and(|map| !map.is_empty())),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(bad(
+                *name,
+                format!("`{name}`: limits by model are kept for keys and teams; set it there"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn apply_windows(&self, limits: &mut Limits, now: Millis) -> Result<()> {
         if !self.budget_limits.is_present() {
             return Ok(());

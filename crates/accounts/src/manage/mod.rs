@@ -15,6 +15,7 @@ mod limits;
 mod models;
 mod params;
 mod periods;
+mod router_settings;
 mod scan;
 mod secret;
 mod spend;
@@ -43,7 +44,7 @@ pub use secret::{generate as generate_key, hash as hash_key, is_mistyped, token_
 pub use spend::{ResetSpend, SpendReset};
 pub use teams::{
     AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
-    TeamKeys, TeamModels, TeamPermissions, TeamRequest, UpdateMember,
+    TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateMember,
 };
 pub use users::{BulkUsers, Joining, NewUser, UserFields, UserIds, UserRequest};
 

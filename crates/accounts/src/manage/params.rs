@@ -74,6 +74,8 @@ pub mod names {
         "sort_order",
     ];
     /// Of the route of this name.
+    pub const USER_FILTER: &[&str] = &["user_id", "user_email", "page", "page_size"];
+    /// Of the route of this name.
     pub const CUSTOMER_INFO: &[&str] = &["end_user_id"];
     /// Of the route of this name.
     pub const CUSTOMER_LIST: &[&str] = &["page", "page_size"];

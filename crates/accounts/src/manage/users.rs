@@ -153,6 +153,7 @@ impl UserFields {
         put_names("models", &self.models, &mut user.models)?;
         self.blocked.fill(&mut user.blocked);
         put_free("metadata", &self.metadata, &mut user.metadata)?;
+        self.limits.refuse_by_model()?;
         self.limits.apply(&mut user.limits, now)
     }
 }
@@ -424,6 +425,35 @@ impl Management {
         Ok(json!({
             "users": users, "total": total, "page": paging.page, "page_size": paging.size,
             "total_pages": paging.pages(total),
+        }))
+    }
+
+    /// `GET /user/filter/ui`: ids and addresses of users that have these pieces in them, for whoever picks one.
+    pub async fn user_filter(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::UserList])?;
+        params.allow(names::USER_FILTER)?;
+        let paging = params.paging("page_size", 50, 100)?;
+        let mut query = Query { descending: true, ..Query::default() };
+        for (name, column) in [("user_id", "id"), ("user_email", "user_email")] {
+            if let Some(text) = params.text(name)? {
+                query.contains.push((column, text.to_owned()));
+            }
+        }
+        paging.cut(&mut query);
+        let found = self.users.list(&query).await?;
+        let shown = |user: &User| json!({ "user_id": user.user_id, "user_email": user.user_email });
+        Ok(found.records.iter().map(shown).collect())
+    }
+
+    /// `GET /user/available_users`: how many users and teams there are. Nothing limits them.
+    pub async fn users_available(&self, grant: &Grant, params: &Params) -> Result<Value> {
+        grant.demand(&[Right::UserList])?;
+        params.allow(&[])?;
+        let one = Query { limit: 1, ..Query::default() };
+        let (users, teams) = (self.users.list(&one).await?.total, self.teams.list(&one).await?.total);
+        Ok(json!({
+            "total_users": null, "total_users_used": users, "total_users_remaining": null,
+            "total_teams": null, "total_teams_used": teams, "total_teams_remaining": null,
         }))
     }
 

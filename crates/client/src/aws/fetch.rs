@@ -203,7 +203,7 @@ async fn ask(
     request: Request<Pieces>,
     wait: Duration,
 ) -> Fetched<(StatusCode, Bytes)> {
-    let timeouts = Timeouts { first_byte: wait, idle: wait, total: wait };
+    let timeouts = Timeouts { connect: None, first_byte: wait, idle: wait, total: wait };
     let failed = |error: tollway_model::Error| {
         let cause: String = error.context().iter().map(|(_, value)| format!(": {value}")).collect();
         format!("{}{cause}", error.message().replace("the provider", "the service"))

@@ -120,3 +120,33 @@ async fn a_dropped_call_hangs_up_before_its_answer_begins() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_is_given_up_by_the_call() {
+    // Nobody accepts, and the queue of those who wait is full: the next handshake gets no answer.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(1).expect("listens");
+    let address = listener.local_addr().expect("bound");
+    let mut queued = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+    {
+        queued.push(stream);
+    }
+    let client = crate::support::builder(&format!("http://{address}")).build();
+    let request = Request::chat("openai/fake-ok", "hi");
+    let (started, options) = (Instant::now(), hasty().retries(0).connect(SOON));
+    let error = client.completion_with(&request, &options).await.expect_err("no connection");
+    assert_eq!(error.kind(), Kind::Connection, "{error:?}");
+    assert_eq!(error.message(), "no connection to the provider within 0.100 s");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_may_take_longer_than_the_connection() {
+    let (_fake, client) = start().await;
+    let request = Request::chat("openai/fake-slow-300", "say: hi");
+    let options = hasty().retries(0).connect(SOON);
+    assert_eq!(client.completion_with(&request, &options).await.expect("answered").text(), "hi");
+}

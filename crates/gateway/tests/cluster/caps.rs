@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::KEY;
+use crate::support::{self, KEY};
 use crate::world::{CENT, Client, Cluster, Dice, call, cent, cost, drained, receipts, spent, until, verify};
 
 /// The cap, in calls of a cent.
@@ -118,6 +118,45 @@ async fn five_hundred_calls_over_three_processes_spend_a_budget_to_the_last_cent
     check_spent_to_the_last_cent(&cluster, &key).await;
     // The master key spends nothing of it.
     assert_eq!(cluster.clients()[0].status(KEY).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempts_that_are_lost_and_tried_again_never_pass_a_budget() {
+    // What answers costs a cent, and so does every attempt that is lost before: each of eight in every call. The worst case
+    // of one attempt is a cent and the prompt, so without holding what was lost calls that run together pass the cap.
+    let priced = |fake: &_, model: &str, more: &str| {
+        let prices = format!(", input_cost_per_token: 0.0004, output_cost_per_token: 0.001{more}");
+        support::at(fake, "cent", model, &prices)
+    };
+    let models = |fake: &_| {
+        let lost =
+            |order: usize| priced(fake, "openai/fake-slow-5000", &format!(", order: {order}, timeout: 0.3"));
+        let mut models: Vec<String> = (1..=8).map(lost).collect();
+        models.push(priced(fake, "openai/fake-tokens-10", ", order: 9"));
+        models
+    };
+    let rest = format!("router_settings: {{num_retries: 0, disable_cooldowns: true}}\n{STRICT}");
+    let Some(cluster) = Cluster::start(models, &rest).await else { return };
+    let key = cluster.key(json!({ "max_budget": 1.0 })).await;
+    let mut tasks = JoinSet::new();
+    for number in 0..60 {
+        let client = cluster.clients()[number % 3].clone();
+        let (key, body) = (key.clone(), call(number % 2 == 0));
+        tasks.spawn(async move { client.chat(&key, &body).await.map_or(0, |answer| answer.status) });
+    }
+    let statuses = tasks.join_all().await;
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 408 | 422)), "{statuses:?}");
+    drained(&cluster.gateways, Duration::from_secs(20)).await;
+    let all = receipts(&cluster.shared.database).await;
+    let total = spent(&all);
+    let stopped = all.iter().filter(|receipt| {
+        let last = receipt.attempts.last().and_then(|attempt| attempt.then.as_deref());
+        last.is_some_and(|why| why.contains("a strict budget has no room"))
+    });
+    eprintln!("{total} of {} spent, {} calls had to stop", CAP * CENT, stopped.clone().count());
+    assert!(total <= CAP * CENT, "{total} of {} were spent", CAP * CENT);
+    assert!(total > CAP * CENT / 4 && stopped.count() > 0, "{total}: nothing came near the cap");
+    verify(cluster.gateways[0].directory.path(), &cluster.shared.database);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Answer, Gateway, KEY, Start, chat, config, fake, read_to_end, surfaces, three};
 
@@ -222,6 +222,26 @@ async fn several_requests_share_a_connection_also_after_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_request_was_not_read_to_its_end_says_that_it_closes() {
+    let (_fake, gateway) = gateway("").await;
+    for (request, closes) in [
+        ("POST /v1/chat HTTP/1.1\r\n", true),
+        ("POST /health/readiness HTTP/1.1\r\n", true),
+        ("GET /v1/models HTTP/1.1\r\n", true),
+        ("POST /key/generate HTTP/1.1\r\n", false),
+    ] {
+        let body = "{\"key_alias\": \"a\"}";
+        let head =
+            format!("{request}host: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}", body.len());
+        let next = "GET /health/liveliness HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answers = gateway.raw(format!("{head}\r\n\r\n{body}{next}").as_bytes()).await;
+        let first = answers.split("\r\n\r\n").next().unwrap().to_lowercase();
+        assert_eq!(first.contains("connection: close"), closes, "{request}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), if closes { 1 } else { 2 }, "{request}: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_beyond_the_limit_waits_for_a_place() {
     let arguments = ["--limit_concurrency", "2"];
     let gateway = Gateway::with(Start { arguments: &arguments, ..Start::default() }).await;
@@ -232,6 +252,47 @@ async fn a_connection_beyond_the_limit_waits_for_a_place() {
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err());
     drop(held);
     assert!(waiting.await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_every_place() {
+    let (_fake, gateway) = gateway("tollway: {limits: {max_connections_per_address: 2}}").await;
+    let ask = b"GET /health/liveliness HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let held = [gateway.connect().await, gateway.connect().await];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut third = gateway.connect().await;
+    let _ = third.write_all(ask).await;
+    assert_eq!(read_to_end(&mut third).await, "");
+    drop(held);
+    let begun = Instant::now();
+    while !gateway.raw(ask).await.contains("200 OK") {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_stays_open_between_calls_longer_than_headers_may_take() {
+    let (_fake, gateway) = gateway("tollway: {timeouts: {read_headers: 1s, idle_connection: 4s}}").await;
+    let ask = b"GET /health/liveliness HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut connection = gateway.connect().await;
+    let mut bytes = vec![0; 4096];
+    for _ in 0..2 {
+        connection.write_all(ask).await.unwrap();
+        let count = connection.read(&mut bytes).await.unwrap();
+        assert!(bytes[..count].starts_with(b"HTTP/1.1 200 OK"));
+        tokio::time::sleep(Duration::from_millis(1700)).await;
+    }
+    // Headers that begin must also end in time.
+    connection.write_all(b"GET /health").await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(read_to_end(&mut connection).await, "");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let mut idle = gateway.connect().await;
+    idle.write_all(ask).await.unwrap();
+    let begun = Instant::now();
+    assert!(read_to_end(&mut idle).await.contains("200 OK"));
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(3500) && took < Duration::from_secs(8), "{took:?}");
 }
 
 #[tokio::test]

@@ -231,3 +231,61 @@ async fn a_refusal_has_its_headers_too() {
     let receipt = gateway.receipt(&answer.headers).await;
     assert_eq!((&receipt["outcome"], &receipt["status"]), (&json!("refused"), &json!(400)));
 }
+
+#[tokio::test]
+async fn a_caller_may_name_fields_to_leave_out_and_fields_to_send_all_the_same() {
+    let fake = fake().await;
+    let models = [at(&fake, "gpt", "groq/fake-ok", ""), at(&fake, "claude", "anthropic/fake-ok", "")];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    let mut body = chat("gpt", "hi");
+    body["logprobs"] = json!(true);
+    let refused = gateway.post("/v1/chat/completions", &body).await;
+    assert_eq!(refused.expect(400).json()["error"]["param"], "logprobs");
+    body["allowed_openai_params"] = json!(["logprobs"]);
+    gateway.post("/v1/chat/completions", &body).await.expect(200);
+    let sent = fake.received().last().unwrap().json();
+    assert_eq!((&sent["logprobs"], sent.get("allowed_openai_params")), (&json!(true), None));
+
+    let mut body = chat("claude", "hi");
+    body["seed"] = json!(7);
+    gateway.post("/v1/chat/completions", &body).await.expect(400);
+    body["additional_drop_params"] = json!(["seed", "nothing"]);
+    let answer = gateway.post("/v1/chat/completions", &body).await;
+    assert_eq!(answer.expect(200).header("x-tollway-notices"), "");
+    assert_eq!(fake.received().last().unwrap().json().get("additional_drop_params"), None);
+}
+
+#[tokio::test]
+async fn clients_whose_dialect_tells_usage_get_an_estimate_where_the_provider_tells_none() {
+    let fake = fake().await;
+    let models = [at(&fake, "gpt", "openai/fake-no-usage", "")];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    for stream in [false, true] {
+        for (dialect, surface) in surfaces("gpt", "say: one two three four five six seven", stream) {
+            if dialect == "openai" {
+                continue;
+            }
+            let answer = gateway.post(&surface.path, &surface.body).await;
+            answer.expect(200);
+            let told = match (dialect, stream) {
+                (_, false) => answer.json(),
+                ("anthropic", true) => {
+                    let events = answer.events();
+                    events.into_iter().find(|event| event["type"] == "message_delta").unwrap()
+                }
+                (_, true) => answer.events().pop().unwrap(),
+            };
+            let counts = match dialect {
+                "anthropic" => [&told["usage"]["input_tokens"], &told["usage"]["output_tokens"]],
+                _ => {
+                    let usage = &told["usageMetadata"];
+                    [&usage["promptTokenCount"], &usage["candidatesTokenCount"]]
+                }
+            };
+            for count in counts {
+                assert!((5..100).contains(&count.as_u64().unwrap()), "{dialect} {stream}: {told}");
+            }
+            assert_eq!(gateway.receipt(&answer.headers).await["usage"]["estimated"], true);
+        }
+    }
+}

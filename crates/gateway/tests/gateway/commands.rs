@@ -129,6 +129,13 @@ async fn a_price_file_of_litellm_is_imported_used_and_forgotten() {
     let directory = gateway.stop();
     let output = run(directory.path(), &["catalog", "reset"]);
     assert!(output.status.success() && !directory.path().join("data/models.jsonl").exists());
+
+    // Nobody reads what changes: it changes all the same.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = crate::support::tollway(directory.path());
+    assert!(command.args(["catalog", "import", "prices.json"]).stdout(writer).status().unwrap().success());
+    assert!(directory.path().join("data/models.jsonl").exists());
 }
 
 #[test]

@@ -179,11 +179,11 @@ async fn a_wrong_file_keeps_the_old_configuration_and_says_where_it_is_wrong() {
 async fn a_reload_names_the_changes_that_need_a_restart() {
     let fake = fake().await;
     let gateway = Gateway::start(&config(&three(&fake), "")).await;
-    let rest = "tollway: {limits: {max_body: 1KiB, max_calls: 7}, timeouts: {shutdown: 3s}}";
+    let rest = "tollway: {limits: {max_connections: 500, max_calls: 7}, receipts: {keep: 3}}";
     std::fs::write(gateway.file("config.yaml"), config(&three(&fake), rest)).unwrap();
     // The watcher may come first; what is in force does not change by it.
     let begun = Instant::now();
-    let said = "count from the next start: tollway.limits.max_body, tollway.timeouts.shutdown";
+    let said = "count from the next start: tollway.limits.max_connections, tollway.receipts.keep";
     loop {
         let told = gateway.post("/config/reload", &json!({})).await.expect(200).text();
         if told.contains(said) || gateway.log().contains(said) {
@@ -191,6 +191,21 @@ async fn a_reload_names_the_changes_that_need_a_restart() {
         }
         assert!(begun.elapsed() < SOON, "{told} {}", gateway.log());
     }
+}
+
+#[tokio::test]
+async fn limits_of_requests_count_from_the_reload_on() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    let long = chat("gpt", &"long ".repeat(500));
+    gateway.post("/v1/chat/completions", &long).await.expect(200);
+    let rest = "tollway: {limits: {max_body: 1KiB, max_url: 40B}, timeouts: {shutdown: 1s}}";
+    std::fs::write(gateway.file("config.yaml"), config(&three(&fake), rest)).unwrap();
+    let told = gateway.post("/config/reload", &json!({})).await.expect(200).text();
+    assert!(!told.contains("next start"), "{told}");
+    gateway.post("/v1/chat/completions", &long).await.expect(413);
+    gateway.get(&format!("/v1/models?{}", "x".repeat(60))).await.expect(414);
+    gateway.post("/v1/chat/completions", &chat("gpt", "hi")).await.expect(200);
 }
 
 #[tokio::test]
@@ -290,4 +305,10 @@ async fn a_swapped_link_in_the_middle_is_noticed() {
     std::fs::rename(gateway.file("new-link"), gateway.file("data-link")).unwrap();
     wait_for_model(&gateway, "swapped").await;
     gateway.chat(&chat("gpt", "hi")).await.expect(400);
+    // Not only links: the file behind them may be written to.
+    let text = config(&[at(&fake, "written", "openai/fake-ok", "")], "");
+    std::fs::write(gateway.file("second/mounted.yaml"), text).unwrap();
+    let begun = std::time::Instant::now();
+    wait_for_model(&gateway, "written").await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }

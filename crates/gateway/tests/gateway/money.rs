@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollway_testkit::FakeProvider;
 
-use crate::support::{Answer, Gateway, KEY, SOON, Start, at, chat, config, fake};
+use crate::support::{Answer, Gateway, KEY, SOON, Start, at, chat, config, fake, run, text};
 
 /// A dollar for a thousand tokens.
 const PRICE: &str = ", input_cost_per_token: 0.001, output_cost_per_token: 0.001";
@@ -356,5 +356,246 @@ async fn a_stream_that_waits_for_its_provider_tells_the_limits_all_the_same() {
         ("x-litellm-key-max-budget", "100.00"),
     ] {
         assert_eq!(answer.header(name), value, "{name}");
+    }
+}
+
+/// An entry of the list of models with an id.
+fn named(entry: &str, id: &str) -> String {
+    format!("{}, model_info: {{id: {id}}}}}", entry.strip_suffix('}').unwrap())
+}
+
+/// Waits until everything is in the books, proves them, and returns what these scopes have spent in nano-dollars.
+async fn booked(gateway: &Gateway, by: &str) -> Vec<(String, i64)> {
+    let begun = std::time::Instant::now();
+    while gateway.get("/health/readiness").await.json()["ledger"]["waiting"] != 0 {
+        assert!(begun.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let directory = gateway.directory.path();
+    let verified = run(directory, &["ledger", "verify"]);
+    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+    let shown = run(directory, &["spend", "--by", by, "--json"]);
+    let lines = text(&shown.stdout);
+    let mut found: Vec<(String, i64)> = lines
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let money = tollway_model::Money::parse_dollars(line["usd"].as_str().unwrap()).unwrap();
+            (line["name"].as_str().unwrap().to_owned(), money.nanos())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn deployments_and_providers_have_spent_in_the_books_what_their_budgets_say() {
+    let fake = fake().await;
+    let lost = format!("{PRICE}, order: 1, timeout: 0.3, max_budget: 0.04");
+    let models = [
+        named(&at(&fake, "g", "openai/fake-slow-5000", &lost), "first"),
+        named(&at(&fake, "g", "anthropic/fake-ok", &format!("{PRICE}, order: 2")), "second"),
+    ];
+    let configuration = config(&models, "router_settings: {num_retries: 0, disable_cooldowns: true}");
+    let gateway = Gateway::start(&configuration).await;
+    let answer = ask_as(&gateway, KEY, "g").await;
+    let receipt = gateway.receipt(&answer.expect(200).headers).await;
+    let total = receipt["cost"]["nanos"].as_i64().unwrap();
+    let lost = receipt["attempts"][0]["cost"].as_i64().unwrap();
+    assert!(0 < lost && lost < total, "{receipt}");
+    let parts = |one: &str, other: &str| vec![(one.to_owned(), lost), (other.to_owned(), total - lost)];
+    assert_eq!(booked(&gateway, "deployment").await, parts("first", "second"));
+    let providers = booked(&gateway, "provider").await;
+    assert_eq!(providers, [("anthropic".to_owned(), total - lost), ("openai".to_owned(), lost)]);
+    // The budget knows of it, and after a new start it reads the same from the books.
+    let skips = async |gateway: &Gateway| {
+        let answer = ask_as(gateway, KEY, "g").await;
+        let receipt = gateway.receipt(&answer.expect(200).headers).await;
+        assert!(reasons(&receipt).contains("\"first\": \"its budget is used up"), "{receipt}");
+    };
+    skips(&gateway).await;
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&configuration), directory, ..Start::default() }).await;
+    skips(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_small_budget_of_a_deployment_lets_a_first_call_through() {
+    let fake = fake().await;
+    let models = [named(&at(&fake, "g", "openai/fake-ok", &format!("{PRICE}, max_budget: 0.2")), "small")];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    // It does not say how long its answer may be, so a thousand tokens are guessed: five times the budget.
+    gateway.chat(&chat("g", "hi")).await.expect(200);
+    while gateway.chat(&chat("g", "hi")).await.status == 200 {}
+    let spent: i64 = booked(&gateway, "deployment").await.iter().map(|(_, spent)| spent).sum();
+    assert!((50_000_000..=200_000_000).contains(&spent), "{spent}");
+}
+
+#[tokio::test]
+async fn strict_budgets_hold_what_attempts_cost_that_were_lost() {
+    let fake = fake().await;
+    // Twelve attempts are lost before one answers: together they cost more than the most that one can.
+    let mut models: Vec<String> = (1..=12)
+        .map(|order| {
+            let more = format!("{PRICE}, order: {order}, timeout: 0.2");
+            named(&at(&fake, "g", "openai/fake-slow-5000", &more), &format!("lost-{order}"))
+        })
+        .collect();
+    let more = format!("{PRICE}, order: 13");
+    models.push(named(&at(&fake, "g", "openai/fake-tokens-10", &more), "answers"));
+    let rest =
+        "router_settings: {num_retries: 0, disable_cooldowns: true}\ntollway: {budgets: {strict: true}}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    const CAP: i64 = 600_000_000;
+    let key = key(&gateway, json!({ "max_budget": 0.6 })).await;
+    let calls = (0..4).map(|_| ask_as(&gateway, &key, "g"));
+    let answers = futures_of(calls).await;
+    let mut gave_up = 0;
+    for answer in &answers {
+        let receipt = gateway.receipt(&answer.headers).await;
+        let last = receipt["attempts"].as_array().unwrap().last().cloned().unwrap_or_default();
+        let why = last["then"].as_str().unwrap_or_default();
+        gave_up += usize::from(why.contains("a strict budget has no room"));
+        // A call that ends there fails as its attempts did; one that never began is refused for its budget.
+        assert!(matches!(answer.status, 200 | 408 | 422), "{} {}", answer.status, answer.text());
+    }
+    let spent: i64 = booked(&gateway, "key").await.iter().map(|(_, spent)| spent).sum();
+    assert!(spent <= CAP, "{spent} of {CAP} were spent");
+    assert!(gave_up > 0, "{spent} of {CAP}: no call had to stop; then this test shows nothing");
+    assert!(spent > CAP / 3, "{spent} of {CAP}");
+    // Nothing stays held: what is left lets a call through that costs little.
+    let left = gateway.get(&format!("/key/info?key={key}")).await.json()["info"]["spend"].as_f64().unwrap();
+    assert!(left * 1e9 <= 600_000_000.5, "{left}");
+}
+
+/// All at once.
+async fn futures_of<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = work.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (one, done) in work.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(value) = one.as_mut().poll(context) {
+                *done = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn strict_budgets_refuse_tools_that_nothing_bounds() {
+    let fake = fake().await;
+    let search = ", search_queries_cost_per_query: 0.01";
+    let priced = format!("{PRICE}{search}");
+    let known = at(&fake, "known", "anthropic/fake-ok", &priced);
+    let models = [
+        format!("{}, model_info: {{max_input_tokens: 1000}}}}", known.strip_suffix('}').unwrap()),
+        at(&fake, "unknown", "anthropic/fake-ok", &priced),
+    ];
+    let gateway = Gateway::start(&config(&models, "tollway: {budgets: {strict: true}}")).await;
+    let ask = async |budget: f64, model: &str, tool: Value| {
+        let key = key(&gateway, json!({ "max_budget": budget })).await;
+        let mut body = chat(model, "hi");
+        (body["max_tokens"], body["tools"]) = (json!(16), json!([tool]));
+        post_as(&gateway, &key, "/v1/messages", &body.to_string()).await
+    };
+    let tool = |uses: Option<u64>| match uses {
+        Some(uses) => json!({ "type": "web_search_20250305", "name": "web_search", "max_uses": uses }),
+        None => json!({ "type": "web_search_20250305", "name": "web_search" }),
+    };
+    let error = ask(100.0, "known", tool(None)).await;
+    assert!(error.expect(400).text().contains("max_uses"), "{}", error.text());
+    let error = ask(100.0, "unknown", tool(Some(2))).await;
+    assert!(error.expect(400).text().contains("max_input_tokens"), "{}", error.text());
+    // Three thousand tokens, two searches and the answer: 3.036.
+    ask(3.0, "known", tool(Some(2))).await.expect(422);
+    ask(3.1, "known", tool(Some(2))).await.expect(200);
+    // What the client runs itself costs nothing more.
+    ask(1.0, "known", json!({ "type": "bash_20250124", "name": "bash" })).await.expect(200);
+}
+
+#[tokio::test]
+async fn all_models_of_a_wildcard_share_its_limits() {
+    let fake = fake().await;
+    let wildcard =
+        |name: &str, more: &str, id: &str| named(&at(&fake, &format!("{name}/*"), "openai/*", more), id);
+    let models = [
+        wildcard("fast", ", rpm: 2", "limited"),
+        wildcard("paid", &format!("{PRICE}, max_budget: 0.1"), "budgeted"),
+    ];
+    let rest = "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}";
+    let configuration = config(&models, rest);
+    let gateway = Gateway::start(&configuration).await;
+    for name in ["fast/fake-ok+id-1", "fast/fake-ok+id-2"] {
+        assert_eq!(ask_as(&gateway, KEY, name).await.expect(200).header("x-litellm-model-id"), "limited");
+    }
+    ask_as(&gateway, KEY, "fast/fake-ok+id-3").await.expect(429);
+    let mut number = 0;
+    let next = |number: &mut u32| {
+        *number += 1;
+        format!("paid/fake-ok+id-{number}")
+    };
+    while ask_as(&gateway, KEY, &next(&mut number)).await.status == 200 {}
+    assert!(number > 1, "{number}");
+    let spent = booked(&gateway, "deployment").await;
+    let (_, of_it) = spent.iter().find(|(name, _)| name == "budgeted").unwrap();
+    assert!((1..=100_000_000).contains(of_it), "{spent:?}");
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&configuration), directory, ..Start::default() }).await;
+    ask_as(&gateway, KEY, &next(&mut number)).await.expect(429);
+}
+
+#[tokio::test]
+async fn what_a_key_has_spent_is_told_with_every_answer() {
+    let fake = fake().await;
+    let models =
+        [at(&fake, "gpt", "openai/fake-ok", PRICE), at(&fake, "bad", "openai/fake-error-400", PRICE)];
+    let configuration = config(&models, "");
+    let gateway = Gateway::start(&configuration).await;
+    let own = key(&gateway, json!({})).await;
+    let nanos = |answer: &Answer| {
+        tollway_model::Money::parse_dollars(answer.header("x-litellm-key-spend")).unwrap().nanos()
+    };
+    let mut sum = 0;
+    for _ in 0..3 {
+        let answer = ask_as(&gateway, &own, "gpt").await;
+        sum += cost(&gateway, &answer).await;
+        assert_eq!(nanos(&answer), sum);
+    }
+    assert_eq!(nanos(ask_as(&gateway, &own, "bad").await.expect(400)), sum);
+    let mut streamed = chat("gpt", "hi");
+    streamed["stream"] = json!(true);
+    let answer = post_as(&gateway, &own, "/v1/chat/completions", &streamed.to_string()).await;
+    assert_eq!(nanos(answer.expect(200)), sum, "what a stream costs is not known when it begins");
+    booked(&gateway, "key").await;
+    let directory = Some(gateway.stop());
+    let gateway = Gateway::with(Start { config: Some(&configuration), directory, ..Start::default() }).await;
+    let first = ask_as(&gateway, &own, "bad").await;
+    assert!(nanos(first.expect(400)) > sum);
+    // The master key has spent nothing yet.
+    assert_eq!(nanos(ask_as(&gateway, KEY, "bad").await.expect(400)), 0);
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_cost_counts_though_something_beside_it_has_no_price() {
+    let fake = fake().await;
+    // A server of one's own without a price is lost, and then a model answers that sends a bill.
+    let models = [
+        at(&fake, "g", "hosted_vllm/fake-slow-5000", ", order: 1, timeout: 0.3"),
+        at(&fake, "g", "openai/fake-ok", &format!("{PRICE}, order: 2")),
+    ];
+    let rest = "router_settings: {num_retries: 0, disable_cooldowns: true}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    let own = key(&gateway, json!({ "max_budget": 0.1 })).await;
+    let answer = ask_as(&gateway, &own, "g").await;
+    let receipt = gateway.receipt(&answer.expect(200).headers).await;
+    assert!(receipt["cost"]["nanos"].as_i64().unwrap() > 0, "{receipt}");
+    assert_eq!(receipt["cost"]["partial"], true, "{receipt}");
+    let mut calls = 1;
+    while ask_as(&gateway, &own, "g").await.status == 200 {
+        calls += 1;
+        assert!(calls < 20, "the budget never ends");
     }
 }

@@ -380,9 +380,51 @@ async fn an_agent_with_a_search_works_where_there_is_none_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_body_of_this_api_at_the_address_of_chats_is_answered_as_a_chat() {
+    let fake = fake().await;
+    let gateway = started(&fake).await;
+    for model in FOUR {
+        for stream in [false, true] {
+            let body = json!({"model": model, "stream": stream, "instructions": "be kind", "tools": tools(),
+                "input": [{"role": "user", "content": [{"type": "input_text", "text": "say: of course"}]}]});
+            let text = gateway.chat(&body).await.expect(200).text();
+            let kind = if stream { "chat.completion.chunk" } else { "chat.completion" };
+            assert!(text.contains(kind) && text.contains("course"), "{model}: {text}");
+        }
+    }
+    let nothing = gateway.chat(&json!({"model": FOUR[0]})).await.expect(400).json();
+    assert_eq!(nothing["error"]["param"], "messages");
+}
+
+#[tokio::test]
+async fn an_agents_own_tools_are_called_as_it_knows_them() {
+    let fake = fake().await;
+    let gateway = started(&fake).await;
+    for model in ["chats", "claude", "gem"] {
+        for stream in [false, true] {
+            let mut body = turn(model, json!("local_shell"), None);
+            body["tools"] = json!([{"type": "local_shell"}, {"type": "apply_patch"}]);
+            let first = gateway.response(body, stream).await;
+            let call =
+                first["output"].as_array().unwrap().iter().find(|item| item["type"] == "local_shell_call");
+            let call = call.unwrap_or_else(|| panic!("{model} {stream}: {first}"));
+            assert_eq!(call["action"]["type"], "exec", "{model}: {first}");
+            let result =
+                json!([{"type": "local_shell_call_output", "id": call["id"], "output": "seventeen files"}]);
+            let mut body = turn(model, result, Some(&first));
+            body["tools"] = json!([{"type": "local_shell"}, {"type": "apply_patch"}]);
+            let second = gateway.response(body, stream).await;
+            assert!(output_text(&second).contains("seventeen files"), "{model} {stream}: {second}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_built_is_refused_by_name() {
     let fake = fake().await;
     let gateway = started(&fake).await;
+    let compacted = gateway.post("/v1/responses/compact", &json!({"model": "chats", "input": "hi"})).await;
+    assert!(compacted.expect(400).text().contains("summary"), "{}", compacted.text());
     let cases = [
         (json!({"background": true}), "background"),
         (json!({"conversation": "conv_1"}), "conversation"),

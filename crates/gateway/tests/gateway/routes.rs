@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tollway_server::routes::{Access, Action, ROUTES, Route, Spend};
+use tollway_server::routes::{Access, Action, OfResponse, ROUTES, Route, Spend};
 
 use crate::support::{Gateway, at, chat, config, fake, three};
 
@@ -56,6 +56,7 @@ async fn every_route_answers_and_only_those_who_may() {
         let is_served = match route.action {
             Action::Spend(Spend::Receipt | Spend::Receipts) => answer.status == 200,
             Action::Manage(_) | Action::Spend(_) => !matches!(answer.status, 401 | 403 | 405 | 500..),
+            Action::Response(OfResponse::Compact) => answer.status == 400,
             Action::Response(_) => answer.status == 404,
             _ => answer.status == 200,
         };
@@ -167,6 +168,27 @@ async fn models_are_listed_in_the_shape_of_each_dialect() {
 }
 
 #[tokio::test]
+async fn wildcards_are_listed_as_the_models_that_are_known_of_them() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "gpt-4o", "openai/fake-ok", ""),
+        at(&fake, "o/*", "openai/gpt-4o*", ""),
+        at(&fake, "anthropic/*", "anthropic/*", ""),
+        at(&fake, "*", "*", ""),
+    ];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    let list = gateway.get("/v1/models").await.expect(200).json();
+    let names = ids(&list, "data", "id");
+    for name in ["gpt-4o", "o/-mini", "anthropic/claude-sonnet-4-5"] {
+        assert_eq!(names.iter().filter(|known| **known == name).count(), 1, "{name}: {names:?}");
+    }
+    assert!(names.iter().all(|name| !name.contains('*') && !name.contains("dall-e")), "{names:?}");
+    gateway.chat(&chat("o/-mini", "hi")).await.expect(200);
+    let list = gateway.get("/v1/models?return_wildcard_routes=true").await.expect(200).json();
+    assert!(ids(&list, "data", "id").contains(&"anthropic/*".to_owned()), "{list}");
+}
+
+#[tokio::test]
 async fn model_info_has_prices_and_limits_and_no_secret() {
     let fake = fake().await;
     let models = [
@@ -245,6 +267,29 @@ async fn embeddings_and_completions_are_served() {
             assert_eq!(said.trim(), "one two", "{model}: {}", answer.text());
         }
     }
+}
+
+#[tokio::test]
+async fn geminis_clients_get_vectors_from_every_provider_that_has_them() {
+    let fake = fake().await;
+    let gateway = Gateway::start(&config(&three(&fake), "")).await;
+    let text = |text: &str| json!({ "parts": [{ "text": text }] });
+    for model in ["gpt", "gem"] {
+        let path = format!("/v1beta/models/{model}:embedContent");
+        let body = json!({ "content": text("a"), "outputDimensionality": 8 });
+        let one = gateway.post(&path, &body).await.expect(200).json();
+        assert_eq!(one["embedding"]["values"].as_array().unwrap().len(), 8, "{model}: {one}");
+        let path = format!("/v1beta/models/{model}:batchEmbedContents");
+        let part = |said: &str| json!({ "model": format!("models/{model}"), "content": text(said), "outputDimensionality": 8 });
+        let body = json!({ "requests": [part("a"), part("b")] });
+        let two = gateway.post(&path, &body).await.expect(200).json();
+        assert_eq!(two["embeddings"].as_array().unwrap().len(), 2, "{model}: {two}");
+        assert_eq!(two["embeddings"][0], one["embedding"], "{model}");
+        let empty = gateway.post(&path, &json!({})).await;
+        empty.expect(400);
+        assert_eq!(empty.json()["error"]["status"], "INVALID_ARGUMENT", "{model}");
+    }
+    gateway.post("/v1beta/models/claude:embedContent", &json!({ "content": text("a") })).await.expect(400);
 }
 
 #[tokio::test]

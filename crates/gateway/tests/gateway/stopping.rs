@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Gateway, KEY, SOON, at, chat, config, fake, streamed_chat};
+use crate::support::{Gateway, KEY, SOON, at, chat, config, fake, read_to_end, streamed_chat};
 
 #[tokio::test]
 async fn running_calls_finish_and_new_connections_are_refused() {
@@ -97,4 +97,34 @@ async fn a_signal_while_connecting_waiting_and_reading_a_body_ends_in_time() {
     assert_eq!(gateway.ended(SOON).await, Some(0), "{}", gateway.log());
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn half_sent_headers_hold_nobody_up() {
+    let fake = fake().await;
+    let models = [at(&fake, "gpt", "openai/fake-interval-100", "")];
+    let mut gateway = Gateway::start(&config(&models, "")).await;
+    let body = chat("gpt", "say: one two three four five six seven eight nine ten eleven twelve").to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut whole = gateway.connect().await;
+    whole.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    // One says nothing more, the other goes on in time.
+    let (mut half, mut late) = (gateway.connect().await, gateway.connect().await);
+    half.write_all(&head.as_bytes()[..30]).await.unwrap();
+    late.write_all(&head.as_bytes()[..30]).await.unwrap();
+    assert!(fake.wait_until(SOON, |calls| calls.len() == 1).await);
+    let begun = Instant::now();
+    gateway.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    late.write_all(format!("{}{body}", &head[30..]).as_bytes()).await.unwrap();
+    for running in [&mut whole, &mut late] {
+        let answer = read_to_end(running).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("twelve"), "{answer}");
+    }
+    assert_eq!(gateway.ended(SOON).await, Some(0), "{}", gateway.log());
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }

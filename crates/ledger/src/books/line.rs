@@ -53,6 +53,111 @@ pub(crate) struct Line<'a> {
     pub(crate) stream: bool,
     pub(crate) session: Option<Cow<'a, str>>,
     pub(crate) tags: Cow<'a, [Arc<str>]>,
+    /// Whose the money is, where it does not all belong to the deployment above.
+    pub(crate) shares: Vec<Share<'a>>,
+}
+
+/// What one deployment has of a call: the last one what is left when the others have theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share<'a> {
+    #[serde(rename = "d")]
+    pub(crate) deployment: Cow<'a, str>,
+    #[serde(rename = "p")]
+    pub(crate) provider: Cow<'a, str>,
+    /// As the provider names it.
+    #[serde(rename = "m")]
+    pub(crate) model: Cow<'a, str>,
+    #[serde(rename = "n")]
+    pub(crate) nanos: i64,
+    /// 1 for the last deployment, at which the call is counted; 0 for the others.
+    #[serde(rename = "c")]
+    pub(crate) calls: i64,
+    /// 1 where the cost is not known, at one deployment of a call at most.
+    #[serde(rename = "u")]
+    pub(crate) unknown: i64,
+    #[serde(rename = "i")]
+    pub(crate) input: u64,
+    #[serde(rename = "o")]
+    pub(crate) output: u64,
+    #[serde(rename = "r")]
+    pub(crate) cache_read: u64,
+    #[serde(rename = "w")]
+    pub(crate) cache_write: u64,
+}
+
+impl<'a> Share<'a> {
+    fn of(attempt: &'a AttemptRecord) -> Share<'a> {
+        let usage = attempt.usage.unwrap_or_default();
+        Share {
+            deployment: Cow::Borrowed(&attempt.deployment),
+            provider: Cow::Borrowed(&attempt.provider),
+            model: Cow::Borrowed(&attempt.model),
+            nanos: attempt.cost.map_or(0, Money::nanos),
+            calls: 0,
+            unknown: 0,
+            input: usage.total_input(),
+            output: usage.total_output(),
+            cache_read: usage.cache_read,
+            cache_write: usage.total_cache_write(),
+        }
+    }
+
+    fn is_at(&self, other: &Share<'_>) -> bool {
+        (&self.deployment, &self.provider, &self.model) == (&other.deployment, &other.provider, &other.model)
+    }
+
+    fn add(&mut self, other: &Share<'_>) {
+        self.nanos += other.nanos;
+        self.calls += other.calls;
+        self.unknown += other.unknown;
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+    }
+}
+
+/// Shares the money of a call out among the deployments that bill it; empty where that is one, or where nobody knows what
+/// the call costs. They add up to what the receipt says.
+fn shares(receipt: &Receipt) -> Vec<Share<'_>> {
+    let Some((last, before)) = receipt.attempts.split_last() else { return Vec::new() };
+    let Some(total) = receipt.cost.nanos.map(Money::nanos) else { return Vec::new() };
+    if before.iter().all(|attempt| attempt.usage.is_none()) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let usage = receipt.usage.unwrap_or_default();
+    let mut rest = Share {
+        nanos: total,
+        calls: 1,
+        unknown: i64::from(receipt.cost_is_unknown()),
+        input: usage.total_input(),
+        output: usage.total_output(),
+        cache_read: usage.cache_read,
+        cache_write: usage.total_cache_write(),
+        ..Share::of(last)
+    };
+    for attempt in before.iter().filter(|attempt| attempt.usage.is_some()) {
+        let mut share = Share::of(attempt);
+        if attempt.cost.is_none() {
+            share.unknown = std::mem::take(&mut rest.unknown);
+        }
+        rest.nanos -= share.nanos;
+        rest.input = rest.input.saturating_sub(share.input);
+        rest.output = rest.output.saturating_sub(share.output);
+        rest.cache_read = rest.cache_read.saturating_sub(share.cache_read);
+        rest.cache_write = rest.cache_write.saturating_sub(share.cache_write);
+        add_to(&mut found, share);
+    }
+    add_to(&mut found, rest);
+    if found.len() < 2 { Vec::new() } else { found }
+}
+
+fn add_to<'a>(found: &mut Vec<Share<'a>>, share: Share<'a>) {
+    match found.iter_mut().find(|one| one.is_at(&share)) {
+        Some(one) => one.add(&share),
+        None => found.push(share),
+    }
 }
 
 impl<'a> Line<'a> {
@@ -92,6 +197,7 @@ impl<'a> Line<'a> {
             stream: receipt.stream,
             session: some(&who.session),
             tags: Cow::Borrowed(&who.tags),
+            shares: shares(receipt),
         }
     }
 
@@ -142,6 +248,9 @@ pub(crate) struct Detail<'a> {
     /// The cost record said so itself.
     #[serde(skip_serializing_if = "std::ops::Not::not", rename = "es")]
     estimated: bool,
+    /// More was used than the cost says.
+    #[serde(skip_serializing_if = "std::ops::Not::not", rename = "pa")]
+    partial: bool,
 }
 
 fn is_empty<T>(list: &[T]) -> bool {
@@ -252,6 +361,7 @@ impl<'a> Detail<'a> {
                 .then_some(Cow::Borrowed(receipt.model.as_str())),
             group: receipt.group.as_deref().filter(|_| fell_back(&receipt.attempts)).map(Cow::Borrowed),
             estimated: receipt.cost.estimated,
+            partial: receipt.cost.partial,
         }
     }
 }
@@ -262,6 +372,7 @@ pub(crate) fn receipt(line: Line<'_>, detail: Detail<'_>) -> Receipt {
     let key = (!line.key.is_empty() && line.key != ADMIN).then(|| Arc::from(line.key.as_ref()));
     let cost = CostRecord {
         nanos: line.nanos.map(Money::from_nanos),
+        partial: detail.partial,
         usd: line.nanos.map(|nanos| Money::from_nanos(nanos).to_string()),
         estimated: detail.estimated,
         held: line.held.map(Money::from_nanos),
@@ -336,5 +447,56 @@ mod tests {
             let shown = |receipt: &Receipt| serde_json::to_value(receipt).unwrap();
             assert_eq!(shown(&read), shown(&original));
         }
+    }
+
+    #[test]
+    fn each_deployment_has_its_own_part_of_the_money() {
+        // Deployment, what the attempt cost (-1: nobody knows), and was it paid for although nobody got its answer?
+        type Tried = (&'static str, i64, bool);
+        let check =
+            |total: Option<i64>, partial: bool, tried: &[Tried], expected: &[(&str, i64, i64, i64)]| {
+                let mut receipt = sample::receipt(4);
+                let pattern = receipt.attempts.first().cloned().unwrap();
+                receipt.attempts = tried
+                    .iter()
+                    .map(|(deployment, cost, lost)| AttemptRecord {
+                        deployment: (*deployment).into(),
+                        usage: lost.then(|| Usage { input: 10, ..Usage::default() }),
+                        cost: Some(Money::from_nanos(*cost)).filter(|_| *lost && *cost >= 0),
+                        ..pattern.clone()
+                    })
+                    .collect();
+                receipt.outcome = Outcome::Answered;
+                receipt.usage = Some(Usage { input: 100, ..Usage::default() });
+                receipt.cost =
+                    CostRecord { nanos: total.map(Money::from_nanos), partial, ..CostRecord::default() };
+                let line = Line::of(&receipt);
+                let found: Vec<_> = line
+                    .shares
+                    .iter()
+                    .map(|share| (share.deployment.as_ref(), share.nanos, share.calls, share.unknown))
+                    .collect();
+                assert_eq!(found, expected, "{tried:?}");
+                let sum: i64 = line.shares.iter().map(|share| share.nanos).sum();
+                let tokens: u64 = line.shares.iter().map(|share| share.input).sum();
+                if !line.shares.is_empty() {
+                    assert_eq!((Some(sum), tokens), (total, 100));
+                }
+            };
+        check(Some(9), false, &[("a", 0, false)], &[]);
+        check(Some(9), false, &[("a", 0, false), ("b", 0, false)], &[]);
+        check(Some(9), false, &[("a", 2, true), ("b", 0, false)], &[("a", 2, 0, 0), ("b", 7, 1, 0)]);
+        check(Some(9), false, &[("a", 2, true), ("a", 0, false)], &[]);
+        check(
+            Some(9),
+            false,
+            &[("a", 2, true), ("b", 0, false), ("c", 3, true), ("a", 0, false)],
+            &[("a", 6, 1, 0), ("c", 3, 0, 0)],
+        );
+        // All were lost.
+        check(Some(9), false, &[("a", 2, true), ("b", 7, true)], &[("a", 2, 0, 0), ("b", 7, 1, 0)]);
+        check(Some(9), true, &[("a", -1, true), ("b", 0, false)], &[("a", 0, 0, 1), ("b", 9, 1, 0)]);
+        check(Some(9), true, &[("a", 2, true), ("b", 0, false)], &[("a", 2, 0, 0), ("b", 7, 1, 1)]);
+        check(None, false, &[("a", 2, true), ("b", 0, false)], &[]);
     }
 }

@@ -10,8 +10,8 @@ use tollway_store::StoreResult;
 use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
-    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained,
-    Verification, Within,
+    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
+    Retained, Verification, Within,
 };
 use crate::receipt::Receipt;
 
@@ -116,6 +116,7 @@ impl Filter {
             && is(&self.session, line.session.as_deref())
             && self.call.as_deref().is_none_or(|call| receipt.id == call || receipt.call_id == call)
             && self.tag.as_deref().is_none_or(|tag| line.tags.iter().any(|other| other.as_ref() == tag))
+            && self.status.is_none_or(|status| line.status == status)
             && self.answered.is_none_or(|answered| line.answered() == answered)
             && self.min.is_none_or(|min| cost >= min.nanos())
             && self.max.is_none_or(|max| cost <= max.nanos())
@@ -196,6 +197,20 @@ impl Books for MemoryBooks {
         };
         let found = state.matching(filter).filter(behind).take(limit as usize);
         Ok(found.map(|receipt| receipt.as_ref().clone()).collect())
+    }
+
+    async fn sorted(
+        &self,
+        filter: &Filter,
+        order: Order,
+        skip: u32,
+        limit: u32,
+    ) -> StoreResult<Vec<Receipt>> {
+        let state = self.state();
+        let mut found: Vec<_> = state.matching(filter).collect();
+        found.sort_by(|one, other| order.compare(one, other));
+        let shown = found.into_iter().skip(skip as usize).take(limit as usize);
+        Ok(shown.map(|receipt| receipt.as_ref().clone()).collect())
     }
 
     async fn count(&self, filter: &Filter, _: u64) -> StoreResult<Counted> {

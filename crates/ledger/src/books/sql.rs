@@ -25,8 +25,8 @@ use tollway_store::sql::{Dialect, Sql};
 
 use super::sums::{Batch, Day, DayKey, Sum};
 use super::{
-    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Place, Progress, Range, Retained,
-    Verification,
+    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
+    Retained, Verification,
 };
 use crate::receipt::Receipt;
 use partitions::Partitions;
@@ -114,6 +114,16 @@ impl Books for SqlBooks {
 
     async fn list(&self, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
         read::list(&self.sql, filter, after, limit).await
+    }
+
+    async fn sorted(
+        &self,
+        filter: &Filter,
+        order: Order,
+        skip: u32,
+        limit: u32,
+    ) -> StoreResult<Vec<Receipt>> {
+        read::sorted(&self.sql, filter, order, skip, limit).await
     }
 
     async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted> {

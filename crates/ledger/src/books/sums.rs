@@ -8,7 +8,7 @@ use serde::Serialize;
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
 
-use super::line::Line;
+use super::line::{Line, Share};
 use super::{DAY, Detail, HOUR, MINUTE};
 use crate::receipt::Receipt;
 
@@ -45,6 +45,10 @@ impl Sum {
 
     pub(crate) fn of(line: &Line<'_>) -> Sum {
         Sum { money: Money::from_nanos(line.nanos.unwrap_or(0)), calls: 1, unknown: i64::from(line.unknown) }
+    }
+
+    fn of_share(share: &Share<'_>) -> Sum {
+        Sum { money: Money::from_nanos(share.nanos), calls: share.calls, unknown: share.unknown }
     }
 }
 
@@ -152,9 +156,24 @@ impl Day {
             total_us: count(line.total_us),
         }
     }
+
+    /// What one deployment has of a call; where the call is not counted there are neither calls nor time.
+    fn of_share(share: &Share<'_>, line: &Line<'_>) -> Day {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let whole = if share.calls == 0 { Day::default() } else { Day::of(line) };
+        Day {
+            money: Money::from_nanos(share.nanos),
+            input: count(share.input),
+            output: count(share.output),
+            cache_read: count(share.cache_read),
+            cache_write: count(share.cache_write),
+            unknown: share.unknown,
+            ..whole
+        }
+    }
 }
 
-/// Every scope a receipt counts for.
+/// Every scope a receipt counts for; with shares, deployments and providers are [`share_scopes`]' business.
 pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Cow<'a, str>)) {
     let known = |text: &'a Option<Cow<'_, str>>| text.as_deref().map(Cow::Borrowed);
     let key = Some(line.key.as_ref()).filter(|key| !key.is_empty());
@@ -174,13 +193,13 @@ pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Co
             found(ScopeKind::TeamMember, Cow::Owned([team, "/", user].concat()));
         }
     }
-    for (kind, id) in [
-        (ScopeKind::Organization, &line.organization),
-        (ScopeKind::Customer, &line.customer),
-        (ScopeKind::Deployment, &line.deployment),
-        (ScopeKind::Provider, &line.provider),
+    for (kind, id, is_shared) in [
+        (ScopeKind::Organization, &line.organization, false),
+        (ScopeKind::Customer, &line.customer, false),
+        (ScopeKind::Deployment, &line.deployment, true),
+        (ScopeKind::Provider, &line.provider, true),
     ] {
-        if let Some(id) = known(id) {
+        if let Some(id) = known(id).filter(|_| !is_shared || line.shares.is_empty()) {
             found(kind, id);
         }
     }
@@ -203,6 +222,15 @@ pub(crate) const CUSTOMERS: &str = "all:end_user";
 
 /// The same by tag.
 pub(crate) const TAGS: &str = "all:tag";
+
+/// The deployments and providers that share a receipt's money.
+fn share_scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Cow<'a, str>, Sum)) {
+    for share in &line.shares {
+        let sum = Sum::of_share(share);
+        found(ScopeKind::Deployment, Cow::Borrowed(&share.deployment), sum);
+        found(ScopeKind::Provider, Cow::Borrowed(&share.provider), sum);
+    }
+}
 
 fn day_keys<'a>(line: &'a Line<'_>, mut found: impl FnMut(DayKey<'a>)) {
     fn text<'a>(text: &'a Option<Cow<'_, str>>) -> Cow<'a, str> {
@@ -243,6 +271,8 @@ fn day_keys<'a>(line: &'a Line<'_>, mut found: impl FnMut(DayKey<'a>)) {
 
 /// What minutes are remembered for, beside the scopes of the same name.
 pub(crate) mod mark {
+    use std::borrow::Cow;
+
     use tollway_meters::ScopeKind;
 
     use super::Line;
@@ -256,13 +286,18 @@ pub(crate) mod mark {
     /// Answered calls, and the others.
     pub(crate) const OUTCOME: &str = "outcome";
 
+    /// The HTTP status.
+    pub(crate) const STATUS: &str = "status";
+
     /// The name of an outcome.
     pub(crate) const fn outcome(answered: bool) -> &'static str {
         if answered { "answered" } else { "other" }
     }
 
     /// Everything a row is remembered for.
-    pub(super) fn each<'a>(line: &'a Line<'_>, mut found: impl FnMut(&'static str, &'a str)) {
+    pub(super) fn each<'a>(line: &'a Line<'_>, mut found: impl FnMut(&'static str, Cow<'a, str>)) {
+        found(STATUS, Cow::Owned(line.status.to_string()));
+        let mut found = |kind, id: &'a str| found(kind, Cow::Borrowed(id));
         found(ALL, "");
         found(OUTCOME, outcome(line.answered()));
         found(GROUP, &line.model_group);
@@ -321,6 +356,7 @@ struct Alike<'a> {
 struct Counted<'a> {
     minute: i64,
     answered: bool,
+    status: u16,
     key: [&'a str; 5],
     owners: [Option<&'a str>; 5],
     used: [Option<&'a str>; 2],
@@ -333,6 +369,7 @@ impl<'a> Counted<'a> {
         Counted {
             minute: line.at.div_euclid(MINUTE),
             answered: line.answered(),
+            status: line.status,
             key: [&line.key, &line.token, &line.model_group, &line.surface, &line.operation],
             owners: owners.map(Option::as_deref),
             used: [line.model.as_deref(), line.provider.as_deref()],
@@ -350,6 +387,10 @@ fn alike<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Vec<Alike<'a>> {
         let (sum, day, minute) = (Sum::of(line), Day::of(line), counted.minute);
         let cost = line.nanos.unwrap_or(0);
         let costs = Minute { calls: 1, least: cost, most: cost };
+        if !line.shares.is_empty() {
+            found.push(Alike { line, minute, sum, day, costs });
+            continue;
+        }
         let place = *places.entry(counted).or_insert(found.len());
         match found.get_mut(place) {
             Some(alike) => {
@@ -378,12 +419,23 @@ impl Tally {
     pub(crate) fn of<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Tally {
         let mut hours: HashMap<(ScopeKind, Cow<'a, str>, i64), Sum> = HashMap::new();
         let mut days: HashMap<DayKey<'a>, Day> = HashMap::new();
-        let mut minutes: HashMap<(&'static str, &'a str, i64), Minute> = HashMap::new();
+        let mut minutes: HashMap<(&'static str, Cow<'a, str>, i64), Minute> = HashMap::new();
         let mut callers: HashSet<[&'a str; 5]> = HashSet::new();
         for Alike { line, minute, sum, day, costs } in alike(lines) {
             let hour = minute.div_euclid(HOUR / MINUTE);
             scopes(line, |kind, id| hours.entry((kind, id, hour)).or_default().add(sum));
-            day_keys(line, |key| days.entry(key).or_default().add(&day));
+            share_scopes(line, |kind, id, sum| hours.entry((kind, id, hour)).or_default().add(sum));
+            day_keys(line, |key| {
+                if line.shares.is_empty() {
+                    days.entry(key).or_default().add(&day);
+                    return;
+                }
+                for share in &line.shares {
+                    let (model, provider) = (Cow::Borrowed(&*share.model), Cow::Borrowed(&*share.provider));
+                    let own = DayKey { model, provider, ..key.clone() };
+                    days.entry(own).or_default().add(&Day::of_share(share, line));
+                }
+            });
             mark::each(line, |kind, id| {
                 minutes.entry((kind, id, minute)).and_modify(|known| known.add(costs)).or_insert(costs);
             });
@@ -395,7 +447,7 @@ impl Tally {
             hours.into_iter().map(|((kind, id, hour), sum)| ((kind.name(), id.into_owned(), hour), sum));
         let days = days.into_iter().map(|(key, day)| (key.owned(), day));
         let minutes =
-            minutes.into_iter().map(|((kind, id, minute), costs)| ((kind, id.to_owned(), minute), costs));
+            minutes.into_iter().map(|((kind, id, minute), costs)| ((kind, id.into_owned(), minute), costs));
         let callers = callers.into_iter().map(|caller| caller.map(str::to_owned));
         Tally {
             hours: hours.collect(),

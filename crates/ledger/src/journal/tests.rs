@@ -136,6 +136,35 @@ async fn what_is_closed_is_in_the_file_when_it_was_waited_for() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_takes_its_time_holds_up_no_thread() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(&directory, options());
+    let journal = ledger.shared().journal.clone();
+    let (hold, held) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let disk = std::thread::spawn(move || {
+        let mut writer = journal.writer.lock().unwrap();
+        journal.writing.store(true, Ordering::Release);
+        hold.send(()).unwrap();
+        gone.recv().unwrap();
+        journal.write(&mut writer);
+    });
+    held.recv().unwrap();
+    ledger.closed(&sample::receipt(1), crate::Opened::default());
+    // One thread has them both: the second only gets its turn because the first gives the thread back.
+    let calls = async {
+        tokio::join!(ledger.written(), async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            go.send(()).unwrap();
+        })
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), calls).await.unwrap();
+    disk.join().unwrap();
+    assert_eq!(ledger.shared().journal.unwritten_sequence(), None);
+    assert_eq!(records(ledger.shared().journal.instance().directory()).len(), 1);
+}
+
 #[test]
 fn calls_in_flight_become_interrupted_receipts() {
     let directory = tempfile::tempdir().unwrap();

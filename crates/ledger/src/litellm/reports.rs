@@ -119,6 +119,11 @@ pub fn global_activity(days: &[DayRow]) -> Value {
     activity(days.iter())
 }
 
+/// A day as charts show it: `Nov 20`.
+pub fn short_date(day: i64) -> String {
+    timestamp(day.saturating_mul(DAY)).strftime("%b %d").to_string()
+}
+
 /// `/global/activity/model`: the same by model, the ten most used first.
 pub fn global_activity_by_model(days: &[DayRow]) -> Value {
     let mut found: BTreeMap<&str, (i64, Vec<&DayRow>)> = BTreeMap::new();
@@ -148,7 +153,7 @@ fn activity<'a>(days: impl Iterator<Item = &'a (DayKey<'static>, Day)>) -> Value
     }
     let one = |(day, counts): (&i64, &Day)| {
         json!({
-            "date": timestamp(day.saturating_mul(DAY)).strftime("%b %d").to_string(),
+            "date": short_date(*day),
             "api_requests": counts.calls(),
             "total_tokens": counts.input + counts.output,
         })

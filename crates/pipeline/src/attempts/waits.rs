@@ -67,7 +67,8 @@ fn timeouts(
     let total = given.unwrap_or(settings.timeouts.total);
     let base = settings.timeouts;
     if !stream {
-        let timeouts = Timeouts { first_byte: base.first_byte.min(total), idle: base.idle.min(total), total };
+        let timeouts =
+            Timeouts { first_byte: base.first_byte.min(total), idle: base.idle.min(total), total, ..base };
         return (timeouts, control.timeout.is_some());
     }
     let own = control.stream_timeout.or_else(|| {
@@ -78,7 +79,8 @@ fn timeouts(
     let patience = own.unwrap_or(total);
     let total = if own.is_some() { Timeouts::default().total.max(patience) } else { total };
     let callers = control.stream_timeout.is_some() || (control.timeout.is_some() && own.is_none());
-    (Timeouts { first_byte: base.first_byte.min(patience), idle: base.idle.min(patience), total }, callers)
+    let (first_byte, idle) = (base.first_byte.min(patience), base.idle.min(patience));
+    (Timeouts { first_byte, idle, total, ..base }, callers)
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl<'a> Leg<'a> {
         self.changed.as_deref().unwrap_or(&self.call.ask)
     }
 
+    /// What is asked of this group, where that is not what the caller asks.
+    pub(super) fn replaced(&self) -> Option<&Ask> {
+        self.changed.as_deref()
+    }
+
     /// Is there another group for this kind of failure, so that this one is not tried again?
     pub(super) fn leaves(&self, walk: &Walk<'_>, error: &Error) -> bool {
         matches!(error.kind(), Kind::ContextWindow | Kind::ContentPolicy)
@@ -228,7 +233,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             self.seen.push(name.into());
-            match self.enter(target, ticket.tags()) {
+            match self.enter(target, ticket) {
                 Ok(leg) => return Some(leg),
                 Err(why) => ticket.skip(&target.group, target.group.clone(), None, why),
             }
@@ -237,7 +242,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The leg of a target; an error says why it is passed over.
-    fn enter(&mut self, target: &'a Target, tags: &[Arc<str>]) -> std::result::Result<Leg<'a>, String> {
+    fn enter(&mut self, target: &'a Target, ticket: &Ticket) -> std::result::Result<Leg<'a>, String> {
         if self.access.is_some_and(|access| !access(&target.group)) {
             return Err("the caller may not use this model".to_owned());
         }
@@ -258,9 +263,10 @@ impl<'a> Walk<'a> {
         let call = self.call;
         let ask = changed.as_deref().unwrap_or(&call.ask);
         let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
+        let tags = ticket.tags();
         let asked = Asked { name: &target.group, ask, tags, origin: call.origin.as_deref() };
         let Drawn { counted, plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
-        let shown = Showing { model: target.group.to_string(), ..showing(call) };
+        let shown = Showing { model: target.group.to_string(), ..showing(call, ticket.size().input) };
         Ok(Leg {
             group: target.group.clone(),
             counted,
@@ -405,6 +411,7 @@ fn overridden(call: &Call, target: &Target, max_depth: usize) -> Result<Ask> {
     ask.stream = call.ask.stream;
     ask.framing = call.ask.framing;
     ask.headers = call.ask.headers.clone();
+    ask.allowed.clone_from(&call.ask.allowed);
     Ok(ask)
 }
 

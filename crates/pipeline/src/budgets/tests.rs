@@ -30,7 +30,11 @@ fn deployment(snapshot: &Snapshot, name: &str) -> Arc<Deployment> {
 /// Why a call for so much is not taken there; empty when it is, and its money is then spent.
 async fn ask(snapshot: &Snapshot, meters: &Meters, name: &str, demand: Option<Demand>) -> String {
     let money = demand.map_or(Money::ZERO, |demand| demand.money);
-    match snapshot.budgets.hold(Some(meters), &deployment(snapshot, name), || demand).await {
+    match snapshot
+        .budgets
+        .hold(Some(meters), &deployment(snapshot, name), |_| demand.ok_or(Short::Unpriced))
+        .await
+    {
         Ok(hold) => {
             if let Some(hold) = hold {
                 hold.settle(Spent { money, ..Spent::default() });
@@ -56,14 +60,14 @@ async fn a_deployment_is_asked_for_its_own_budget_and_no_other() {
 }
 
 #[tokio::test]
-async fn each_model_of_a_wildcard_has_its_budget() {
+async fn all_models_of_a_wildcard_share_its_budget() {
     let (snapshot, meters) = (snapshot_of(MODELS), meters());
-    assert_eq!(ask(&snapshot, &meters, "elsewhere/one", dollars(2)).await, "");
-    assert_eq!(
-        ask(&snapshot, &meters, "elsewhere/one", dollars(1)).await,
-        "its budget is used up: 2.00 of 2.00 USD"
-    );
-    assert_eq!(ask(&snapshot, &meters, "elsewhere/two", dollars(2)).await, "");
+    assert_eq!(ask(&snapshot, &meters, "elsewhere/one", dollars(1)).await, "");
+    assert_eq!(ask(&snapshot, &meters, "elsewhere/two", dollars(1)).await, "");
+    for name in ["elsewhere/one", "elsewhere/two", "elsewhere/three"] {
+        let refused = ask(&snapshot, &meters, name, dollars(1)).await;
+        assert_eq!(refused, "its budget is used up: 2.00 of 2.00 USD");
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,16 @@ fn stated_prices_replace_the_tables() {
 }
 
 #[test]
+fn one_price_of_a_map_is_stated_by_itself() {
+    let searching = Usage { web_searches: 2, ..USAGE };
+    let of = |size: &str| format!("search_context_cost_per_query.search_context_size_{size}");
+    check(&[(&of("medium"), "0.5")], searching, "1.00475");
+    check(&[(&of("medium"), "0.5"), (&of("low"), "0.25")], searching, "1.00475");
+    check_refused(&of("medium"), "much", "search_context_cost_per_query");
+    check_refused("search_context_cost_per_query.size", "1", "search_context_cost_per_query.size");
+}
+
+#[test]
 fn a_stated_input_price_states_the_whole_input_side() {
     check(&[("input_cost_per_token", "0.000001")], USAGE, "0.003");
     check(&[("input_cost_per_token", "0"), ("output_cost_per_token", "0")], USAGE, "0");

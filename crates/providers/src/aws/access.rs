@@ -32,6 +32,8 @@ pub struct AwsSettings {
     pub web_identity_token: Option<Secret>,
     /// Where roles are taken on; default: the region's own.
     pub sts_endpoint: Option<String>,
+    /// What goes into the path in the model's place: an inference profile, whose name does not tell the model.
+    pub model_id: Option<String>,
 }
 
 impl AwsSettings {

@@ -24,7 +24,13 @@ fn edited(
 ) -> (String, Vec<(Severity, String)>) {
     let envelope = Envelope::parse(Bytes::from(body.to_owned()), MAX_DEPTH).unwrap();
     let mut notices = Notices::new();
-    let edits = endpoint.edits(&envelope, lane.0, lane.1, stream, &mut notices).unwrap();
+    let edits = endpoint
+        .edits(
+            &envelope,
+            &Outgoing { operation: lane.0, dialect: lane.1, stream, allowed: &[] },
+            &mut notices,
+        )
+        .unwrap();
     let notices = notices.iter().map(|notice| (notice.severity, notice.field.to_string())).collect();
     (String::from_utf8(envelope.rewrite(&edits).to_vec()).unwrap(), notices)
 }
@@ -47,7 +53,13 @@ fn a_body_that_is_right_already_needs_no_edits() {
     let body = Bytes::from_static(br#"{"model":"gpt-4o","messages":[]}"#);
     let envelope = Envelope::parse(body, MAX_DEPTH).unwrap();
     let mut notices = Notices::new();
-    let edits = endpoint("openai/gpt-4o", &[]).edits(&envelope, CHAT.0, CHAT.1, false, &mut notices).unwrap();
+    let edits = endpoint("openai/gpt-4o", &[])
+        .edits(
+            &envelope,
+            &Outgoing { operation: CHAT.0, dialect: CHAT.1, stream: false, allowed: &[] },
+            &mut notices,
+        )
+        .unwrap();
     assert!(edits.is_empty() && notices.is_empty());
 }
 
@@ -131,8 +143,13 @@ fn a_stream_asks_for_usage_where_the_provider_allows() {
     check("openai/m", false, r#"{"model":"m","stream":true,"stream_options":{}}"#, r#"{"model":"m"}"#);
     check("openai/m", true, r#"{"model":"m","stream":false}"#, asked);
     let wrong = Envelope::parse(Bytes::from_static(br#"{"stream_options":[]}"#), MAX_DEPTH).unwrap();
-    let error =
-        endpoint("openai/m", &[]).edits(&wrong, CHAT.0, CHAT.1, true, &mut Notices::new()).unwrap_err();
+    let error = endpoint("openai/m", &[])
+        .edits(
+            &wrong,
+            &Outgoing { operation: CHAT.0, dialect: CHAT.1, stream: true, allowed: &[] },
+            &mut Notices::new(),
+        )
+        .unwrap_err();
     assert_eq!(error.param(), Some("stream_options"));
 }
 
@@ -222,6 +239,17 @@ fn an_operator_may_drop_fields_and_allow_refused_ones() {
     assert_eq!(body, r#"{"model":"m","logprobs":true,"n":2}"#);
     let told = [(Severity::Dropped, "logit_bias".to_owned()), (Severity::Changed, "seed".to_owned())];
     assert_eq!(notices, told);
+}
+
+#[test]
+fn a_caller_may_allow_refused_fields() {
+    let envelope =
+        Envelope::parse(Bytes::from_static(br#"{"model":"m","logprobs":true,"logit_bias":{}}"#), MAX_DEPTH);
+    let (envelope, mut notices) = (envelope.unwrap(), Notices::new());
+    let allowed = ["logprobs".to_owned()];
+    let outgoing = Outgoing { operation: CHAT.0, dialect: CHAT.1, stream: false, allowed: &allowed };
+    let edits = endpoint("groq/m", &[]).edits(&envelope, &outgoing, &mut notices).unwrap();
+    assert_eq!(&envelope.rewrite(&edits)[..], br#"{"model":"m","logprobs":true}"#);
 }
 
 #[test]

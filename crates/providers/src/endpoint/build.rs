@@ -12,6 +12,7 @@ use crate::address::{Base, is_plain, segment};
 use crate::aws::{Access, ModelName, Scope, Signing, runtime_base};
 use crate::error::{EndpointError, alternatives};
 use crate::headers;
+use crate::hosts;
 use crate::provider::{Auth, KeyNeed, ModelRules, Native, Provider};
 use crate::secrets::Secrets;
 
@@ -61,6 +62,7 @@ pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
     let quirks = crate::provider::quirks(quirk_names)
         .map_err(|error| invalid(provider, "provider", &format!("its quirks cannot be read: {error}")))?;
     let secrets = secrets(&spec, [&headers, &anthropic_headers], &routes);
+    let is_own_server = is_own_server(provider, &base.shown());
     Ok(Endpoint {
         dialect: if answers_only(&spec, dialect) { Dialect::OpenaiResponses } else { dialect },
         model_json: json(&model),
@@ -77,7 +79,19 @@ pub(super) fn build(mut spec: EndpointSpec, env: Env<'_>) -> Result<Endpoint> {
         provider: spec.provider,
         dropped_fields: spec.dropped_fields,
         capabilities: spec.capabilities,
+        is_own_server,
     })
+}
+
+/// Does what answers at `base` belong to the operator, and send no bills?
+fn is_own_server(provider: &Provider, base: &str) -> bool {
+    let host = hosts::host(base);
+    if hosts::is_public(&host) {
+        return false;
+    }
+    // Hosts that are put together from an account's name are the provider's, too.
+    let row = provider.base_url.as_deref().filter(|row| !row.contains('{')).map(hosts::host);
+    row.is_some_and(|row| row != host) || provider.is_own_server()
 }
 
 /// What goes to the provider as a secret. Keys that sign do not go there; their names do.
@@ -124,7 +138,12 @@ fn base(spec: &EndpointSpec, own: &[&ModelRules], env: Env<'_>) -> Result<(Base,
 /// Takes the region out of the model's name, and leaves the name that goes into the path.
 fn name_region(spec: &mut EndpointSpec) {
     let name = ModelName::parse(&spec.model);
-    if let Some(region) = spec.aws.region.clone().or(name.region).filter(|region| !region.is_empty()) {
+    let in_place = spec.aws.model_id.take().filter(|id| !id.is_empty()).map(|id| ModelName::parse(&id));
+    let in_place_region = in_place.as_ref().and_then(|name| name.region.clone());
+    spec.aws.model_id = in_place.map(|name| name.id);
+    if let Some(region) =
+        spec.aws.region.clone().or(in_place_region).or(name.region).filter(|region| !region.is_empty())
+    {
         spec.variables.insert("region".to_owned(), region);
     }
     spec.model = name.id;
@@ -302,7 +321,7 @@ fn native_routes(
         }
         Dialect::BedrockConverse => {
             for (stream, method) in [(false, "converse"), (true, "converse-stream")] {
-                let url = base.bedrock(&spec.model, method);
+                let url = base.bedrock(spec.aws.model_id.as_deref().unwrap_or(&spec.model), method);
                 routes.push(route(provider, Operation::Chat, dialect, Some(stream), &url)?);
             }
             Ok(())

@@ -47,6 +47,12 @@ fn a_server_elsewhere_is_the_operators_own() {
     check(with_base("openai/gpt-4o", "https://api.openai.com.example.com/v1"), true);
     check(with_base("openai/mine", "http://10.0.0.7:8000/v1"), true);
     check(with_base("hosted_vllm/mine", "http://10.0.0.7:8000/v1"), true);
+    // A host of another provider's sends bills all the same.
+    check(with_base("openai/mine", "https://mine.openai.azure.com/openai/v1"), false);
+    check(with_base("anthropic/claude", "https://mine.services.ai.azure.com/anthropic"), false);
+    check(with_base("openai/llama", "https://api.groq.com:443/openai/v1"), false);
+    check(with_base("openai_like/m", "https://router.huggingface.co/v1"), false);
+    check(with_base("openai/m", "http://localhost:11434/v1"), true);
 }
 
 #[test]
@@ -318,6 +324,12 @@ fn a_signed_request_goes_to_the_region_that_was_named() {
         check(&format!("{name}{claude}"), |_| (), &host("us-east-1"), "us-east-1");
     }
     check(&format!("bedrock/eu-west-1/{claude}"), |_| (), &host("eu-west-1"), "eu-west-1");
+    let profile = |spec: &mut EndpointSpec| {
+        spec.aws.model_id = Some("arn:aws:bedrock:eu-west-1:1:application-inference-profile/x".into());
+    };
+    let of_profile = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1\
+                      %3Aapplication-inference-profile%2Fx/converse";
+    check(&format!("bedrock/{claude}"), profile, of_profile, "eu-west-1");
     let named = |spec: &mut EndpointSpec| spec.aws.region = Some("ap-south-1".into());
     check(&format!("bedrock/eu-west-1/{claude}"), named, &host("ap-south-1"), "ap-south-1");
     let china = |spec: &mut EndpointSpec| spec.aws.region = Some("cn-north-1".into());

@@ -41,7 +41,8 @@ fn an_unknown_provider_is_answered_with_the_nearest_id() {
     );
     assert_eq!(split("qqqqqqqq/x"), "`qqqqqqqq` of model `qqqqqqqq/x` is not a provider");
     assert_eq!(split("gpt-5"), "model `gpt-5` names no provider; write `provider/gpt-5`");
-    assert_eq!(split("groq/"), "`groq` of model `groq/` is not a provider; did you mean `groq`?");
+    assert_eq!(split(""), "no model is named; write `provider/model`");
+    assert_eq!(split("groq/"), "`groq/` names no model; write `groq/MODEL`");
 }
 
 #[test]
@@ -77,6 +78,17 @@ fn mistakes_in_a_table_are_named() {
     assert!(error(&format!("{row}quirks=['flat']")).contains("flat"));
     assert!(error(&format!("{row}[[a.models]]\nquirks=['flatten_text']")).contains("match"));
     assert!(Table::parse(&[row, row]).unwrap_err().to_string().contains("twice"));
+}
+
+#[test]
+fn a_row_ends_where_the_next_one_begins() {
+    let check =
+        |text: &str, expected: &[&str]| assert_eq!(rows(text).collect::<Vec<_>>(), expected, "{text}");
+    check("", &[]);
+    check("# nothing\n", &["# nothing\n"]);
+    check("[a]\nx=1\n[b]\ny=[2]\n", &["[a]\nx=1\n", "[b]\ny=[2]\n"]);
+    check("[a]\n[a.rules]\n[[a.models]]\n['b.c/d']\n", &["[a]\n[a.rules]\n[[a.models]]\n", "['b.c/d']\n"]);
+    check("[a]\nx=[\n  [1],\n]\n", &["[a]\nx=[\n  [1],\n]\n"]);
 }
 
 #[test]

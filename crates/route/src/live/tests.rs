@@ -177,6 +177,31 @@ struct Model {
     probe: Option<usize>,
 }
 
+#[test]
+fn models_of_one_wildcard_share_its_limits_and_rest_alone() {
+    let board = Board::default();
+    let whole: Arc<str> = "wildcard".into();
+    let [one, other] = ["one", "other"].map(|id| board.live_within(&id.into(), &whole));
+    let check = |live: &Arc<Live>, caps: Caps, now: u64| {
+        live.begin(&caps, terms(Cooling::default(), true), false, Now(now))
+    };
+    let caps = Caps { parallel: Some(2), calls: Some(3), ..Caps::default() };
+    let first = check(&one, caps, 1_000).unwrap();
+    let second = check(&other, caps, 1_000).unwrap();
+    assert_eq!(check(&other, caps, 1_000).err(), Some(Denied::Parallel(2)));
+    assert_eq!((one.in_flight(), one.places_taken(), board.live(&whole).in_flight()), (1, 2, 2));
+    first.answered(&Answer { tokens: 40, output: 4, streamed: false }, Now(1_100));
+    second.failed(&error(Kind::RateLimit), false, Now(1_100));
+    assert_eq!((one.in_flight(), other.in_flight(), board.live(&whole).in_flight()), (0, 0, 0));
+    // It has failed, and the other one has not.
+    assert!(matches!(check(&other, caps, 1_200), Err(Denied::Resting(_))));
+    drop(check(&one, caps, 1_200).unwrap());
+    assert!(matches!(check(&one, caps, 1_300), Err(Denied::Full { what: "requests", limit: 3, .. })));
+    let tokens = Caps { tokens: Some(50), input: 20, ..Caps::default() };
+    assert!(matches!(other.full(&tokens, Now(1_300)), Some(Denied::Full { what: "tokens", .. })));
+    assert_eq!((one.tokens(Now(1_300)), other.tokens(Now(1_300))), (40, 0));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),

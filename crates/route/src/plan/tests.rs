@@ -36,6 +36,7 @@ pub(crate) fn deployment(id: &str, limits: Limits) -> Arc<Deployment> {
         prices: None,
         info: Arc::default(),
         mock: None,
+        seat_name: id.into(),
         seat: OnceLock::new(),
     })
 }

@@ -8,7 +8,7 @@ use tollway_accounts::manage::{
     AddMembers, BudgetIds, BudgetRequest, BulkKeys, BulkMembers, BulkUsers, CustomerIds, CustomerRequest,
     DeleteBudget, DeleteKeys, GenerateKey, KeyNames, MemberItems, ModelId, ModelRequest, NewCustomer,
     NewModel, NewTeam, NewUser, OneKey, OneTeam, RegenerateKey, RemoveMember, TeamIds, TeamKeys, TeamModels,
-    TeamPermissions, TeamRequest, UpdateKey, UpdateMember, UserIds, UserRequest, names,
+    TeamPermissions, TeamRequest, TeamsPermissions, UpdateKey, UpdateMember, UserIds, UserRequest, names,
 };
 
 use super::Manage;
@@ -33,6 +33,7 @@ pub(crate) fn request_type(what: Manage) -> Option<&'static str> {
         Manage::MembersAdd => "BulkMembers",
         Manage::MembersUpdate | Manage::MembersDelete => "MemberItems",
         Manage::TeamPermissionsUpdate => "TeamPermissions",
+        Manage::TeamsPermissionsUpdate => "TeamsPermissions",
         Manage::TeamKeysUpdate => "TeamKeys",
         Manage::UserBulkUpdate => "BulkUsers",
         Manage::TeamModelAdd | Manage::TeamModelDelete => "TeamModels",
@@ -64,6 +65,7 @@ pub(crate) fn parameters(what: Manage) -> &'static [&'static str] {
         Manage::TeamPermissions => names::TEAM_PERMISSIONS,
         Manage::UserInfo | Manage::UserInfoAlone => names::USER_INFO,
         Manage::UserList => names::USER_LIST,
+        Manage::UserFilter => names::USER_FILTER,
         Manage::CustomerInfo => names::CUSTOMER_INFO,
         Manage::CustomerList => names::CUSTOMER_LIST,
         Manage::BudgetSettings => names::BUDGET_SETTINGS,
@@ -101,6 +103,7 @@ pub(crate) fn schemas() -> Map<String, Value> {
     put("BulkMembers", BulkMembers::schema);
     put("MemberItems", MemberItems::schema);
     put("TeamPermissions", TeamPermissions::schema);
+    put("TeamsPermissions", TeamsPermissions::schema);
     put("TeamKeys", TeamKeys::schema);
     put("BulkUsers", BulkUsers::schema);
     put("NewUser", NewUser::schema);
@@ -142,6 +145,7 @@ pub(crate) fn answer_schema(what: Manage) -> Value {
         Manage::UserInfo => open(json!({ "user_info": object, "keys": list, "teams": list })),
         Manage::UserDelete => json!({ "type": "integer" }),
         Manage::TeamAvailable
+        | Manage::UserFilter
         | Manage::BudgetSettings
         | Manage::TeamList
         | Manage::CustomerList

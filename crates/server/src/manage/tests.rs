@@ -197,6 +197,10 @@ fn request(what: Manage, tenant: Tenant) -> (Option<String>, String, Value) {
         Manage::TeamPermissionsUpdate => {
             body(json!({ "team_id": team, "team_member_permissions": ["/key/info"] }))
         }
+        Manage::TeamsPermissionsUpdate => body(json!({ "team_ids": [team], "permissions": ["/key/info"] })),
+        Manage::TeamCallbacks | Manage::TeamCallbacksOff => (Some(team), String::new(), Value::Null),
+        Manage::KeyHealth | Manage::UsersAvailable => query(String::new()),
+        Manage::UserFilter => query(format!("user_id={user}")),
         Manage::TeamKeysUpdate => body(
             json!({ "team_id": team, "all_keys_in_team": true, "update_fields": { "metadata": { "changed": true } } }),
         ),
@@ -281,6 +285,7 @@ async fn every_route_for_every_role_reaches_what_the_table_says_and_no_further()
                                 | Manage::TeamList
                                 | Manage::TeamPages
                                 | Manage::TeamAvailable
+                                | Manage::KeyHealth
                                 | Manage::KeyBulkUpdate
                                 | Manage::UserBulkUpdate
                         );
@@ -300,7 +305,10 @@ async fn every_route_for_every_role_reaches_what_the_table_says_and_no_further()
 
 /// Keys without a user have no user to look at; those without a team none of its.
 fn is_no_users(role: Role, what: Manage) -> bool {
-    let of_team = matches!(what, Manage::TeamInfo | Manage::TeamPermissions | Manage::TeamAvailable);
+    let of_team = matches!(
+        what,
+        Manage::TeamInfo | Manage::TeamPermissions | Manage::TeamCallbacks | Manage::TeamAvailable
+    );
     role == Role::Customer && of_team
 }
 
@@ -345,7 +353,8 @@ fn every_body_is_described_and_every_reference_leads_somewhere() {
         let has_body = super::request_type(what).is_some();
         assert_eq!(operation["requestBody"].is_object(), has_body, "{}", route.path);
         // The address alone says whose limits are the team's again.
-        let needs_none = route.method == http::Method::GET || what == Manage::MemberResetBudget;
+        let needs_none = route.method == http::Method::GET
+            || matches!(what, Manage::MemberResetBudget | Manage::TeamCallbacksOff | Manage::KeyHealth);
         assert!(has_body || needs_none, "{} has no body", route.path);
     }
     let generate = &document["components"]["schemas"]["GenerateKey"];

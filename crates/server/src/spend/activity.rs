@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tollway_accounts::rights::Scope;
-use tollway_ledger::books::{DayFilter, DaysOf, Detail};
+use tollway_ledger::books::{DAY, DayFilter, DaysOf, Detail, Filter, Range};
 use tollway_ledger::litellm::{self, DayRow, Entity};
 use tollway_model::{Error, Result};
 
 use super::{Desk, ROWS, Spend, period, stored};
+
+/// Most days in which calls are counted one by one.
+const COUNTED_DAYS: i64 = 31;
 
 /// Days of a page of activity that does not say how many.
 const USUAL_DAYS: u64 = 50;
@@ -134,6 +137,37 @@ impl Desk<'_> {
             metadata.insert("keys_left_out".to_owned(), json!(true));
         }
         Ok(answer)
+    }
+
+    /// `GET /global/activity/exceptions`: calls that a rate limit ended, ours or a provider's, each day.
+    pub(super) async fn global_exceptions(&self) -> Result<Value> {
+        let days = period::days(&self.params)?;
+        if days.1 - days.0 >= COUNTED_DAYS {
+            let message =
+                format!("ask for at most {COUNTED_DAYS} days at once: these calls are counted one by one");
+            return Err(Error::invalid_at("start_date", message));
+        }
+        let model_group = self.text("model_group")?;
+        let rows = self.days(DayFilter { days, detail: Detail::Days, ..DayFilter::default() }).await?;
+        let mut found: Vec<Value> = Vec::new();
+        let mut sum = 0;
+        for (key, _) in rows.iter().filter(|(_, day)| day.failed > 0) {
+            let from = key.day.saturating_mul(DAY);
+            let filter = Filter {
+                range: Range { from: Some(from), until: Some(from.saturating_add(DAY)) },
+                status: Some(429),
+                model_group: model_group.clone(),
+                ..Filter::default()
+            };
+            let count = self.books()?.count(&filter, u64::from(u32::MAX)).await.map_err(stored)?.calls;
+            sum += count;
+            if count > 0 {
+                found.push(
+                    json!({ "date": litellm::short_date(key.day), "num_rate_limit_exceptions": count }),
+                );
+            }
+        }
+        Ok(json!({ "daily_data": found, "sum_num_rate_limit_exceptions": sum }))
     }
 
     /// `GET /global/activity` and `/global/activity/model`.

@@ -23,6 +23,7 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
             "session_id",
             "tag",
             "status_filter",
+            "error_code",
             "min_spend",
             "max_spend",
             "start_date",
@@ -41,6 +42,7 @@ pub(crate) fn parameters(what: Spend) -> &'static [&'static str] {
         | Spend::GlobalTeams
         | Spend::GlobalActivity
         | Spend::GlobalActivityByModel => DATES,
+        Spend::GlobalExceptions => &["start_date", "end_date", "model_group"],
         Spend::GlobalLogs => &["api_key", "start_date", "end_date"],
         Spend::GlobalKeys | Spend::GlobalModels => &["limit", "start_date", "end_date"],
         Spend::GlobalTags => &["tags", "start_date", "end_date"],

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollway_ledger::Receipt;
-use tollway_ledger::books::{Counted, DayFilter, Filter, Place};
+use tollway_ledger::books::{Counted, DayFilter, Filter, Order, Place, SortBy};
 use tollway_ledger::litellm::{log_row, logs_by_day, logs_page};
 use tollway_model::{Error, Kind, Money, Result};
 
@@ -15,7 +15,7 @@ const ALL: u32 = 1_000;
 const PAGE: u64 = 1_000;
 
 /// Calls that are counted one by one for the number of pages; more are not counted.
-const COUNTED: u64 = 100_000;
+const COUNTED: u64 = 20_000;
 
 /// Calls that are walked over to find a page whose beginning is not remembered.
 const WALKED: u64 = 20_000;
@@ -54,6 +54,9 @@ impl Desk<'_> {
         let mut filter = self.page_filter().await?;
         self.narrow(&mut filter);
         let (page, size) = (self.number("page", 1, 1_000_000_000)?, self.number("page_size", 50, PAGE)?);
+        if let Some(order) = self.order()? {
+            return self.sorted_page(&filter, order, (page, size)).await;
+        }
         let books = self.books()?;
         let list = format!("{} {size} {filter:?}", self.caller.identity.principal.token);
         let begin = match self.after()? {
@@ -125,6 +128,11 @@ impl Desk<'_> {
         filter.tag = self.text("tag")?;
         filter.min = self.money("min_spend")?;
         filter.max = self.money("max_spend")?;
+        filter.status = match self.params.text("error_code")?.map(str::parse) {
+            None => None,
+            Some(Ok(status)) => Some(status),
+            Some(Err(_)) => return Err(Error::invalid_at("error_code", "`error_code` is an HTTP status")),
+        };
         filter.answered = match self.params.text("status_filter")? {
             None | Some("all") => None,
             Some("success") => Some(true),
@@ -133,16 +141,56 @@ impl Desk<'_> {
                 return Err(Error::invalid_at("status_filter", "`status_filter` is `success` or `failure`"));
             }
         };
-        let sorted = |name, only: &[&str]| match self.params.text(name)? {
-            Some(text) if !only.contains(&text) => Err(Error::invalid_at(
-                name,
-                format!("rows are sorted by time, the latest first; `{name}` is {}", only.join(" or ")),
-            )),
-            _ => Ok(()),
-        };
-        sorted("sort_by", &["startTime", "start_time"])?;
-        sorted("sort_order", &["desc"])?;
         Ok(filter)
+    }
+
+    /// The order that is asked for; `None`: the usual one, which goes on from any row.
+    fn order(&self) -> Result<Option<Order>> {
+        let by = match self.params.text("sort_by")? {
+            None | Some("startTime" | "start_time") => SortBy::Arrived,
+            Some("endTime") => SortBy::Ended,
+            Some("spend") => SortBy::Cost,
+            Some("total_tokens") => SortBy::Tokens,
+            Some("request_duration_ms") => SortBy::Duration,
+            Some("ttft_ms") => SortBy::FirstByte,
+            Some("model") => SortBy::Model,
+            Some(_) => {
+                let message = "`sort_by` is `startTime`, `endTime`, `spend`, `total_tokens`, `request_duration_ms`, \
+                               `ttft_ms` or `model`";
+                return Err(Error::invalid_at("sort_by", message));
+            }
+        };
+        let descending = match self.params.text("sort_order")? {
+            None | Some("desc") => true,
+            Some("asc") => false,
+            Some(_) => return Err(Error::invalid_at("sort_order", "`sort_order` is `asc` or `desc`")),
+        };
+        Ok((by != SortBy::Arrived || !descending).then_some(Order { by, descending }))
+    }
+
+    /// A page of the calls in another order than time's.
+    async fn sorted_page(&self, filter: &Filter, order: Order, (page, size): (u64, u64)) -> Result<Value> {
+        if self.after()?.is_some() {
+            let message = "rows in this order have pages by number: leave `after` out";
+            return Err(Error::invalid_at("after", message));
+        }
+        let books = self.books()?;
+        let total = books.count(filter, COUNTED).await.map_err(stored)?;
+        if !total.whole || total.calls > COUNTED {
+            let message = format!(
+                "more than {COUNTED} calls cannot be sorted so: ask for fewer days, or for one key, user or team"
+            );
+            return Err(Error::invalid_at("sort_by", message));
+        }
+        let skipped = (page - 1).saturating_mul(size);
+        let receipts = match u32::try_from(skipped).ok().filter(|_| skipped < total.calls) {
+            Some(skip) => {
+                let size = u32::try_from(size).unwrap_or(u32::MAX);
+                books.sorted(filter, order, skip, size).await.map_err(stored)?
+            }
+            None => Vec::new(),
+        };
+        Ok(logs_page(&receipts, total, page, size))
     }
 
     async fn common(&self, filter: &mut Filter, [call, key, user]: [&str; 3]) -> Result<()> {

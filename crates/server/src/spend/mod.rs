@@ -56,6 +56,7 @@ pub enum Spend {
     TeamReport,
     GlobalActivity,
     GlobalActivityByModel,
+    GlobalExceptions,
     UserActivity,
     UserActivityWhole,
     TeamActivity,
@@ -119,6 +120,7 @@ impl Desk<'_> {
             Spend::GlobalReport => self.global_report().await,
             Spend::KeyReport | Spend::UserReport | Spend::TeamReport => self.report_of(what).await,
             Spend::GlobalActivity => self.global_activity(false).await,
+            Spend::GlobalExceptions => self.global_exceptions().await,
             Spend::GlobalActivityByModel => self.global_activity(true).await,
             Spend::UserActivity
             | Spend::UserActivityWhole

@@ -7,6 +7,7 @@
 mod accounts;
 mod receipts;
 mod run;
+mod shares;
 
 pub(crate) use run::{applied, apply};
 
@@ -15,7 +16,7 @@ use std::fmt::Write as _;
 use crate::sql::Dialect;
 
 /// Every migration, in order.
-pub const ALL: &[Migration] = &[accounts::MIGRATION, receipts::MIGRATION];
+pub const ALL: &[Migration] = &[accounts::MIGRATION, receipts::MIGRATION, shares::MIGRATION];
 
 /// A change of the database's tables.
 #[derive(Debug, Clone, Copy)]

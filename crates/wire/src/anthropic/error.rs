@@ -193,7 +193,7 @@ fn message(error: &Error) -> String {
     if error.kind() == Kind::ContextWindow && !text.to_lowercase().contains("prompt is too long") {
         return format!("prompt is too long: {text}");
     }
-    match error.param() {
+    match error.param().filter(|_| error.kind() != Kind::Authentication) {
         Some(param) if !text.contains(param) => format!("{param}: {text}"),
         _ => text.to_owned(),
     }

@@ -28,6 +28,7 @@ mod usage;
 use http::HeaderMap;
 use tollway_model::{Dialect, Error, FinishReason, Notices, Request, Response, Result};
 
+use crate::openai_responses::client_tools;
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
 /// What `stop_reason` means.
@@ -54,7 +55,9 @@ impl Codec for Anthropic {
         target: &Target<'_>,
         notices: &mut Notices,
     ) -> Result<Encoded> {
-        request_out::encode(request, target, notices)
+        client_tools::bridged(request, notices, |request, notices| {
+            request_out::encode(request, target, notices)
+        })
     }
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
@@ -90,7 +93,7 @@ impl Codec for Anthropic {
     }
 
     fn encode_count_request(&self, request: &Request, target: &Target<'_>) -> Option<Result<Vec<u8>>> {
-        Some(request_out::encode_count(request, target))
+        Some(request_out::encode_count(&client_tools::counted(request), target))
     }
 
     fn decode_count(&self, body: &[u8]) -> Result<u64> {

@@ -10,6 +10,7 @@ use super::blocks_out::{Choice, FunctionTool, SearchTool, ToolBlock};
 use super::names::Rewriter;
 use super::schema;
 use crate::free_text;
+use crate::server_tools;
 use crate::web_search::{self, is_search};
 
 /// What the tools of a request become.
@@ -112,10 +113,7 @@ impl<'a> Writer<'a, '_> {
             return;
         }
         let why = format!("this provider does not run `{kind}`");
-        match is_search(kind) {
-            true => web_search::lost(self.request, why, self.notices),
-            false => self.notices.dropped(format!("tools[{index}]"), why),
-        }
+        server_tools::lost(self.request, index, kind, why, self.notices);
     }
 
     /// Members of the tool that only this dialect knows.

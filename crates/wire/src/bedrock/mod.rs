@@ -25,6 +25,7 @@ mod usage;
 use http::HeaderMap;
 use tollway_model::{Dialect, Error, FinishReason, Kind, Notices, Request, Response, Result, Usage};
 
+use crate::openai_responses::client_tools;
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
 /// Longest name of a tool and longest id of a call that the API takes.
@@ -49,7 +50,9 @@ impl Codec for BedrockConverse {
         target: &Target<'_>,
         notices: &mut Notices,
     ) -> Result<Encoded> {
-        request_out::encode(request, target, notices)
+        client_tools::bridged(request, notices, |request, notices| {
+            request_out::encode(request, target, notices)
+        })
     }
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
@@ -81,7 +84,7 @@ impl Codec for BedrockConverse {
     }
 
     fn encode_count_request(&self, request: &Request, target: &Target<'_>) -> Option<Result<Vec<u8>>> {
-        Some(request_out::encode_count(request, target))
+        Some(request_out::encode_count(&client_tools::counted(request), target))
     }
 
     fn decode_count(&self, body: &[u8]) -> Result<u64> {

@@ -16,6 +16,7 @@ use super::shape::{Choice, InputSchema, OutputConfig, Structure, TextFormat, Too
 use crate::anthropic::names::Rewriter;
 use crate::anthropic::schema::enforceable;
 use crate::anthropic::tools::object_schema;
+use crate::server_tools;
 use crate::web_search::{self, is_search};
 
 const ANSWER: &str = "json_tool_call";
@@ -132,12 +133,9 @@ impl<'a> Writer<'a, '_> {
             Wanted::Server { dialect: Dialect::Anthropic, kind, json } if self.is_client_tool(kind) => {
                 tools.native.push(json.to_value());
             }
-            Wanted::Server { kind, .. } if is_search(kind) => {
-                web_search::lost(self.request, format!("this provider does not run `{kind}`"), self.notices);
-            }
             Wanted::Server { kind, .. } => {
-                self.notices
-                    .dropped(format!("tools[{index}]"), format!("this provider does not run `{kind}`"));
+                let why = format!("this provider does not run `{kind}`");
+                server_tools::lost(self.request, index, kind, why, self.notices);
             }
         }
     }

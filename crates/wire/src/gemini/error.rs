@@ -154,7 +154,8 @@ pub(super) fn body(error: &Error) -> Body {
         "reason": error.kind().code().to_ascii_uppercase(),
         "domain": "tollway",
     })];
-    if let Some(param) = error.param() {
+    // What is wrong with a key is no field of the request.
+    if let Some(param) = error.param().filter(|_| error.kind() != Kind::Authentication) {
         details.push(json!({
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": [{"field": param, "description": error.message()}],

@@ -36,6 +36,7 @@ mod usage;
 use http::HeaderMap;
 use tollway_model::{Dialect, Error, FinishReason, Notices, Request, Response, Result, Usage};
 
+use crate::openai_responses::client_tools;
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
 /// What `finishReason` means in an answer with or without tool calls.
@@ -62,7 +63,9 @@ impl Codec for Gemini {
         target: &Target<'_>,
         notices: &mut Notices,
     ) -> Result<Encoded> {
-        request_out::encode(request, target, notices)
+        client_tools::bridged(request, notices, |request, notices| {
+            request_out::encode(request, target, notices)
+        })
     }
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {
@@ -99,7 +102,7 @@ impl Codec for Gemini {
     }
 
     fn encode_count_request(&self, request: &Request, target: &Target<'_>) -> Option<Result<Vec<u8>>> {
-        Some(count::encode_request(request, target))
+        Some(count::encode_request(&client_tools::counted(request), target))
     }
 
     fn decode_count(&self, body: &[u8]) -> Result<u64> {

@@ -10,6 +10,7 @@ use tollway_model::{Dialect, Notices, RawJson, Request, Tool, ToolChoice, WebSea
 use super::family::Family;
 use super::names::Names;
 use super::schema;
+use crate::server_tools;
 use crate::web_search::{self, is_search};
 
 /// `tools` and `toolConfig`.
@@ -79,11 +80,8 @@ pub(super) fn write<'a>(
             Tool::Server { dialect: Dialect::Gemini, json, .. } => hosted.push(ToolOut::Native(json)),
             // Asked for below, in Gemini's own way.
             Tool::Server { kind, .. } if request.web_search.is_some() && is_search(kind) => {}
-            Tool::Server { kind, .. } if is_search(kind) => {
-                web_search::lost(request, format!("Gemini has no tool {kind:?}"), notices);
-            }
             Tool::Server { kind, .. } => {
-                notices.dropped(format!("tools[{index}]"), format!("Gemini has no tool {kind:?}"));
+                server_tools::lost(request, index, kind, format!("Gemini has no tool {kind:?}"), notices);
             }
             Tool::Custom { name, description, format } => {
                 let field = format!("tools[{index}]");

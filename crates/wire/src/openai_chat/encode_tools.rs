@@ -7,6 +7,7 @@ use super::encode_message::cache_control;
 use super::names;
 use super::write::{self, Map};
 use crate::free_text;
+use crate::server_tools;
 use crate::web_search::{self, is_search, stays_inside};
 
 const NO_STRICT: &str = "the target does not enforce schemas of tools";
@@ -101,16 +102,9 @@ impl Fields<'_, '_> {
             {
                 self.notices.changed(format!("tools[{index}]"), "sent as `web_search_options`");
             }
-            Tool::Server { kind, .. } if is_search(kind) => {
-                web_search::lost(
-                    self.request,
-                    format!("the target has no server tool `{kind}`"),
-                    self.notices,
-                );
-            }
             Tool::Server { kind, .. } => {
                 let why = format!("the target has no server tool `{kind}`");
-                self.notices.dropped(format!("tools[{index}]"), why);
+                server_tools::lost(self.request, index, kind, why, self.notices);
             }
         }
     }

@@ -320,7 +320,14 @@ pub(crate) fn encode(error: &Error) -> Vec<u8> {
             }
             map.str("code", code);
             map.str("kind", kind.code());
+            // Clients of LiteLLM find the refusal of a model there, too.
+            if code == UNKNOWN_MODEL && error.origin() != Origin::Upstream {
+                map.map("provider_specific_fields", |map| map.str("error", error.message()));
+            }
         });
     });
     body
 }
+
+/// The code of a model that nobody serves.
+const UNKNOWN_MODEL: &str = "model_not_found";

@@ -347,6 +347,10 @@ fn attach_citations(fields: &mut Object<'_>, parts: &mut [Part]) {
 /// An annotation as a citation; `None` when it is not an object.
 pub(super) fn citation(raw: Raw<'_>) -> Option<Citation> {
     let mut fields = Object::parse(raw.get())?;
+    let native = match fields.take("index") {
+        Some(_) => placeless(raw),
+        None => raw.into(),
+    };
     let mut source = fields.object("url_citation").unwrap_or(fields);
     let text = |source: &mut Object<'_>, key| source.text(key).map(|text| text.into_owned());
     Some(Citation {
@@ -355,6 +359,15 @@ pub(super) fn citation(raw: Raw<'_>) -> Option<Citation> {
         cited_text: text(&mut source, "content"),
         start: source.take("start_index").and_then(read::whole),
         end: source.take("end_index").and_then(read::whole),
-        native: Some((Dialect::OpenaiChat, raw.into())),
+        native: Some((Dialect::OpenaiChat, native)),
     })
+}
+
+/// An entry of a streamed list without its place there, which says nothing about the source.
+fn placeless(raw: Raw<'_>) -> RawJson {
+    let mut entry: serde_json::Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    if let Some(fields) = entry.as_object_mut() {
+        fields.shift_remove("index");
+    }
+    entry.into()
 }

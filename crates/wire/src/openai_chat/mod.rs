@@ -34,6 +34,7 @@ pub(crate) use reader::finish_reason;
 use http::HeaderMap;
 use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};
 
+use crate::openai_responses::client_tools;
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
 /// The codec.
@@ -55,7 +56,7 @@ impl Codec for OpenaiChat {
         target: &Target<'_>,
         notices: &mut Notices,
     ) -> Result<Encoded> {
-        encode::encode(request, target, notices)
+        client_tools::bridged(request, notices, |request, notices| encode::encode(request, target, notices))
     }
 
     fn decode_response(&self, body: &[u8], restore: &Restore) -> Result<Response> {

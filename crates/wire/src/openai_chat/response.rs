@@ -100,7 +100,7 @@ fn write_message(choice: &Choice, id: &str, legacy: bool, notices: &mut Notices,
     if gathered.signed {
         map.list("thinking_blocks", |list| {
             for (text, signature, redacted) in &gathered.thoughts {
-                thinking_block(text, *signature, *redacted, list);
+                thinking_block(text, *signature, *redacted, None, list);
             }
         });
     }
@@ -109,7 +109,7 @@ fn write_message(choice: &Choice, id: &str, legacy: bool, notices: &mut Notices,
         map.list("annotations", |list| {
             for sources in &gathered.citations {
                 let without_place: Vec<_> =
-                    sources.iter().filter(|source| !annotation(source, list)).collect();
+                    sources.iter().filter(|source| !annotation(source, None, list)).collect();
                 let beside: Vec<_> =
                     without_place.iter().filter_map(|source| foreign_source(source)).collect();
                 if beside.len() < without_place.len() {
@@ -232,9 +232,18 @@ pub(super) fn finish(word: &str, native: Option<&str>, stop: Option<&str>, map: 
 }
 
 /// Untagged signatures are Anthropic's, as LiteLLM's users have them in their histories.
-pub(super) fn thinking_block(text: &str, signature: Option<&Signature>, redacted: bool, list: &mut List<'_>) {
+pub(super) fn thinking_block(
+    text: &str,
+    signature: Option<&Signature>,
+    redacted: bool,
+    index: Option<u32>,
+    list: &mut List<'_>,
+) {
     let tagged = signature.map(|signature| carry::tag(signature, Dialect::Anthropic));
     list.map(|map| {
+        if let Some(index) = index {
+            map.int("index", index);
+        }
         if redacted {
             map.str("type", "redacted_thinking");
             map.str("data", tagged.as_deref().unwrap_or_default());
@@ -248,11 +257,18 @@ pub(super) fn thinking_block(text: &str, signature: Option<&Signature>, redacted
     });
 }
 
-/// Writes a source; `false` when it has no form here.
-pub(super) fn annotation(citation: &Citation, list: &mut List<'_>) -> bool {
+/// Writes a source; `false` when it has no form here. Entries of a streamed list say where they stand, because OpenAI's
+/// SDK puts the list together by that.
+pub(super) fn annotation(citation: &Citation, index: Option<u32>, list: &mut List<'_>) -> bool {
     match (&citation.native, &citation.url) {
-        (Some((Dialect::OpenaiChat, json)), _) => list.literal(json.get()),
+        (Some((Dialect::OpenaiChat, json)), _) => match index {
+            Some(index) => numbered(json, index, list.item()),
+            None => list.literal(json.get()),
+        },
         (_, Some(url)) => list.map(|map| {
+            if let Some(index) = index {
+                map.int("index", index);
+            }
             map.str("type", "url_citation");
             map.map("url_citation", |map| {
                 map.str("url", url);
@@ -267,6 +283,18 @@ pub(super) fn annotation(citation: &Citation, list: &mut List<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Writes an object as it is, with its place in a streamed list.
+fn numbered(json: &RawJson, index: u32, out: &mut Vec<u8>) {
+    let text = json.get().trim_end();
+    match text.strip_suffix('}') {
+        Some(open) if !open.trim_end().ends_with('{') => {
+            out.extend_from_slice(open.trim_end().as_bytes());
+            write::resume(out, |map| map.int("index", index));
+        }
+        _ => out.extend_from_slice(text.as_bytes()),
+    }
 }
 
 /// A source that only its own dialect can say, such as a place in a document; LiteLLM's users find it in

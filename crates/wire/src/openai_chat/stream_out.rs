@@ -38,6 +38,8 @@ struct Choice {
     begun: bool,
     next_tool: u32,
     next_image: u32,
+    next_source: u32,
+    next_thought: u32,
     /// Log-probabilities that wait for the text they belong to.
     logprobs: Option<RawJson>,
     parts: BTreeMap<u32, Part>,
@@ -195,7 +197,9 @@ impl Encoder {
             }
             (Part::Plain(_), Delta::Citation(citation)) => {
                 let mut list = Vec::new();
-                if write::list(&mut list, |list| response::annotation(citation, list)) {
+                let place = choice.next_source;
+                if write::list(&mut list, |list| response::annotation(citation, Some(place), list)) {
+                    choice.next_source += 1;
                     self.chunk(index, bytes, |map| map.key("annotations").extend_from_slice(&list));
                 } else if let Some(json) = response::foreign_source(citation) {
                     self.chunk(index, bytes, |map| {
@@ -341,9 +345,11 @@ impl Encoder {
             }
             Some(Part::Thought { text, signature: Some(signature), redacted }) => {
                 let (text, signature, redacted) = (text.clone(), signature.clone(), *redacted);
+                let place = choice.next_thought;
+                choice.next_thought += 1;
                 self.chunk(index, bytes, |map| {
                     map.list("thinking_blocks", |list| {
-                        response::thinking_block(&text, Some(&signature), redacted, list);
+                        response::thinking_block(&text, Some(&signature), redacted, Some(place), list);
                     });
                 });
             }

@@ -2,7 +2,7 @@
 
 use tollway_model::{Citation, Dialect, Signature, ToolKind};
 
-use super::state;
+use super::{client_tools, state};
 use crate::carry;
 use crate::json::write_str;
 use crate::openai_chat::write::{self, Map};
@@ -22,12 +22,30 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Whether the item is of a type of its own, which is told only whole.
+    pub(super) fn is_whole(&self) -> bool {
+        state::client_tool(&self.name).is_some()
+    }
+
     /// The item as it is now.
     pub(super) fn item(&self, status: &str, input: &str) -> Vec<u8> {
         let packed = match &self.signature {
             Some(signature) => carry::pack_id(&self.id, signature),
             None => self.id.clone(),
         };
+        if let Some(tool) = state::client_tool(&self.name)
+            && let Some(members) = client_tools::item(tool, input)
+        {
+            return written(|map| {
+                map.str("id", &self.item);
+                map.str("type", &format!("{tool}_call"));
+                map.str("status", status);
+                map.str("call_id", &packed);
+                for (key, value) in &members {
+                    map.literal(key, &value.to_string());
+                }
+            });
+        }
         let (kind, key) = match self.kind {
             ToolKind::Function => ("function_call", "arguments"),
             ToolKind::Custom => ("custom_tool_call", "input"),
@@ -40,7 +58,7 @@ impl Call {
             map.str(key, input);
             map.str("call_id", &packed);
             map.str("name", name);
-            if let Some(namespace) = namespace {
+            if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
                 map.str("namespace", namespace);
             }
         })

@@ -6,6 +6,8 @@
 //! Shapes: the `openai` SDK 2.54. `POST /v1/responses`:
 //! <https://platform.openai.com/docs/api-reference/responses>
 
+mod as_chat;
+pub(crate) mod client_tools;
 pub mod conversation;
 mod item_in;
 mod item_out;
@@ -32,6 +34,7 @@ use tollway_model::{Dialect, Error, Notices, Request, Response, Result, Usage};
 use crate::openai_chat::error;
 use crate::{Codec, Encoded, Restore, StreamDecoder, StreamEncoder, Target, View};
 
+pub use as_chat::{as_chat, is_response_request};
 pub(crate) use stream_in::skim;
 
 /// The codec.

@@ -19,6 +19,16 @@ pub(super) fn in_namespace(namespace: &str, name: &str) -> String {
     format!("{namespace}{NAMESPACE}{name}")
 }
 
+/// The name of calls of a tool that the client runs and only this dialect has words for.
+pub(super) fn of_the_client(kind: &str) -> String {
+    in_namespace("", kind)
+}
+
+/// Which of these tools is called.
+pub(super) fn client_tool(full: &str) -> Option<&str> {
+    full.strip_prefix(NAMESPACE)
+}
+
 /// Splits a full name into the namespace and the tool's own name.
 pub(super) fn split_name(full: &str) -> (Option<&str>, &str) {
     match full.split_once(NAMESPACE) {

@@ -32,7 +32,7 @@ pub(super) fn tools(top: &mut Object<'_>, request: &mut Request, extras: &mut Ex
     Ok(())
 }
 
-fn tool(
+pub(super) fn tool(
     raw: Raw<'_>,
     path: &Path<'_>,
     request: &mut Request,

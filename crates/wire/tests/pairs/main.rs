@@ -6,6 +6,7 @@
 
 mod answers;
 mod bedrock;
+mod client_tools;
 mod errors;
 mod requests;
 mod responses;

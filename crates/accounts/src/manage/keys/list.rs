@@ -45,6 +45,12 @@ impl Management {
         Ok(json!({ "key": token, "info": info }))
     }
 
+    /// `POST /key/health`: whether the key that asks may call. It logs to no service that could be away.
+    pub async fn key_health(&self, grant: &Grant) -> Result<Value> {
+        grant.demand(&[Right::KeyInfo])?;
+        Ok(json!({ "key": "healthy", "logging_callbacks": null }))
+    }
+
     /// `POST /v2/key/info`: several keys; those out of reach are left out.
     pub async fn key_infos(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
         grant.demand(&[Right::KeyInfo])?;

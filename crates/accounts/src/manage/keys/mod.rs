@@ -92,9 +92,29 @@ impl Management {
         self.check_new_owner(grant, None, &key).await?;
         self.check_references(None, &key).await?;
         self.check_bounds(grant, None, &key).await?;
+        self.limit_life(fields, &mut key).await?;
         self.ensure_user(grant, &key).await?;
         let key = self.keys.create(grant.actor(), key).await?;
+        // Someone may have made the same key and replaced or deleted it since it was looked for.
+        if custom.is_some()
+            && let Err(error) = self.check_never_used("key", &key.token).await
+        {
+            self.keys.remove(grant.actor(), &key).await?;
+            return Err(error);
+        }
         Ok((key, secret))
+    }
+
+    /// A member's key of a team lasts as long as the team says, where nobody else says how long.
+    async fn limit_life(&self, fields: &KeyFields, key: &mut Key) -> Result<()> {
+        let (Some(team), Some(_), false) = (&key.team_id, &key.user_id, fields.duration.is_present()) else {
+            return Ok(());
+        };
+        let team = self.teams.get(team).await?;
+        if let Some(text) = team.as_ref().and_then(|team| team.team_member_key_duration.as_deref()) {
+            key.expires = Some(periods::parse("team_member_key_duration", text)?.over(self.now()));
+        }
+        Ok(())
     }
 
     /// Would a key with these fields be made?
@@ -122,18 +142,30 @@ impl Management {
             ));
         }
         let token = secret::hash(text);
-        if self.keys.find("token", &token).await?.is_some() || self.graces.get(&token).await?.is_some() {
+        // First the keys: what ends one leaves its trace before.
+        if self.keys.find("token", &token).await?.is_some() {
             return Err(bad(field, "this key is in use; change it with /key/update, or choose another one"));
         }
-        // Whoever still has a deleted key must not find it working again one day.
-        let gone = Query { equal: vec![("token", Some(token))], ..Query::default() };
-        if self.deleted_keys.list(&gone).await?.total > 0 {
-            return Err(bad(
-                field,
-                "this key was deleted, and a deleted key does not come back; choose another one",
-            ));
-        }
+        self.check_never_used(field, &token).await?;
         Ok(Secret::new(text))
+    }
+
+    /// Refuses what was a key once: whoever still has a deleted key, or one that was replaced, must not find it working
+    /// again one day.
+    async fn check_never_used(&self, field: &str, token: &str) -> Result<()> {
+        if let Some(grace) = self.graces.get(token).await? {
+            let message = match grace.until > self.now() {
+                true => "this key was replaced and works for a while yet; choose another one",
+                false => "this key was replaced, and a replaced key does not come back; choose another one",
+            };
+            return Err(bad(field, message));
+        }
+        let gone = Query { equal: vec![("token", Some(token.to_owned()))], ..Query::default() };
+        if self.deleted_keys.list(&gone).await?.total > 0 {
+            let message = "this key was deleted, and a deleted key does not come back; choose another one";
+            return Err(bad(field, message));
+        }
+        Ok(())
     }
 
     /// `POST /key/update`: changes what is named, leaves the rest.
@@ -167,10 +199,15 @@ impl Management {
         self.save_key(grant, "updated", &before, after).await
     }
 
+    /// May a key become this?
+    async fn check_change(&self, grant: &Grant, before: &Key, after: &Key) -> Result<()> {
+        self.check_new_owner(grant, Some(before), after).await?;
+        self.check_references(Some(before), after).await?;
+        self.check_bounds(grant, Some(before), after).await
+    }
+
     async fn save_key(&self, grant: &Grant, action: &str, before: &Key, after: Key) -> Result<Key> {
-        self.check_new_owner(grant, Some(before), &after).await?;
-        self.check_references(Some(before), &after).await?;
-        self.check_bounds(grant, Some(before), &after).await?;
+        self.check_change(grant, before, &after).await?;
         self.ensure_user(grant, &after).await?;
         self.keys.change(grant.actor(), action, before, after).await
     }
@@ -235,9 +272,10 @@ impl Management {
             after.token = secret::hash(secret.expose());
             after.key_name = secret::shown(secret.expose());
             after.rotation_count += 1;
-            if let Some(until) = until {
-                self.grant_grace(grant, &before, until).await?;
-            } else {
+            self.check_change(grant, &before, &after).await?;
+            // The trace that the old one leaves is there before it ends, so that nobody can make it again in between.
+            self.leave_grace(grant, &before, until.unwrap_or(now)).await?;
+            if until.is_none() {
                 self.end_graces(grant, &before.id).await?;
             }
             self.save_key(grant, "regenerated", &before, after).await
@@ -245,18 +283,30 @@ impl Management {
         self.show_new(&key.await?, &secret, &request.fields).await
     }
 
-    async fn grant_grace(&self, grant: &Grant, key: &Key, until: i64) -> Result<()> {
-        if self.graces.get(&key.token).await?.is_none() {
-            let grace = Grace { token: key.token.clone(), key_id: key.id.clone(), until, ..Grace::default() };
-            self.graces.create(grant.actor(), grace).await?;
+    /// The hash that a key has now works until then, and is a key's own no more. It stays on record for ever.
+    async fn leave_grace(&self, grant: &Grant, key: &Key, until: i64) -> Result<()> {
+        match self.graces.get(&key.token).await? {
+            None => {
+                let grace =
+                    Grace { token: key.token.clone(), key_id: key.id.clone(), until, ..Grace::default() };
+                self.graces.create(grant.actor(), grace).await?;
+            }
+            Some(before) if before.until != until => {
+                let after = Grace { until, ..before.clone() };
+                self.graces.change(grant.actor(), "updated", &before, after).await?;
+            }
+            Some(_) => {}
         }
         Ok(())
     }
 
+    /// Hashes that the key had before work no longer. They stay on record, so that nobody makes them anew.
     async fn end_graces(&self, grant: &Grant, key_id: &str) -> Result<()> {
         let query = Query { equal: vec![("key_id", Some(key_id.to_owned()))], ..Query::default() };
-        for grace in self.graces.all(query).await? {
-            self.graces.remove(grant.actor(), &grace).await?;
+        let now = self.now();
+        for before in self.graces.all(query).await?.into_iter().filter(|grace| grace.until > now) {
+            let after = Grace { until: now, ..before.clone() };
+            self.graces.change(grant.actor(), "ended", &before, after).await?;
         }
         Ok(())
     }
@@ -483,6 +533,7 @@ fn same_bounds(before: &Key, after: &Key) -> bool {
         && before.aliases == after.aliases
         && before.budget_fallbacks == after.budget_fallbacks
         && before.router_settings == after.router_settings
+        && before.enforced_params == after.enforced_params
         && before.tags == after.tags
         && before.team_id == after.team_id
 }

@@ -12,6 +12,7 @@ use crate::manage::fields::{
 };
 use crate::manage::limits::LimitFields;
 use crate::manage::periods;
+use crate::manage::router_settings;
 use crate::rights;
 
 /// LiteLLM's fields of keys that have no effect here.
@@ -39,7 +40,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("default_estimated_output_tokens_per_model", NOT_BUILT),
     ("enable_prompt_caching", NOT_BUILT),
     ("throttle_on_budget_exceeded", NOT_BUILT),
-    ("enforced_params", NOT_BUILT),
     ("allowed_passthrough_routes", NOT_BUILT),
     ("denied_passthrough_routes", NOT_BUILT),
     ("allowed_vector_store_indexes", NOT_BUILT),
@@ -50,7 +50,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("auto_rotate", NOT_BUILT),
     ("rotation_interval", NOT_BUILT),
     ("new_master_key", NOT_BUILT),
-    ("router_settings", NOT_BUILT),
     ("budget_fallbacks", NOT_BUILT),
 ];
 
@@ -79,6 +78,11 @@ request! {
         key_type: String,
         /// Routes it may use: paths, paths with a star at the end, names of groups.
         allowed_routes: Vec<String>,
+        /// Members that its calls' bodies must have, such as `user` or `metadata.project`.
+        enforced_params: Vec<String>,
+        /// What its calls leave open: `num_retries`, `timeout`, `stream_timeout`, `fallbacks`, `context_window_fallbacks`,
+        /// `content_policy_fallbacks`.
+        router_settings: Map<String, Value>,
         /// Tags its calls get.
         tags: Vec<String>,
         /// Free.
@@ -184,6 +188,7 @@ impl KeyFields {
         }
         put_names("models", &self.models, &mut key.models)?;
         put_names("tags", &self.tags, &mut key.tags)?;
+        put_names("enforced_params", &self.enforced_params, &mut key.enforced_params)?;
         if let Some(aliases) = self.aliases.get() {
             check_aliases("aliases", aliases)?;
         }
@@ -191,6 +196,7 @@ impl KeyFields {
         self.blocked.fill(&mut key.blocked);
         self.apply_routes(key)?;
         put_free("metadata", &self.metadata, &mut key.metadata)?;
+        router_settings::put(&self.router_settings, &mut key.router_settings)?;
         self.limits.apply(&mut key.limits, now)
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn show(key: &Key, figures: &Figures, now: Millis) -> Map<String, Val
     put("blocked", json!(key.blocked));
     put("key_type", json!(key.key_type.as_deref().unwrap_or("default")));
     put("allowed_routes", json!(key.allowed_routes));
+    put("enforced_params", json!(key.enforced_params));
     put("tags", json!(key.tags));
     put("metadata", json!(key.metadata));
     put("router_settings", json!(key.router_settings));

@@ -12,12 +12,12 @@ use tollway_store::records::{Budget, Team};
 
 pub use request::{
     AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
-    TeamKeys, TeamModels, TeamPermissions, TeamRequest, UpdateMember,
+    TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateMember,
 };
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
-use super::fields::{MAX_ITEMS, OneOrMany, Request as _, check_names};
+use super::fields::{Field, MAX_ITEMS, OneOrMany, Request as _, check_names};
 use super::limits::dollars;
 use super::params::names;
 use super::periods::iso;
@@ -333,6 +333,75 @@ impl Management {
         Ok(Value::Object(self.show_team(&team.await?).await?))
     }
 
+    /// `GET /team/{team_id}/callback`: where the team's calls are logged. Nowhere but in the receipts.
+    pub async fn team_callbacks(&self, grant: &Grant, named: Option<&str>) -> Result<Value> {
+        grant.demand(&[Right::TeamInfo])?;
+        let team = self.team_within(grant, named.unwrap_or_default()).await?;
+        Ok(json!({ "status": "success", "data": {
+            "team_id": team.team_id, "success_callbacks": [], "success_callback": [],
+            "failure_callbacks": [], "failure_callback": [], "callback_vars": {},
+        } }))
+    }
+
+    /// `POST /team/{team_id}/disable_logging`: holds already, as there are no callbacks.
+    pub async fn team_callbacks_off(&self, grant: &Grant, named: Option<&str>) -> Result<Value> {
+        grant.demand(&[Right::TeamUpdate])?;
+        let team = self.team_within(grant, named.unwrap_or_default()).await?;
+        Ok(json!({
+            "status": "success",
+            "message": format!("the team `{}` has no callbacks", team.team_id),
+            "data": { "team_id": team.team_id, "success_callbacks": [], "failure_callbacks": [] },
+        }))
+    }
+
+    /// `POST /team/permissions_bulk_update`: more permissions for plain members of several teams, or of all.
+    pub async fn teams_permissions_update(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
+        grant.demand(&[Right::TeamUpdate])?;
+        let request = TeamsPermissions::parse(body)?;
+        let more = request.permissions.get().cloned().unwrap_or_default();
+        let all = request.apply_to_all_teams.get() == Some(&true);
+        let named = request.team_ids.get().cloned().unwrap_or_default();
+        let ids = match (all, named.is_empty()) {
+            (true, false) => {
+                return Err(bad("team_ids", "either `team_ids` or `apply_to_all_teams`, not both"));
+            }
+            (false, true) => {
+                return Err(bad(
+                    "team_ids",
+                    "`team_ids` is missing: which teams? or set `apply_to_all_teams`",
+                ));
+            }
+            (true, true) if !grant.is_all() => {
+                return Err(forbidden("apply_to_all_teams", "`apply_to_all_teams` is for administrators"));
+            }
+            (true, true) => {
+                let all = self.teams.all(Query::default()).await?;
+                all.into_iter().map(|team| team.team_id).collect()
+            }
+            (false, false) => named,
+        };
+        // All are there and within reach before the first is changed.
+        for id in &ids {
+            self.team_within(grant, id).await?;
+        }
+        for id in &ids {
+            patiently(|| async {
+                let before = self.team_within(grant, id).await?;
+                let mut both = before.team_member_permissions.clone();
+                both.extend(more.iter().filter(|one| !before.team_member_permissions.contains(one)).cloned());
+                let fields =
+                    TeamFields { team_member_permissions: Field::Set(both), ..TeamFields::default() };
+                let mut after = before.clone();
+                fields.apply(&mut after, self.now())?;
+                self.teams.change(grant.actor(), "updated", &before, after).await
+            })
+            .await?;
+        }
+        Ok(json!({
+            "message": "plain members may do more", "teams_updated": ids.len(), "permissions_appended": more,
+        }))
+    }
+
     /// `GET /team/available`: teams that one may join alone. There are none: a team's admin adds its members.
     pub async fn team_available(&self, grant: &Grant, params: &Params) -> Result<Value> {
         grant.demand(&[Right::TeamList])?;
@@ -369,6 +438,7 @@ impl Management {
         put("spend", dollars(Some(figures.spend)));
         put("total_spend", dollars(Some(figures.total)));
         put("team_member_permissions", json!(team.team_member_permissions));
+        put("team_member_key_duration", json!(team.team_member_key_duration));
         put("tags", json!(team.tags));
         put("metadata", json!(team.metadata));
         put("default_team_member_models", json!(team.default_team_member_models));

@@ -12,6 +12,8 @@ use crate::manage::errors::bad;
 use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_name, request};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::LimitFields;
+use crate::manage::periods;
+use crate::manage::router_settings;
 
 /// LiteLLM's fields of teams that have no effect here.
 const REFUSED: &[(&str, &str)] = &[
@@ -22,7 +24,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("organization_id", NOT_BUILT),
     ("tpd_limit", NOT_BUILT),
     ("access_group_ids", NOT_BUILT),
-    ("router_settings", NOT_BUILT),
     ("guardrails", NOT_BUILT),
     ("policies", NOT_BUILT),
     ("prompts", NOT_BUILT),
@@ -36,7 +37,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("default_estimated_output_tokens", NOT_BUILT),
     ("default_estimated_output_tokens_per_model", NOT_BUILT),
     ("mcp_rpm_limit", NOT_BUILT),
-    ("team_member_key_duration", NOT_BUILT),
+    ("team_member_model_max_budget", NOT_BUILT),
+    ("logging", NOT_BUILT),
+    ("require_trace_id", NOT_BUILT),
+    ("enforced_service_account_expires_after", NOT_BUILT),
     ("allowed_vector_store_indexes", NOT_BUILT),
     ("enforced_batch_output_expires_after", NOT_BUILT),
     ("enforced_file_expires_after", NOT_BUILT),
@@ -59,6 +63,8 @@ request! {
         tags: Vec<String>,
         /// Free.
         metadata: Map<String, Value>,
+        /// What calls leave open, and their keys too: as a key's `router_settings`.
+        router_settings: Map<String, Value>,
         /// Models that members who have no list of their own may use with the team's keys; empty: what the team may.
         default_team_member_models: Vec<String>,
         /// Budget of members who have none of their own, dollars.
@@ -69,6 +75,8 @@ request! {
         team_member_rpm_limit: Count,
         /// Tokens a minute of such members.
         team_member_tpm_limit: Count,
+        /// How long keys of members last that are made without a duration: `30d`.
+        team_member_key_duration: String,
         ; with limits: LimitFields
     }
 }
@@ -175,6 +183,19 @@ request! {
         /// Routes that plain members may use on the team's keys, such as `/key/generate`.
         team_member_permissions: Vec<String>,
         ; required ["team_id", "team_member_permissions"]
+    }
+}
+
+request! {
+    /// `POST /team/permissions_bulk_update`
+    TeamsPermissions {
+        /// Routes that plain members may use from now on, too, on the teams' keys, such as `/key/generate`.
+        permissions: Vec<String>,
+        /// Which teams.
+        team_ids: Vec<String>,
+        /// Every team there is.
+        apply_to_all_teams: bool,
+        ; required ["permissions"]
     }
 }
 
@@ -293,7 +314,12 @@ impl TeamFields {
             return Err(bad("team_member_permissions", message));
         }
         self.team_member_permissions.fill(&mut team.team_member_permissions);
+        if let Some(text) = self.team_member_key_duration.get() {
+            periods::parse("team_member_key_duration", text)?;
+        }
+        self.team_member_key_duration.put(&mut team.team_member_key_duration);
         put_free("metadata", &self.metadata, &mut team.metadata)?;
+        router_settings::put(&self.router_settings, &mut team.router_settings)?;
         put_names(
             "default_team_member_models",
             &self.default_team_member_models,

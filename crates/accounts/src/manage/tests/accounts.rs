@@ -197,6 +197,63 @@ async fn users_are_listed_by_role_and_by_what_they_spent() {
 }
 
 #[tokio::test]
+async fn whoever_picks_a_user_finds_it_by_a_piece_of_its_name() {
+    let world = World::new().await;
+    for id in ["anna", "hanna", "ben"] {
+        world.user(id, "internal_user", json!({ "user_email": format!("{id}@example.com") })).await;
+    }
+    let grant = world.admin(Right::UserList).await;
+    let check = async |pairs: &[(&str, &str)], expected: &[&str]| {
+        let listed = world.management.user_filter(&grant, &query(pairs)).await.unwrap();
+        let mut ids: Vec<&str> =
+            listed.as_array().unwrap().iter().map(|user| user["user_id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{pairs:?}");
+    };
+    check(&[], &["anna", "ben", "hanna"]).await;
+    check(&[("user_id", "ANNA")], &["anna", "hanna"]).await;
+    check(&[("user_email", "hanna@"), ("user_id", "anna")], &["hanna"]).await;
+    check(&[("user_id", "%")], &[]).await;
+    world.team("t", &[], json!({})).await;
+    let counted = world.management.users_available(&grant, &query(&[])).await.unwrap();
+    assert_eq!((&counted["total_users_used"], &counted["total_teams_used"]), (&json!(3), &json!(1)));
+    assert_eq!(counted["total_users_remaining"], Value::Null);
+}
+
+#[tokio::test]
+async fn plain_members_of_several_teams_may_do_more_at_once() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.team(id, &[], json!({ "team_member_permissions": ["/key/info"] })).await;
+    }
+    let permissions = async |id: &str| {
+        let grant = world.admin(Right::TeamInfo).await;
+        let shown = world.management.team_permissions(&grant, &query(&[("team_id", id)])).await.unwrap();
+        shown["team_member_permissions"].clone()
+    };
+    let more = json!({ "team_ids": ["a"], "permissions": ["/key/info", "/key/generate"] });
+    let done = ask!(world TeamUpdate teams_permissions_update more).unwrap();
+    assert_eq!(done["teams_updated"], 1);
+    assert_eq!(permissions("a").await, json!(["/key/info", "/key/generate"]));
+    assert_eq!(permissions("b").await, json!(["/key/info"]));
+    ask!(world TeamUpdate teams_permissions_update json!({ "permissions": ["/key/delete"], "apply_to_all_teams": true }))
+        .unwrap();
+    assert_eq!(permissions("b").await, json!(["/key/info", "/key/delete"]));
+    for (body, status) in [
+        (json!({ "permissions": ["/key/info"] }), 400),
+        (json!({ "permissions": ["/key/info"], "team_ids": ["a", "none"] }), 404),
+        (json!({ "permissions": ["/nothing"], "team_ids": ["a"] }), 400),
+        (json!({ "permissions": ["/key/info"], "team_ids": ["a"], "apply_to_all_teams": true }), 400),
+    ] {
+        assert_eq!(
+            told(&ask!(world TeamUpdate teams_permissions_update body).unwrap_err()).0,
+            status,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn several_changes_at_once_count_each_for_itself() {
     let world = World::new().await;
     world.user("ann", "internal_user", json!({})).await;
@@ -255,4 +312,66 @@ async fn several_changes_at_once_count_each_for_itself() {
     let permissions = json!({ "team_id": "t", "team_member_permissions": ["/key/generate"] });
     let team = world.management.team_permissions_update(&teams, &body(permissions)).await.unwrap();
     assert_eq!(team["team_member_permissions"], json!(["/key/generate"]));
+}
+
+#[tokio::test]
+async fn a_members_key_lasts_as_long_as_the_team_says() {
+    let world = World::new().await;
+    world.user("ann", "internal_user", json!({})).await;
+    world.team("t", &[("ann", "user")], json!({ "team_member_key_duration": "30d" })).await;
+    let ends = async |body: Value| world.info(&world.key(body).await).await.unwrap()["expires"].clone();
+    assert!(ends(json!({ "team_id": "t", "user_id": "ann" })).await.is_string());
+    assert_eq!(ends(json!({ "team_id": "t", "user_id": "ann", "duration": null })).await, Value::Null);
+    assert_eq!(ends(json!({ "team_id": "t" })).await, Value::Null, "nobody's key of its own");
+    assert_eq!(ends(json!({ "user_id": "ann" })).await, Value::Null, "not of the team");
+    let wrong = ask!(world TeamNew team_new json!({ "team_member_key_duration": "soon" })).unwrap_err();
+    assert_eq!(told(&wrong).2.as_deref(), Some("team_member_key_duration"));
+}
+
+#[tokio::test]
+async fn limits_that_would_not_hold_are_refused() {
+    let world = World::new().await;
+    let refused = async |fields: Value| {
+        let mut user = json!({ "user_id": "u" });
+        user.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let of_user = ask!(world UserNew user_new user);
+        let of_customer = ask!(world CustomerWrite customer_new user);
+        [of_user, of_customer].map(|result| told(&result.unwrap_err()).2)
+    };
+    for name in ["model_max_budget", "model_rpm_limit", "model_tpm_limit"] {
+        let value = if name == "model_max_budget" { json!({ "m": 1.5 }) } else { json!({ "m": 3 }) };
+        let mut fields = json!({});
+        fields[name] = value;
+        assert_eq!(refused(fields).await, [Some(name.to_owned()), Some(name.to_owned())]);
+    }
+    ask!(world UserNew user_new json!({ "user_id": "u", "model_max_budget": {} })).unwrap();
+}
+
+#[tokio::test]
+async fn router_settings_that_would_have_no_effect_are_refused() {
+    let world = World::new().await;
+    let check = async |settings: Value, fault: Option<&str>| {
+        let body = json!({ "router_settings": settings });
+        let results = [world.generate(body.clone()).await, ask!(world TeamNew team_new body)];
+        for result in results {
+            match (result, fault) {
+                (Ok(_), None) => {}
+                (Err(error), Some(fault)) => {
+                    assert_eq!(told(&error).2, Some(format!("router_settings.{fault}")), "{error}");
+                }
+                (result, _) => panic!("{body}: {result:?}"),
+            }
+        }
+    };
+    let all = json!({ "num_retries": 3, "timeout": 2.5, "stream_timeout": 1, "fallbacks": ["a", { "m": ["b"] }],
+        "context_window_fallbacks": [{ "m": ["c"] }], "content_policy_fallbacks": [], "weights": {}, "retry_policy": null });
+    check(all, None).await;
+    check(json!({}), None).await;
+    check(json!({ "num_retries": -1 }), Some("num_retries")).await;
+    check(json!({ "timeout": 0 }), Some("timeout")).await;
+    check(json!({ "fallbacks": "b" }), Some("fallbacks")).await;
+    check(json!({ "fallbacks": [{ "m": "b" }] }), Some("fallbacks")).await;
+    check(json!({ "fallbacks": vec!["b"; 33] }), Some("fallbacks")).await;
+    check(json!({ "routing_strategy": "least-busy" }), Some("routing_strategy")).await;
+    check(json!({ "nonsense": 1 }), Some("nonsense")).await;
 }

@@ -139,9 +139,10 @@ async fn blocking_deleting_and_regenerating_leave_traces_and_no_way_back() {
     assert_eq!(grace.until, NOW + 3_600_000);
     assert_eq!(told(&world.info(&key).await.unwrap_err()).0, 404);
     // A key in its grace cannot be taken over, and the next regenerating without one ends it.
-    refused(&world, json!({ "key": key }), 400, "key", "in use").await;
+    refused(&world, json!({ "key": key }), 400, "key", "works for a while yet").await;
     let third = world.management.key_regenerate(&regenerate, Some(&new), b"").await.unwrap();
-    assert!(world.store.shelf::<Grace>().get(&hash_key(&key)).await.unwrap().is_none());
+    let ended = world.store.shelf::<Grace>().get(&hash_key(&key)).await.unwrap().unwrap();
+    assert_eq!(ended.until, NOW);
 
     let third = third["key"].as_str().unwrap().to_owned();
     let delete = world.admin(Right::KeyDelete).await;
@@ -160,6 +161,55 @@ async fn blocking_deleting_and_regenerating_leave_traces_and_no_way_back() {
         assert_eq!(told(&world.update(body).await.unwrap_err()).0, 404);
     }
     world.check_audit(&[&key, &new, &third, &hash_key(&third)]).await;
+}
+
+/// A key that was replaced or deleted, and all that it was before, can be made by nobody again.
+async fn nothing_resurrects(world: &World) {
+    let regenerate = world.admin(Right::KeyRegenerate).await;
+    let new_key = |text: &str| json!({ "new_key": text }).to_string();
+    let first = "sk-chosen-by-somebody-long-ago-1";
+    let (second, third) = ("sk-chosen-by-somebody-long-ago-2", "sk-chosen-by-somebody-long-ago-3");
+    world.key(json!({ "key": first })).await;
+    world.management.key_regenerate(&regenerate, Some(first), new_key(second).as_bytes()).await.unwrap();
+    let grace = json!({ "new_key": third, "grace_period": "1h" }).to_string();
+    world.management.key_regenerate(&regenerate, Some(second), grace.as_bytes()).await.unwrap();
+    // One that the gateway made is no better.
+    let made = world.key(json!({})).await;
+    world.management.key_regenerate(&regenerate, Some(&made), b"").await.unwrap();
+    let other = world.key(json!({ "key": "sk-chosen-by-somebody-long-ago-4" })).await;
+    let check = async |text: &str, says: &str| {
+        refused(world, json!({ "key": text }), 400, "key", says).await;
+        let body = new_key(text);
+        let error =
+            world.management.key_regenerate(&regenerate, Some(&other), body.as_bytes()).await.unwrap_err();
+        assert!(told(&error).0 == 400 && error.message().contains(says), "{text}: {}", error.message());
+    };
+    check(first, "was replaced").await;
+    check(second, "works for a while yet").await;
+    check(&made, "was replaced").await;
+    check(third, "in use").await;
+    world.clock.fetch_add(3_600_000, std::sync::atomic::Ordering::Relaxed);
+    check(second, "was replaced").await;
+    let delete = world.admin(Right::KeyDelete).await;
+    let body = json!({ "keys": [third] }).to_string();
+    world.management.key_delete(&delete, body.as_bytes()).await.unwrap();
+    check(third, "was deleted").await;
+    for text in [first, second] {
+        check(text, "was replaced").await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_resurrects_a_key_in_memory_and_in_a_file() {
+    nothing_resurrects(&World::new().await).await;
+    let directory = tempfile::tempdir().unwrap();
+    nothing_resurrects(&World::on(directory.path().join("keys.db").to_str().unwrap()).await).await;
+}
+
+#[tokio::test]
+async fn nothing_resurrects_a_key_on_postgresql() {
+    let Some(url) = tollway_testkit::services::new_database() else { return };
+    nothing_resurrects(&World::on(&url).await).await;
 }
 
 #[tokio::test]

@@ -57,7 +57,12 @@ impl Spend for Spent {
 
 impl World {
     pub(super) async fn new() -> World {
-        let store = Store::open_and_migrate("memory:").await.unwrap();
+        World::on("memory:").await
+    }
+
+    /// On a database.
+    pub(super) async fn on(location: &str) -> World {
+        let store = Store::open_and_migrate(location).await.unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
         let now = clock.clone();
         let sealer = Arc::new(Sealer::new(SaltKey::new(Secret::new("salt-salt-salt-salt")), Vec::new()));

@@ -8,7 +8,7 @@ use tollway_model::Money;
 use tollway_store::sql::{Cells, Kind, Row, clean};
 use tollway_store::{StoreError, StoreResult};
 
-use crate::books::line::{Detail, Line, receipt};
+use crate::books::line::{Detail, Line, Share, receipt};
 use crate::books::sums::{self, Day, DayKey, Sum};
 use crate::journal::record;
 use crate::receipt::{Outcome, Receipt};
@@ -16,10 +16,10 @@ use crate::receipt::{Outcome, Receipt};
 /// The columns of `receipts` but the last, in the order of [`Line`].
 pub(super) const LINE: &str = "id, at, call_id, token, key_id, user_id, team_id, organization_id, customer_id, model, \
      model_group, provider, deployment, surface, operation, status, outcome, nanos, unknown, held, estimated, input, \
-     output, cache_read, cache_write, total_us, first_byte_us, stream, session_id, tags";
+     output, cache_read, cache_write, total_us, first_byte_us, stream, session_id, tags, shares";
 
 /// How many columns [`LINE`] has.
-const LINES: usize = 30;
+const LINES: usize = 31;
 
 /// Those among them that are numbers.
 const NUMBERS: [&str; 15] = [
@@ -66,6 +66,12 @@ pub(super) fn write(receipt: &Receipt, cells: &mut dyn Cells) -> StoreResult<()>
         let tags: Vec<_> = line.tags.iter().map(|tag| clean(tag)).collect();
         Some(serde_json::to_string(&tags).map_err(broken)?)
     };
+    let shares = if line.shares.is_empty() {
+        None
+    } else {
+        let shares: Vec<_> = line.shares.iter().map(cleaned).collect();
+        Some(serde_json::to_string(&shares).map_err(broken)?)
+    };
     cells.text(Some(&line.id));
     cells.int(Some(line.at));
     cells.text(line.call_id.as_deref());
@@ -92,11 +98,22 @@ pub(super) fn write(receipt: &Receipt, cells: &mut dyn Cells) -> StoreResult<()>
     cells.int(Some(i64::from(line.stream)));
     cells.text(line.session.as_deref());
     cells.text(tags.as_deref());
+    cells.text(shares.as_deref());
     let mut detail = Vec::with_capacity(512);
     record::write(&mut detail, &Detail::of(receipt))
         .map_err(|error| StoreError::Broken(error.to_string()))?;
     cells.bytes(&detail);
     Ok(())
+}
+
+/// A share as the database takes it.
+fn cleaned<'a>(share: &'a Share<'_>) -> Share<'a> {
+    Share {
+        deployment: clean(&share.deployment),
+        provider: clean(&share.provider),
+        model: clean(&share.model),
+        ..*share
+    }
 }
 
 /// A row of [`LINE`].
@@ -107,6 +124,12 @@ pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
     let tags: Vec<Arc<str>> = match row.maybe_text(29)? {
         Some(json) => serde_json::from_str(json)
             .map_err(|error| StoreError::Broken(format!("the tags of a receipt cannot be read: {error}")))?,
+        None => Vec::new(),
+    };
+    let shares: Vec<Share<'static>> = match row.maybe_text(30)? {
+        Some(json) => serde_json::from_str(json).map_err(|error| {
+            StoreError::Broken(format!("the shares of a receipt cannot be read: {error}"))
+        })?,
         None => Vec::new(),
     };
     Ok(Line {
@@ -140,6 +163,7 @@ pub(super) fn line(row: &Row) -> StoreResult<Line<'static>> {
         stream: row.int(27)? != 0,
         session: maybe(28)?,
         tags: Cow::Owned(tags),
+        shares,
     })
 }
 

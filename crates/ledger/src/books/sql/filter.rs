@@ -123,6 +123,9 @@ pub(super) fn add_receipts(found: &mut Conditions, dialect: Dialect, filter: &Fi
         Some(false) => found.plain("outcome <> 'answered'"),
         None => {}
     }
+    if let Some(status) = filter.status {
+        found.add("status = {}", i64::from(status));
+    }
     if let Some(min) = filter.min {
         found.add("COALESCE(nanos, 0) >= {}", min.nanos());
     }
@@ -157,35 +160,62 @@ pub(super) fn by_time(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Where a kind's receipts are, and its id in them; null where a receipt does not count for it.
-pub(super) fn scope_of(dialect: Dialect, kind: ScopeKind) -> (&'static str, &'static str) {
-    let id = match kind {
-        ScopeKind::Global => "''",
-        ScopeKind::Key => "NULLIF(key_id, '')",
-        ScopeKind::User => "user_id",
-        ScopeKind::Team => "team_id",
-        ScopeKind::TeamMember => "team_id || '/' || user_id",
-        ScopeKind::Organization => "organization_id",
-        ScopeKind::Customer => "customer_id",
-        ScopeKind::ModelPerKey => "NULLIF(key_id, '') || ':' || model_group",
-        ScopeKind::ModelPerTeam => "team_id || ':' || model_group",
-        ScopeKind::Deployment => "deployment",
-        ScopeKind::Provider => "provider",
-        // A tag counts once.
-        ScopeKind::Tag if dialect == Dialect::Sqlite => {
-            "CASE WHEN EXISTS (SELECT 1 FROM json_each(receipts.tags) AS earlier \
-             WHERE earlier.value = tag.value AND earlier.id < tag.id) THEN NULL ELSE tag.value END"
-        }
-        ScopeKind::Tag => "tag.value",
-    };
-    let from = match (kind, dialect) {
-        (ScopeKind::Tag, Dialect::Sqlite) => {
-            "receipts INDEXED BY receipts_at CROSS JOIN json_each(receipts.tags) AS tag"
-        }
-        (ScopeKind::Tag, Dialect::Postgres) => {
-            "receipts CROSS JOIN LATERAL (SELECT DISTINCT value FROM jsonb_array_elements_text(CAST(tags AS JSONB))) AS tag"
-        }
-        _ => "receipts",
-    };
-    (from, id)
+/// How the receipts of a kind's scopes are added up: columns of what is joined.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) from: &'static str,
+    /// The scope's id; null where a receipt does not count for one of this kind.
+    pub(super) id: &'static str,
+    pub(super) nanos: &'static str,
+    pub(super) calls: &'static str,
+    pub(super) unknown: &'static str,
+}
+
+/// Where a kind's receipts are, and what of them counts.
+pub(super) fn source_of(dialect: Dialect, kind: ScopeKind) -> Source {
+    let whole =
+        Source { from: "receipts", id: "''", nanos: "COALESCE(nanos, 0)", calls: "1", unknown: "unknown" };
+    let of = |id| Source { id, ..whole };
+    match (kind, dialect) {
+        (ScopeKind::Global, _) => whole,
+        (ScopeKind::Key, _) => of("NULLIF(key_id, '')"),
+        (ScopeKind::User, _) => of("user_id"),
+        (ScopeKind::Team, _) => of("team_id"),
+        (ScopeKind::TeamMember, _) => of("team_id || '/' || user_id"),
+        (ScopeKind::Organization, _) => of("organization_id"),
+        (ScopeKind::Customer, _) => of("customer_id"),
+        (ScopeKind::ModelPerKey, _) => of("NULLIF(key_id, '') || ':' || model_group"),
+        (ScopeKind::ModelPerTeam, _) => of("team_id || ':' || model_group"),
+        (ScopeKind::Tag, Dialect::Sqlite) => Source {
+            from: "receipts CROSS JOIN json_each(receipts.tags) AS tag",
+            // A tag counts once.
+            ..of("CASE WHEN EXISTS (SELECT 1 FROM json_each(receipts.tags) AS earlier \
+                  WHERE earlier.value = tag.value AND earlier.id < tag.id) THEN NULL ELSE tag.value END")
+        },
+        (ScopeKind::Tag, Dialect::Postgres) => Source {
+            from: "receipts CROSS JOIN LATERAL (SELECT DISTINCT value FROM \
+                   jsonb_array_elements_text(CAST(tags AS JSONB))) AS tag",
+            ..of("tag.value")
+        },
+        (ScopeKind::Deployment | ScopeKind::Provider, Dialect::Sqlite) => Source {
+            from: "receipts LEFT JOIN json_each(receipts.shares) AS share",
+            id: match kind {
+                ScopeKind::Deployment => "COALESCE(json_extract(share.value, '$.d'), deployment)",
+                _ => "COALESCE(json_extract(share.value, '$.p'), provider)",
+            },
+            nanos: "COALESCE(json_extract(share.value, '$.n'), nanos, 0)",
+            calls: "COALESCE(json_extract(share.value, '$.c'), 1)",
+            unknown: "COALESCE(json_extract(share.value, '$.u'), unknown)",
+        },
+        (ScopeKind::Deployment | ScopeKind::Provider, Dialect::Postgres) => Source {
+            from: "receipts LEFT JOIN LATERAL jsonb_array_elements(CAST(shares AS JSONB)) AS share (value) ON TRUE",
+            id: match kind {
+                ScopeKind::Deployment => "COALESCE(share.value ->> 'd', deployment)",
+                _ => "COALESCE(share.value ->> 'p', provider)",
+            },
+            nanos: "COALESCE(CAST(share.value ->> 'n' AS BIGINT), nanos, 0)",
+            calls: "COALESCE(CAST(share.value ->> 'c' AS BIGINT), 1)",
+            unknown: "COALESCE(CAST(share.value ->> 'u' AS BIGINT), unknown)",
+        },
+    }
 }

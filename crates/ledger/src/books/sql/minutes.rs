@@ -3,6 +3,8 @@
 //! `receipt_minutes` has the minutes in which there are any, and how many: a list reads these minutes only, however rare
 //! what it asks for is, and a count reads no receipts at all.
 
+use std::borrow::Cow;
+
 use tollway_meters::ScopeKind;
 use tollway_store::sql::{Dialect, Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
@@ -23,7 +25,7 @@ const RARE: usize = 1_000;
 /// What minutes are remembered for.
 pub(super) struct Mark<'a> {
     kind: &'static str,
-    id: &'a str,
+    id: Cow<'a, str>,
 }
 
 /// What a filter can be looked up by, the rarest first as a rule; `None`: it asks for nothing of the kind.
@@ -37,18 +39,21 @@ pub(super) fn mark(filter: &Filter) -> Option<Mark<'_>> {
         (ScopeKind::Provider.name(), &filter.provider),
     ];
     if let Some((kind, id)) = named.into_iter().find_map(|(kind, id)| Some((kind, id.as_deref()?))) {
-        return Some(Mark { kind, id });
+        return Some(Mark { kind, id: id.into() });
+    }
+    if let Some(status) = filter.status {
+        return Some(Mark { kind: mark::STATUS, id: status.to_string().into() });
     }
     match filter.answered {
-        Some(answered) => Some(Mark { kind: mark::OUTCOME, id: mark::outcome(answered) }),
-        None if filter.min.is_some() || filter.max.is_some() => Some(Mark { kind: mark::ALL, id: "" }),
+        Some(answered) => Some(Mark { kind: mark::OUTCOME, id: mark::outcome(answered).into() }),
+        None if filter.min.is_some() || filter.max.is_some() => Some(Mark { kind: mark::ALL, id: "".into() }),
         None => None,
     }
 }
 
 /// Everything, or what the only condition is: then the minutes alone say how many there are.
 pub(super) fn only(filter: &Filter) -> Option<Mark<'_>> {
-    let mark = mark(filter).unwrap_or(Mark { kind: mark::ALL, id: "" });
+    let mark = mark(filter).unwrap_or(Mark { kind: mark::ALL, id: "".into() });
     let rest = Filter { range: Range::default(), ..filter.clone() };
     let given = filter::receipts(Dialect::Sqlite, &rest, None).len();
     (given == usize::from(mark.kind != mark::ALL)).then_some(mark)
@@ -85,7 +90,7 @@ impl Mark<'_> {
     fn conditions(&self, filter: &Filter) -> Conditions {
         let mut found = Conditions::default();
         found.add("of_kind = {}", self.kind);
-        found.add("of_id = {}", clean(self.id).as_ref());
+        found.add("of_id = {}", clean(&self.id).as_ref());
         if let Some(from) = filter.range.from {
             found.add("minute >= {}", from.div_euclid(MINUTE));
         }
@@ -179,8 +184,23 @@ impl Mark<'_> {
         after: Option<&Place>,
         limit: u32,
     ) -> (String, Conditions) {
+        let (from, found) = self.source(sql.dialect(), filter, after);
+        let text = format!(
+            "SELECT {LINE}, detail FROM {from}{} ORDER BY at DESC, id DESC LIMIT {limit}",
+            found.text()
+        );
+        (text, found)
+    }
+
+    /// Minutes with the receipts of a filter in them.
+    pub(super) fn source(
+        &self,
+        dialect: Dialect,
+        filter: &Filter,
+        after: Option<&Place>,
+    ) -> (String, Conditions) {
         let mut found = self.conditions(filter);
-        let from = minute_by_minute(sql.dialect(), &mut found);
+        let from = minute_by_minute(dialect, &mut found);
         within(&mut found, filter.range);
         if let Some(place) = after {
             found.add("+at <= {}", place.at);
@@ -188,13 +208,8 @@ impl Mark<'_> {
             found.add(&format!("(at < ${at} OR id < {{}})"), place.id.as_str());
         }
         let rest = Filter { range: Range::default(), ..filter.clone() };
-        filter::add_receipts(&mut found, sql.dialect(), &rest, None);
-        let text = format!(
-            "SELECT {LINE}, detail FROM {from}{} \
-             ORDER BY at DESC, id DESC LIMIT {limit}",
-            found.text()
-        );
-        (text, found)
+        filter::add_receipts(&mut found, dialect, &rest, None);
+        (from, found)
     }
 
     /// Exactly how many there are, where nothing else is asked for.
@@ -207,7 +222,7 @@ impl Mark<'_> {
         {
             return read::count_rows(sql, filter).await;
         }
-        let mut conditions = Conditions::after(values![self.kind, clean(self.id).as_ref()]);
+        let mut conditions = Conditions::after(values![self.kind, clean(&self.id).as_ref()]);
         conditions.plain("of_kind = $1");
         conditions.plain("of_id = $2");
         if let Some(first) = first {

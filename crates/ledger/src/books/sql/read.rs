@@ -8,11 +8,8 @@ use tollway_store::{StoreResult, values};
 use super::columns::{self, LINE};
 use super::filter::{self, Conditions};
 use super::minutes;
-use crate::books::{Counted, Filter, Place, Range};
+use crate::books::{Counted, Filter, Order, Place, Range, SortBy};
 use crate::receipt::Receipt;
-
-/// Receipts that are looked at to count those with something that no index knows.
-const LOOKED_AT: u64 = 20_000;
 
 pub(super) async fn get(sql: &Sql, id: &str) -> StoreResult<Option<Receipt>> {
     for condition in ["id = $1", "call_id = $1"] {
@@ -66,6 +63,41 @@ pub(super) fn rows_statement(
         conditions.text()
     );
     (text, conditions)
+}
+
+/// Receipts in another order than time's.
+pub(super) async fn sorted(
+    sql: &Sql,
+    filter: &Filter,
+    order: Order,
+    skip: u32,
+    limit: u32,
+) -> StoreResult<Vec<Receipt>> {
+    let by = match order.by {
+        SortBy::Arrived => "at",
+        SortBy::Ended => "at + total_us / 1000",
+        SortBy::Cost => "coalesce(nanos, 0)",
+        SortBy::Tokens => "input + output",
+        SortBy::Duration => "total_us",
+        SortBy::FirstByte => "coalesce(first_byte_us, 0)",
+        SortBy::Model => "coalesce(model, model_group)",
+    };
+    let direction = if order.descending { "DESC" } else { "ASC" };
+    let owned =
+        has_owner(filter) || filter.token.is_some() || filter.within.is_some() || !filter.teams.is_empty();
+    let (from, conditions) = match minutes::mark(filter).filter(|_| !owned) {
+        Some(mark) => mark.source(sql.dialect(), filter, None),
+        None => (
+            if owned { "receipts" } else { filter::by_time(sql.dialect()) }.to_owned(),
+            filter::receipts(sql.dialect(), filter, None),
+        ),
+    };
+    let text = format!(
+        "SELECT {LINE}, detail FROM {from}{} ORDER BY {by} {direction}, at DESC, id DESC LIMIT {limit} OFFSET {skip}",
+        conditions.text()
+    );
+    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    rows.iter().map(columns::whole).collect()
 }
 
 /// The newest of several lists: each is read in the order of its index, and no further than it can matter.
@@ -155,7 +187,7 @@ pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult
             }
         }
         // Whoever is two of them counts once.
-        Some(_) => return count_some(sql, filter, bound.min(LOOKED_AT)).await,
+        Some(_) => return count_some(sql, filter, bound).await,
         None if has_owner(filter) => return count_of_owner(sql, filter, bound).await,
         None => {}
     }
@@ -163,8 +195,8 @@ pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult
         return Ok(Counted { calls: mark.count(sql, filter).await?, whole: true });
     }
     match minutes::mark(filter) {
-        Some(mark) => mark.look(sql, filter, LOOKED_AT).await,
-        None => count_some(sql, filter, bound.min(LOOKED_AT)).await,
+        Some(mark) => mark.look(sql, filter, bound).await,
+        None => count_some(sql, filter, bound).await,
     }
 }
 
@@ -176,8 +208,8 @@ async fn count_of_owner(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<C
         return count_some(sql, filter, bound).await;
     }
     match minutes::mark(filter) {
-        Some(mark) if mark.is_rare(sql, filter).await? => mark.look(sql, filter, LOOKED_AT).await,
-        _ => look(sql, "receipts", conditions, filter, LOOKED_AT).await,
+        Some(mark) if mark.is_rare(sql, filter).await? => mark.look(sql, filter, bound).await,
+        _ => look(sql, "receipts", conditions, filter, bound).await,
     }
 }
 

@@ -7,7 +7,7 @@ use tollway_meters::{Scope, ScopeKind};
 use tollway_store::sql::{Dialect, Sql, Statement, Value, clean, placeholders};
 use tollway_store::{StoreResult, values};
 
-use super::filter::{self, Conditions};
+use super::filter::{self, Conditions, Source};
 use super::{DAY_ZERO, HOURS, LIFETIME, columns, has_days, walk};
 use crate::books::sums::Sum;
 use crate::books::{HOUR, Millis, Range};
@@ -124,8 +124,14 @@ impl Parts {
         id: Option<String>,
     ) -> (String, Conditions) {
         let name = kind.name();
-        let (from, expression) = filter::scope_of(dialect, kind);
-        let from = if from == "receipts" && id.is_none() { filter::by_time(dialect) } else { from };
+        let Source { from, id: expression, nanos, calls, unknown } = filter::source_of(dialect, kind);
+        let indexed =
+            matches!(kind, ScopeKind::Key | ScopeKind::User | ScopeKind::Team | ScopeKind::Customer);
+        let from = if indexed && id.is_some() {
+            from.to_owned()
+        } else {
+            from.replacen("receipts", filter::by_time(dialect), 1)
+        };
         let mut all = Conditions::after(values![name]);
         let mut texts: Vec<String> = self
             .stretches(kind)
@@ -152,7 +158,7 @@ impl Parts {
             adjustments.extend(of_id("scope_id = {}"));
             let adjustments = conditions(adjustments);
             texts.push(format!(
-                "SELECT {expression} AS id, COALESCE(nanos, 0) AS nanos, 1 AS calls, unknown \
+                "SELECT {expression} AS id, {nanos} AS nanos, {calls} AS calls, {unknown} AS unknown \
                  FROM {from}{receipts} AND {expression} IS NOT NULL"
             ));
             texts.push(format!("SELECT scope_id, nanos, 0, 0 FROM spend_adjustments{adjustments}"));

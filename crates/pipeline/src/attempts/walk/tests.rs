@@ -36,7 +36,7 @@ fn walk(router: &str, more: &str, kind: Kind, access: Option<&Access>) -> (Strin
     let text = format!("{MODELS}router_settings: {router}\n");
     let gateway = Gateway::new(snapshot_of(&text), Transport::default(), 1, crate::Services::default());
     let (snapshot, call) = (gateway.snapshot(), call(more));
-    let shown = showing(&call);
+    let shown = showing(&call, 0);
     let group = snapshot.resolve("a").unwrap();
     let asked = Asked { name: "a", ask: &call.ask, tags: &[], origin: None };
     let drawn = draw(&gateway, &snapshot, &group, &asked, &mut Dice::seeded("x"));

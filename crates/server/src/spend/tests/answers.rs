@@ -109,6 +109,57 @@ async fn a_row_has_the_names_that_clients_read() {
 }
 
 #[tokio::test]
+async fn pages_come_in_any_order_that_is_asked_for() {
+    let world = World::new().await;
+    world.record(0..60).await;
+    let check = async |by: &str, key: &dyn Fn(&Value) -> f64| {
+        for (order, sign) in [("desc", -1.0), ("asc", 1.0)] {
+            let mut found = Vec::new();
+            for page in 1..=4 {
+                let url = format!("/spend/logs/v2?sort_by={by}&sort_order={order}&page={page}&page_size=20");
+                let answer = world.get(MASTER, &url).await;
+                assert_eq!((&answer["total"], &answer["total_pages"]), (&json!(60), &json!(3)), "{url}");
+                found.extend(answer["data"].as_array().unwrap().iter().map(|row| sign * key(row)));
+            }
+            assert_eq!(found.len(), 60, "{by} {order}");
+            assert!(found.is_sorted(), "{by} {order}: {found:?}");
+        }
+    };
+    check("spend", &|row| row["spend"].as_f64().unwrap()).await;
+    check("total_tokens", &|row| row["total_tokens"].as_f64().unwrap()).await;
+    check("request_duration_ms", &|row| row["request_duration_ms"].as_f64().unwrap()).await;
+    let first =
+        async |query: &str| world.get(MASTER, &format!("/spend/logs/v2?{query}")).await["data"][0].clone();
+    let oldest = first("sort_by=startTime&sort_order=asc").await;
+    assert!(oldest["startTime"].as_str() < first("").await["startTime"].as_str());
+    assert!(
+        first("sort_by=model&sort_order=desc").await["model"].as_str()
+            > first("sort_by=model&sort_order=asc").await["model"].as_str()
+    );
+}
+
+#[tokio::test]
+async fn calls_that_a_rate_limit_ended_are_counted() {
+    let world = World::new().await;
+    let all = world.record(0..210).await;
+    let limited = all.iter().filter(|one| one.status == 429).count();
+    assert!(limited > 0);
+    let (first, last) =
+        (all.iter().map(|one| one.at).min().unwrap(), all.iter().map(|one| one.at).max().unwrap());
+    let date = |at: i64| tollway_ledger::litellm::date(at.div_euclid(86_400_000));
+    let url = format!("/global/activity/exceptions?start_date={}&end_date={}", date(first), date(last));
+    let told = world.get(MASTER, &url).await;
+    assert_eq!(told["sum_num_rate_limit_exceptions"], limited, "{told}");
+    let daily = told["daily_data"].as_array().unwrap();
+    let sum: u64 = daily.iter().map(|day| day["num_rate_limit_exceptions"].as_u64().unwrap()).sum();
+    assert_eq!(sum, limited as u64);
+    let none = world.get(MASTER, &format!("{url}&model_group=none")).await;
+    assert_eq!(none["sum_num_rate_limit_exceptions"], 0);
+    let page = world.get(MASTER, "/spend/logs/v2?error_code=429").await;
+    assert_eq!(page["total"], limited);
+}
+
+#[tokio::test]
 async fn filters_of_pages_hold_together() {
     let world = World::new().await;
     let all = world.record(0..210).await;
@@ -239,7 +290,9 @@ async fn what_cannot_be_read_is_refused_by_name() {
         ("/spend/logs/v2?page=x", "page"),
         ("/spend/logs/v2?min_spend=much", "min_spend"),
         ("/spend/logs/v2?status_filter=ok", "status_filter"),
-        ("/spend/logs/v2?sort_by=spend", "sort_by"),
+        ("/spend/logs/v2?sort_by=moon", "sort_by"),
+        ("/spend/logs/v2?sort_order=up", "sort_order"),
+        ("/spend/logs/v2?sort_by=spend&after=1.x", "after"),
         ("/spend/logs/v2?after=here", "after"),
         ("/spend/logs/v2?modell=x", "model"),
         ("/spend/logs/v2?user_id=a%00b", "user_id"),

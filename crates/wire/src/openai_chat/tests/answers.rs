@@ -398,3 +398,33 @@ fn an_error_in_the_middle_is_a_frame_and_then_the_end() {
          \"kind\":\"connection_error\"}}\n\ndata: [DONE]\n\n"
     );
 }
+
+/// What OpenAI's SDK makes of streamed lists: entries are put together by their `index`, which a second one must have.
+#[test]
+fn lists_of_a_stream_say_where_their_entries_stand() {
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": text});
+    let source = |url: &str| json!({"type": "url_citation", "url_citation": {"url": url, "title": "t"}});
+    let stream: String = [
+        chunk(json!({"thinking_blocks": [thought("a")]})),
+        chunk(json!({"thinking_blocks": [{"type": "redacted_thinking", "data": "r"}]})),
+        chunk(json!({"content": "so"})),
+        chunk(json!({"annotations": [source("https://a.test/"), {"index": 1, "type": "x"}]})),
+        chunk(json!({"annotations": [source("https://b.test/")]})),
+        last("stop"),
+    ]
+    .iter()
+    .map(|chunk| format!("data: {chunk}\n\n"))
+    .collect();
+    let text = String::from_utf8(streamed(&events(stream.as_bytes(), 50))).unwrap();
+    let frames =
+        text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let (mut thoughts, mut sources) = (Vec::new(), Vec::new());
+    for frame in frames {
+        let delta = &frame["choices"][0]["delta"];
+        let entries = |name: &str| delta[name].as_array().cloned().unwrap_or_default();
+        thoughts.extend(entries("thinking_blocks").iter().map(|entry| entry["index"].as_u64()));
+        sources.extend(entries("annotations").iter().map(|entry| entry["index"].as_u64()));
+    }
+    assert_eq!(thoughts, [Some(0), Some(1)], "{text}");
+    assert_eq!(sources, [Some(0), Some(1), Some(2)], "{text}");
+}

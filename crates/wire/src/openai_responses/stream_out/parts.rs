@@ -28,7 +28,14 @@ impl Encoder {
             PartKind::Reasoning => Open::Thought(Thought::default()),
             PartKind::Redacted => Open::Thought(Thought { redacted: true, ..Thought::default() }),
             PartKind::ToolCall { id, name, kind } => {
-                let (item, place) = self.place(if *kind == ToolKind::Custom { "ctc" } else { "fc" });
+                let (item, place) = self.place(match state::client_tool(name) {
+                    Some("local_shell") => "lsh",
+                    Some("shell") => "sh",
+                    Some("apply_patch") => "apc",
+                    Some(_) => "tsc",
+                    None if *kind == ToolKind::Custom => "ctc",
+                    None => "fc",
+                });
                 Open::Call(Call {
                     item,
                     place,
@@ -179,6 +186,9 @@ impl Encoder {
 
     /// Sends what has come of a call's arguments, after its item has been added.
     fn input(&mut self, call: &mut Call, bytes: &mut Vec<u8>) {
+        if call.is_whole() {
+            return;
+        }
         if !call.added {
             call.added = true;
             let item = call.item("in_progress", "");
@@ -270,6 +280,11 @@ impl Encoder {
     fn end_call(&mut self, mut call: Call, bytes: &mut Vec<u8>) {
         if call.arguments.is_empty() && call.kind == ToolKind::Function {
             call.arguments.push_str("{}");
+        }
+        if call.is_whole() {
+            let item = call.item("in_progress", &call.arguments);
+            self.add_item(call.place, &item, bytes);
+            return self.end_item(call.place, &call.item("completed", &call.arguments), bytes);
         }
         self.input(&mut call, bytes);
         let (kind, key) = match call.kind {
