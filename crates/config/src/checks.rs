@@ -12,6 +12,7 @@ use crate::tree::{Node, Value};
 /// Reports references to model groups that do not exist, and ids given twice.
 pub(crate) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     repeated_ids(root, reader);
+    nested_fields(root, reader);
     let groups = Groups::of(config);
     for section in ["router_settings", "litellm_settings"] {
         let Some(section) = child(root, section) else { continue };
@@ -83,6 +84,23 @@ impl<'c> Groups<'c> {
             Some(near) => format!("did you mean `{near}`?"),
             None => "add it to `model_list`; until then this is skipped".to_owned(),
         });
+    }
+}
+
+/// LiteLLM leaves out fields inside of others, too, named by their path.
+fn nested_fields(root: &Node, reader: &mut Reader<'_>) {
+    for deployment in child(root, "model_list").map_or(&[][..], items) {
+        let params = child(deployment, "litellm_params");
+        let dropped = params.and_then(|params| child(params, "additional_drop_params"));
+        for field in dropped.map_or(&[][..], items) {
+            if let Value::Scalar(scalar) = &field.value
+                && scalar.text.contains(['.', '['])
+                && !scalar.text.starts_with("os.environ/")
+            {
+                let message = format!("only fields of the top level are left out, not `{}`", scalar.text);
+                reader.report(Severity::Warning, "no-effect", field.mark, message);
+            }
+        }
     }
 }
 

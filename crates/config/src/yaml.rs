@@ -54,7 +54,7 @@ pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>
                 }
             }
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(syntax(file, &error)),
+            Err(error) => Err(syntax(file, text, &error)),
         };
         let hopeless = builder.faults.len() >= FAULTS;
         if let Err(fault) = step {
@@ -69,15 +69,26 @@ pub(crate) fn parse(text: &str, file: usize, nodes: &mut usize) -> (Option<Node>
 }
 
 /// The parser's complaint, at its place.
-fn syntax(file: usize, error: &granit_parser::ScanError) -> Box<Fault> {
+fn syntax(file: usize, text: &str, error: &granit_parser::ScanError) -> Box<Fault> {
     let at = error.marker();
     let byte = at.byte_offset().unwrap_or(0);
-    let mark = Mark { file, line: at.line().max(1), column: at.col() + 1, length: 1, bytes: (byte, byte) };
+    let mut mark =
+        Mark { file, line: at.line().max(1), column: at.col() + 1, length: 1, bytes: (byte, byte) };
+    // The parser names the value before the line that a tab begins.
+    if error.info().contains("found a tab")
+        && let Some(line) = text.lines().skip(mark.line - 1).position(begins_with_tab)
+    {
+        mark = Mark { file, line: mark.line + line, column: 1, length: 1, bytes: (byte, byte) };
+    }
     let mut fault = Fault::new("yaml", mark, format!("this is not YAML: {}", error.info()));
     fault.help = Some(
         "check the indentation (spaces, never tabs), and quote text that contains `: `, ` #`, or starts with one of `*&!%@{[`",
     );
     fault
+}
+
+fn begins_with_tab(line: &str) -> bool {
+    line.trim_start_matches(' ').starts_with('\t')
 }
 
 /// A parser's span as ours, in which lines and columns count from 1.

@@ -153,6 +153,9 @@ impl Call {
         let mut control = read_control(&envelope, ours, &mut edits, &mut notices)?;
         if let Some(fields) = control.dropped.take() {
             envelope = without(&envelope, &fields, rules.max_depth)?;
+            if fields.iter().any(|field| field.contains(['.', '['])) {
+                notices.changed("additional_drop_params", "only fields of the top level are left out");
+            }
         }
         check_size(surface.dialect, &envelope, &rules.limits)?;
         strip_gateway_metadata(&envelope, &mut edits, &mut notices);
@@ -162,7 +165,12 @@ impl Call {
             None => read_model(&envelope)?,
         };
         check_name(&model)?;
-        let stream = surface.stream.unwrap_or_else(|| envelope.bool("stream").unwrap_or(false));
+        let stream = match (surface.stream, envelope.get("stream")) {
+            (Some(stream), _) => stream,
+            (None, None | Some("null" | "false")) => false,
+            (None, Some("true")) => true,
+            (None, Some(_)) => return Err(Error::invalid_at("stream", "`stream` must be true or false")),
+        };
         let mut ask = Ask::new(surface.operation, surface.dialect, model, envelope);
         ask.stream = stream && matches!(surface.operation, Operation::Chat | Operation::Completion);
         ask.framing = surface.framing;
@@ -393,6 +401,8 @@ mod tests {
         assert_eq!(sent(&call), r#"{"model":"m","seed":7}"#);
         assert_eq!(call.ask.allowed.as_deref(), Some(&["seed".to_owned()][..]));
         assert!(call.ask.envelope.get("temperature").is_none() && call.notices.is_empty());
+        let nested = accept(r#"{"model":"m","additional_drop_params":["tools[*].strict"]}"#).unwrap();
+        assert_eq!(nested.notices.iter().count(), 1);
     }
 
     #[test]
@@ -435,6 +445,16 @@ mod tests {
         assert_eq!(retries(r#"{"model":"m","num_retries":4000000000}"#), Some(crate::control::MAX_RETRIES));
         assert_eq!(retries(r#"{"model":"m","num_retries":3}"#), Some(3));
         assert_eq!(retries(r#"{"model":"m","num_retries":-1}"#), None);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_by_a_boolean() {
+        let streams = |body| accept(body).map(|call| call.ask.stream);
+        assert!(streams(r#"{"model":"m","stream":true}"#).unwrap());
+        assert!(!streams(r#"{"model":"m","stream":null}"#).unwrap());
+        for body in [r#"{"model":"m","stream":"true"}"#, r#"{"model":"m","stream":1}"#] {
+            assert_eq!(streams(body).unwrap_err().param(), Some("stream"), "{body}");
+        }
     }
 
     #[test]

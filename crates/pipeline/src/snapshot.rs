@@ -40,7 +40,20 @@ pub struct Snapshot {
     access_groups: HashMap<String, Vec<Arc<str>>>,
     /// The same for wildcards.
     wildcard_groups: Vec<(Pattern, Vec<Arc<str>>)>,
+    wildcards: Vec<Wildcard>,
+    /// What is known by name of those that wildcards serve; looked up when somebody wants a list.
+    known: OnceLock<Vec<String>>,
     catalog: Arc<Catalog>,
+}
+
+/// A wildcard and where it leads, for the list of models.
+#[derive(Debug)]
+struct Wildcard {
+    /// As configured, `openai/*`.
+    name: String,
+    provider: String,
+    /// Which of the provider's models, by their own names.
+    models: Pattern,
 }
 
 /// What a snapshot is built from.
@@ -71,6 +84,7 @@ impl Snapshot {
             demo: sources.demo,
         });
         let (mut deployments, mut templates, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wildcards = Vec::new();
         let mut budgets = Budgets::of(sources.config);
         let zone = sources.config.tollway.budgets.timezone.as_str();
         for (index, entry) in sources.config.model_list.iter().chain(sources.stored).enumerate() {
@@ -78,6 +92,7 @@ impl Snapshot {
                 Some(pattern) => {
                     let id = deployment_id(entry, index);
                     budgets.add(entry, &id, zone);
+                    wildcards.extend(maker.wildcard(entry));
                     templates.push(template(&maker, entry.clone(), pattern, index, Some(id)));
                 }
                 None => {
@@ -90,7 +105,10 @@ impl Snapshot {
         if sources.from_environment {
             for provider in Table::builtin().environment(&*maker.environment) {
                 templates.push(provider_template(&maker, provider));
-                listed.push(format!("{}/*", provider.id));
+                let name = format!("{}/*", provider.id);
+                let (provider, models) = (provider.id.clone(), Pattern::with_prefix(""));
+                wildcards.push(Wildcard { name: name.clone(), provider, models });
+                listed.push(name);
             }
             // Bare names such as `gpt-4o`, and providers whose key is missing: the error then names the key.
             let mut any = Entry::default();
@@ -111,6 +129,8 @@ impl Snapshot {
             catalog: maker.catalog.clone(),
             access_groups,
             wildcard_groups,
+            wildcards,
+            known: OnceLock::new(),
             routes: Routes::new(deployments, templates, aliases),
             settings,
             budgets,
@@ -127,6 +147,32 @@ impl Snapshot {
             None => self.catalog.infer_provider(name).and_then(|provider| self.catalog.find(provider, name)),
         };
         entry.map(|entry| entry.prices).filter(|prices| !prices.is_empty())
+    }
+
+    /// Models of the table that wildcards serve, by the names that clients call them. Other names can be called, too.
+    pub fn known(&self) -> &[String] {
+        self.known.get_or_init(|| {
+            let mut known = Vec::new();
+            if self.wildcards.is_empty() {
+                return known;
+            }
+            for entry in self.catalog.entries() {
+                let mode = entry.mode.as_deref().unwrap_or("chat");
+                if !matches!(mode, "chat" | "completion" | "responses" | "embedding") {
+                    continue;
+                }
+                let provider = entry.provider();
+                let own = entry.id.strip_prefix(provider).and_then(|rest| rest.strip_prefix('/'));
+                let own = own.unwrap_or(&entry.id);
+                let serving = self.wildcards.iter().filter(|wildcard| wildcard.provider == provider);
+                known.extend(serving.filter_map(|wildcard| {
+                    wildcard.models.capture(own).map(|star| Pattern::fill(&wildcard.name, star))
+                }));
+            }
+            known.sort_unstable();
+            known.dedup();
+            known
+        })
     }
 
     /// The deployments for a name; `None` when nobody is known to serve it.
@@ -234,6 +280,13 @@ struct Maker {
 }
 
 impl Maker {
+    /// Where a wildcard leads; `None` where the name asked for decides.
+    fn wildcard(&self, entry: &Entry) -> Option<Wildcard> {
+        let (provider, model) = self.provider(&entry.litellm_params);
+        let (name, models) = (entry.model_name.clone(), Pattern::parse(&model)?);
+        Some(Wildcard { name, provider: provider.ok()?.id.clone(), models })
+    }
+
     fn deployment(&self, entry: &Entry, index: usize) -> Deployment {
         let (params, info) = (&entry.litellm_params, &entry.model_info);
         let (provider, named) = self.provider(params);

@@ -1,5 +1,7 @@
 //! The models a caller may use.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use tollway_accounts::manage::Params;
@@ -44,9 +46,16 @@ impl Shape {
     }
 }
 
-/// The list.
-pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, shape: Shape) -> Reply {
-    let names = names(snapshot, caller);
+/// The list. Wildcards are in it as the models of the table that they serve; `return_wildcard_routes` shows them, too.
+pub(crate) fn list(snapshot: &Snapshot, caller: &Caller, shape: Shape, query: Option<&str>) -> Reply {
+    let wildcards = query.is_some_and(|query| {
+        query.split('&').any(|pair| pair.eq_ignore_ascii_case("return_wildcard_routes=true"))
+    });
+    let mut names = names(snapshot, caller);
+    if wildcards {
+        let templates = snapshot.routes.templates().map(|template| template.name.to_string());
+        names.extend(templates.filter(|name| may_use(snapshot, caller, name)));
+    }
     let body = match shape {
         Shape::Openai => {
             let data: Vec<Value> = names.iter().map(|name| entry(snapshot, name)).collect();
@@ -227,7 +236,9 @@ fn show_group(name: &str, group: &[std::sync::Arc<Deployment>]) -> Value {
 fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     let mut names: Vec<String> = snapshot.routes.names().map(ToString::to_string).collect();
     names.extend(snapshot.routes.aliases().map(|(alias, _)| alias.to_owned()));
-    names.extend(snapshot.listed.iter().cloned());
+    names.extend(snapshot.listed.iter().filter(|name| !name.contains('*')).cloned());
+    let plain: HashSet<String> = names.iter().cloned().collect();
+    names.extend(snapshot.known().iter().filter(|name| !plain.contains(*name)).cloned());
     names.retain(|name| may_use(snapshot, caller, name));
     let mut named: Vec<&str> = caller.identity.named_models().collect();
     named.sort_unstable();

@@ -246,8 +246,10 @@ impl Inner {
                 let surface = gemini_surface(&captured.unwrap_or_default(), request.uri().query())?;
                 self.model_call(request, surface, snapshot, caller, started).await
             }
-            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers))),
-            Action::GeminiModels => Ok(models::list(&snapshot, &caller, Shape::Gemini)),
+            Action::Models => Ok(models::list(&snapshot, &caller, Shape::of(headers), request.uri().query())),
+            Action::GeminiModels => {
+                Ok(models::list(&snapshot, &caller, Shape::Gemini, request.uri().query()))
+            }
             Action::Model => {
                 models::one(&snapshot, &caller, &captured.unwrap_or_default(), Shape::of(headers))
             }
@@ -458,7 +460,7 @@ fn gemini_surface(call: &str, query: Option<&str>) -> Result<Surface> {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
-    } else if path.starts_with("/v1beta/") || is_gemini_call(path) {
+    } else if path.starts_with("/v1beta/") || path.starts_with("/v1alpha/") || is_gemini_call(path) {
         Dialect::Gemini
     } else if is_responses(path) {
         Dialect::OpenaiResponses
@@ -499,6 +501,7 @@ mod tests {
             ("/v1/messages/count_tokens", Dialect::Anthropic),
             ("/v1beta/models/m:generateContent", Dialect::Gemini),
             ("/v1/models/m:streamGenerateContent", Dialect::Gemini),
+            ("/v1alpha/models/m:generateContent", Dialect::Gemini),
             ("/models/ollama/llama:8b:countTokens", Dialect::Gemini),
             ("/v1/models/ollama/llama:8b", Dialect::OpenaiChat),
             ("/v1/models", Dialect::OpenaiChat),

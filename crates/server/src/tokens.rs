@@ -8,7 +8,7 @@ use tollway_pipeline::{Reply, Snapshot, json_reply};
 use tollway_wire::codec;
 use tollway_wire::json::{Edits, Envelope};
 
-/// Counts the tokens of `prompt`, or of `messages` with `tools`, for `model`.
+/// Counts the tokens of `prompt`, or of `messages` with `tools` (Gemini's `contents`), for `model`.
 pub(crate) async fn count(snapshot: &Snapshot, body: Bytes) -> Result<Reply> {
     let envelope = Envelope::parse(body, snapshot.settings.max_depth)?;
     let model = envelope.str("model").filter(|model| !model.is_empty());
@@ -20,10 +20,13 @@ pub(crate) async fn count(snapshot: &Snapshot, body: Bytes) -> Result<Reply> {
     let work = if envelope.has("messages") {
         let body = envelope.rewrite(&Edits::new());
         Work::Request(Box::new(codec(Dialect::OpenaiChat).decode_request(&body)?))
+    } else if envelope.has("contents") {
+        let body = envelope.rewrite(&Edits::new());
+        Work::Request(Box::new(codec(Dialect::Gemini).decode_request(&body)?))
     } else if let Some(prompt) = envelope.str("prompt") {
         Work::Text(prompt.into_owned())
     } else {
-        return Err(Error::invalid_at("messages", "send `messages`, or a `prompt` as a string"));
+        return Err(Error::invalid_at("messages", "send `messages`, `contents`, or a `prompt` as a string"));
     };
     let name = used.clone();
     let counted = tokio::task::spawn_blocking(move || work.count(&name)).await;

@@ -168,6 +168,27 @@ async fn models_are_listed_in_the_shape_of_each_dialect() {
 }
 
 #[tokio::test]
+async fn wildcards_are_listed_as_the_models_that_are_known_of_them() {
+    let fake = fake().await;
+    let models = [
+        at(&fake, "gpt-4o", "openai/fake-ok", ""),
+        at(&fake, "o/*", "openai/gpt-4o*", ""),
+        at(&fake, "anthropic/*", "anthropic/*", ""),
+        at(&fake, "*", "*", ""),
+    ];
+    let gateway = Gateway::start(&config(&models, "")).await;
+    let list = gateway.get("/v1/models").await.expect(200).json();
+    let names = ids(&list, "data", "id");
+    for name in ["gpt-4o", "o/-mini", "anthropic/claude-sonnet-4-5"] {
+        assert_eq!(names.iter().filter(|known| **known == name).count(), 1, "{name}: {names:?}");
+    }
+    assert!(names.iter().all(|name| !name.contains('*') && !name.contains("dall-e")), "{names:?}");
+    gateway.chat(&chat("o/-mini", "hi")).await.expect(200);
+    let list = gateway.get("/v1/models?return_wildcard_routes=true").await.expect(200).json();
+    assert!(ids(&list, "data", "id").contains(&"anthropic/*".to_owned()), "{list}");
+}
+
+#[tokio::test]
 async fn model_info_has_prices_and_limits_and_no_secret() {
     let fake = fake().await;
     let models = [

@@ -21,7 +21,7 @@ pub(super) fn system(raw: &RawValue) -> Result<Option<Message>> {
     let raws: Vec<&RawValue> = if text.starts_with('[') {
         serde_json::from_str(text).map_err(|error| unreadable(path, &error))?
     } else {
-        let content: ContentIn<'_> = serde_json::from_str(text).map_err(|error| unreadable(path, &error))?;
+        let content = content_of(text).map_err(|error| unreadable(path, &error))?;
         content.parts.unwrap_or_else(|| vec![raw])
     };
     let mut reader = Reader::default();
@@ -40,11 +40,9 @@ pub(super) fn read(raw: &RawValue, messages: &mut Vec<Message>) -> Result<()> {
         messages.push(Message::text(Role::User, text));
         return Ok(());
     }
-    let contents: Vec<ContentIn<'_>> = if text.starts_with('[') {
-        serde_json::from_str(text).map_err(|error| unreadable("contents", &error))?
-    } else {
-        vec![serde_json::from_str(text).map_err(|error| unreadable("contents", &error))?]
-    };
+    let contents =
+        if text.starts_with('[') { contents_of(text) } else { content_of(text).map(|one| vec![one]) };
+    let contents = contents.map_err(|error| unreadable("contents", &error))?;
     let mut reader = Reader::default();
     for (index, content) in contents.into_iter().enumerate() {
         reader.content(content, index, messages)?;
@@ -52,11 +50,33 @@ pub(super) fn read(raw: &RawValue, messages: &mut Vec<Message>) -> Result<()> {
     Ok(())
 }
 
+fn contents_of(text: &str) -> serde_json::Result<Vec<ContentIn<'_>>> {
+    serde_json::from_str(text).or_else(|_| {
+        let contents: Vec<&RawValue> = serde_json::from_str(text)?;
+        contents.into_iter().map(|content| content_of(content.get())).collect()
+    })
+}
+
+/// Google takes a single part in place of a list of parts, and some of its examples have one.
+fn content_of(text: &str) -> serde_json::Result<ContentIn<'_>> {
+    #[derive(serde::Deserialize)]
+    struct Single<'a> {
+        #[serde(borrow)]
+        parts: &'a RawValue,
+        role: Option<String>,
+    }
+    serde_json::from_str(text).or_else(|error| match serde_json::from_str::<Single<'_>>(text) {
+        Ok(Single { parts, role }) if parts.get().starts_with('{') => {
+            Ok(ContentIn { parts: Some(vec![parts]), role })
+        }
+        _ => Err(error),
+    })
+}
+
 fn unreadable(path: &str, error: &serde_json::Error) -> Error {
     Error::invalid_at(path.to_owned(), format!("`{path}` cannot be read: {error}"))
 }
 
-/// Ties results to calls, which Gemini lets clients leave to names and order.
 /// Adds a part of a turn. A client that puts a streamed answer together keeps one thought part for every piece, with
 /// the signature on the last: they are one thought, and its provider wants it back as one.
 fn push_joined(part: Part, parts: &mut Vec<Part>) {
@@ -72,6 +92,7 @@ fn push_joined(part: Part, parts: &mut Vec<Part>) {
     parts.push(part);
 }
 
+/// Ties results to calls, which Gemini lets clients leave to names and order.
 #[derive(Default)]
 struct Reader {
     /// Calls of the last model turn: id, name, answered.
@@ -240,4 +261,36 @@ fn response_parts(response: &RawValue, parts: &mut Vec<Part>) -> Option<bool> {
 /// Text that would not be taken for an object on its way back.
 fn is_plain(text: &str) -> bool {
     super::shape::raw_object(text).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(contents: &str, expected: &[&str]) {
+        let (raw, mut messages) = (RawValue::from_string(contents.to_owned()).unwrap(), Vec::new());
+        read(&raw, &mut messages).unwrap();
+        assert_eq!(messages.iter().map(Message::joined_text).collect::<Vec<_>>(), expected, "{contents}");
+        if let [one] = expected {
+            let content =
+                contents.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(contents);
+            let raw = RawValue::from_string(content.to_owned()).unwrap();
+            assert_eq!(system(&raw).unwrap().unwrap().joined_text(), *one, "{contents}");
+        }
+    }
+
+    #[test]
+    fn a_single_part_may_stand_for_a_list() {
+        check(r#""a""#, &["a"]);
+        check(r#"{"parts":[{"text":"a"}]}"#, &["a"]);
+        check(r#"{"role":"user","parts":{"text":"a"}}"#, &["a"]);
+        check(r#"[{"parts":{"text":"a"}}]"#, &["a"]);
+        check(
+            r#"[{"role":"user","parts":{"text":"a"}},{"role":"model","parts":[{"text":"b"}]}]"#,
+            &["a", "b"],
+        );
+        let wrong = RawValue::from_string(r#"[{"parts":"a"}]"#.to_owned()).unwrap();
+        assert_eq!(read(&wrong, &mut Vec::new()).unwrap_err().param(), Some("contents"));
+    }
 }
