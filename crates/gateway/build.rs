@@ -6,7 +6,6 @@ use std::process::Command;
 
 /// A hundred tables of functions and constants are a megabyte of relocations, all of which the loader reads at each start.
 /// Packed they are thirty kilobytes. Loaders know the packed form from glibc 2.36 on.
-#[expect(clippy::disallowed_methods, reason = "cargo tells build scripts in the environment what is built")]
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();

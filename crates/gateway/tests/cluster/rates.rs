@@ -40,7 +40,6 @@ async fn a_rush_over_three_processes_is_admitted_to_the_limit_and_refusals_count
 /// Environment variable: for so many seconds, more than 60, limits are kept saturated. A soak does it for three minutes.
 const SATURATION: &str = "TOLLWAY_SATURATION";
 
-#[expect(clippy::disallowed_methods, reason = "whoever runs the test says how long")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn saturation_is_admitted_to_the_limit_in_any_sixty_seconds() {
     let asked = std::env::var_os(SATURATION).and_then(|seconds| seconds.to_str()?.parse().ok());
