@@ -1,5 +1,7 @@
 //! How the binary is linked.
 
+#![expect(clippy::disallowed_methods, reason = "that is how Cargo talks with it")]
+
 use std::process::Command;
 
 /// A hundred tables of functions and constants are a megabyte of relocations, all of which the loader reads at each start.

@@ -495,3 +495,30 @@ fn cost_of_reserve_and_settle() {
         }
     });
 }
+
+#[tokio::test]
+async fn more_money_for_a_call_takes_no_further_request_and_no_place() {
+    let clock = clock();
+    let meters = meters(&clock);
+    let budgets = vec![budget(100)];
+    let claims = [
+        claim(
+            ScopeKind::Key,
+            "k",
+            Limits { rpm: Some(1), tpm: Some(1), parallel: Some(1), budgets: budgets.clone() },
+        ),
+        claim(ScopeKind::Team, "t", Limits { budgets, ..Limits::default() }),
+        claim(ScopeKind::User, "u", Limits { rpm: Some(1), ..Limits::default() }),
+    ];
+    let hold = meters.reserve(&claims, Demand { tokens: 1, ..money(60) }).await.unwrap();
+    let kinds: Vec<ScopeKind> = hold.budgets().iter().map(|claim| claim.scope.kind).collect();
+    assert_eq!(kinds, [ScopeKind::Key, ScopeKind::Team]);
+    let more = meters.reserve(&hold.budgets(), money(40)).await.unwrap();
+    assert_eq!(denied(meters.reserve(&hold.budgets(), money(1)).await).used, 100);
+    // The call is over; what was held beside is in what it spent.
+    hold.settle(spent(90));
+    drop(more);
+    let team = [claims[1].clone()];
+    assert_eq!(denied(meters.reserve(&team, money(11)).await).used, 90);
+    meters.reserve(&team, money(10)).await.unwrap().settle(spent(0));
+}

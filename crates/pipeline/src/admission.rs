@@ -126,6 +126,7 @@ pub(crate) async fn authorise<'c>(
     for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
+    demand_params(identity, call)?;
     let customer = match (&services.directory, &call.attribution.customer) {
         (Some(directory), Some(id)) => {
             let customer = directory.customer(id, identity.customer_budget.as_ref()).await;
@@ -135,6 +136,27 @@ pub(crate) async fn authorise<'c>(
         _ => None,
     };
     Ok((model, customer))
+}
+
+/// Refuses a call whose body lacks what the key demands of its calls. Counting calls no model.
+fn demand_params(identity: &Identity, call: &Call) -> Result<()> {
+    if call.ask.operation == Operation::CountTokens {
+        return Ok(());
+    }
+    let demanded = identity.principal.key.iter().flat_map(|key| &key.enforced_params);
+    for name in demanded {
+        let mut parts = name.split('.');
+        let top = parts.next().and_then(|top| call.ask.envelope.get(top)).filter(|raw| *raw != "null");
+        let mut inner = |raw: &str| {
+            let value: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+            parts.try_fold(&value, |value, part| value.get(part)).is_some_and(|value| !value.is_null())
+        };
+        if !top.is_some_and(&mut inner) {
+            let message = format!("`{name}` is required of every call with this key");
+            return Err(Error::invalid_at(name.clone(), message));
+        }
+    }
+    Ok(())
 }
 
 /// May this call go to another group than the one it asks for?

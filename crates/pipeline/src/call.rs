@@ -353,8 +353,11 @@ mod tests {
     }
 
     fn accept_on(dialect: Dialect, body: &'static str) -> Result<Call> {
-        let surface =
-            Surface { dialect, operation: Operation::Chat, model: None, stream: None, framing: Framing::Sse };
+        accept_for(Operation::Chat, dialect, body)
+    }
+
+    fn accept_for(operation: Operation, dialect: Dialect, body: &'static str) -> Result<Call> {
+        let surface = Surface { dialect, operation, model: None, stream: None, framing: Framing::Sse };
         let limits = CallLimits { n: 16, output_tokens: 1000, tools: 8, messages: 8, in_flight: 8 };
         let rules = AcceptRules { max_depth: 64, limits };
         Call::read(surface, &HeaderMap::new(), Bytes::from_static(body.as_bytes()), Instant::now(), rules)
@@ -415,7 +418,8 @@ mod tests {
         }
         assert!(accept(r#"{"model":"m","n":16,"messages":[1,2,3,4,5,6,7,8]}"#).is_ok());
         let nine = r#"{"model":"m","input":[1,2,3,4,5,6,7,8,9]}"#;
-        assert!(accept(nine).is_ok(), "tokens to embed");
+        let tokens = accept_for(Operation::Embedding, Dialect::OpenaiChat, nine);
+        assert!(tokens.is_ok(), "tokens to embed");
         assert_eq!(accept_on(Dialect::OpenaiResponses, nine).unwrap_err().param(), Some("input"));
     }
 

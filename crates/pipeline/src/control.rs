@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::Value;
 use tollway_model::{Error, Kind, Notices, RawJson, Result};
-use tollway_route::{Rule, Target};
+use tollway_route::{Fallbacks, Rule, Target};
 use tollway_wire::json::{Edits, Envelope};
 
 use crate::call::{Control, Mock};
@@ -123,6 +123,39 @@ fn from_headers(headers: &HeaderMap) -> Control {
         deadline: time("x-tollway-deadline"),
         ..Control::default()
     }
+}
+
+/// Fills in what the call leaves to the key's, or the team's, own router settings. Models that `may` not be used are no
+/// fallbacks.
+pub(crate) fn fill_in(
+    control: &mut Control,
+    settings: &serde_json::Map<String, Value>,
+    may: &dyn Fn(&str) -> bool,
+) -> Result<()> {
+    let time = |name: &str| settings.get(name).and_then(Value::as_f64).and_then(seconds);
+    let own_retries = || settings.get("num_retries").and_then(|count| retries(&count.to_string()));
+    control.retries = control.retries.or_else(own_retries);
+    control.timeout = control.timeout.or_else(|| time("timeout"));
+    control.stream_timeout = control.stream_timeout.or_else(|| time("stream_timeout"));
+    if control.fallbacks.is_some() {
+        return Ok(());
+    }
+    let read = |name: &'static str| -> Result<Option<Vec<Rule>>> {
+        let Some(given) = settings.get(name).filter(|given| !given.is_null()) else { return Ok(None) };
+        let mut rules = rules(name, &given.to_string())?;
+        rules.iter_mut().for_each(|rule| rule.targets.retain(|target| may(&target.group)));
+        Ok(Some(rules))
+    };
+    let (general, long, refused) =
+        (read("fallbacks")?, read("context_window_fallbacks")?, read("content_policy_fallbacks")?);
+    if general.is_some() || long.is_some() || refused.is_some() {
+        control.fallbacks = Some(Box::new(Fallbacks {
+            general: general.unwrap_or_default(),
+            context_window: long.unwrap_or_default(),
+            content_policy: refused.unwrap_or_default(),
+        }));
+    }
+    Ok(())
 }
 
 fn refuse_forbidden(name: &str, raw: &str) -> Result<()> {

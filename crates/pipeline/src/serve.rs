@@ -19,6 +19,7 @@ use crate::attempts::{self, Bounds, Dice, Drawn, Won};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
 use crate::clock::millis_text;
+use crate::control::fill_in;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
 use crate::responses;
@@ -139,6 +140,9 @@ impl Gateway {
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, ticket);
+        }
+        if let Err(error) = fill_in_owners_settings(&snapshot, &caller, &mut call) {
+            return refuse(error.into(), &call, ticket);
         }
         if call.ask.surface == Dialect::OpenaiResponses {
             let services = &self.services;
@@ -397,6 +401,18 @@ fn reply(
             Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
         }
     }
+}
+
+/// What the call does not say of retries, waits and fallbacks, its key may, and after it the key's team.
+fn fill_in_owners_settings(snapshot: &Snapshot, caller: &Caller, call: &mut Call) -> Result<()> {
+    let identity = &caller.identity;
+    let of_key = identity.principal.key.as_ref().and_then(|key| key.router_settings.as_ref());
+    let of_team = identity.principal.team.as_ref().and_then(|team| team.router_settings.as_ref());
+    for settings in [of_key, of_team].into_iter().flatten() {
+        let may = |model: &str| identity.may_use(model, snapshot.access_groups(model)).is_ok();
+        fill_in(&mut call.control, settings, &may)?;
+    }
+    Ok(())
 }
 
 fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {

@@ -15,6 +15,7 @@ mod limits;
 mod models;
 mod params;
 mod periods;
+mod router_settings;
 mod scan;
 mod secret;
 mod spend;

@@ -42,7 +42,7 @@ const SATURATION: &str = "TOLLWAY_SATURATION";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn saturation_is_admitted_to_the_limit_in_any_sixty_seconds() {
-    let asked = std::env::var(SATURATION).ok().and_then(|seconds| seconds.parse().ok());
+    let asked = std::env::var_os(SATURATION).and_then(|seconds| seconds.to_str()?.parse().ok());
     let Some(seconds) = asked.or_else(|| scaled(None, Some(185))) else {
         eprintln!("passed over: takes minutes; neither {SATURATION} nor {SOAK} is set");
         return;

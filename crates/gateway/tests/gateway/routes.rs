@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tollway_server::routes::{Access, Action, ROUTES, Route, Spend};
+use tollway_server::routes::{Access, Action, OfResponse, ROUTES, Route, Spend};
 
 use crate::support::{Gateway, at, chat, config, fake, three};
 
@@ -56,6 +56,7 @@ async fn every_route_answers_and_only_those_who_may() {
         let is_served = match route.action {
             Action::Spend(Spend::Receipt | Spend::Receipts) => answer.status == 200,
             Action::Manage(_) | Action::Spend(_) => !matches!(answer.status, 401 | 403 | 405 | 500..),
+            Action::Response(OfResponse::Compact) => answer.status == 400,
             Action::Response(_) => answer.status == 404,
             _ => answer.status == 200,
         };

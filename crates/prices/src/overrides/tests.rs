@@ -47,7 +47,7 @@ fn one_price_of_a_map_is_stated_by_itself() {
     let of = |size: &str| format!("search_context_cost_per_query.search_context_size_{size}");
     check(&[(&of("medium"), "0.5")], searching, "1.00475");
     check(&[(&of("medium"), "0.5"), (&of("low"), "0.25")], searching, "1.00475");
-    check_refused(&of("medium"), "much", "search_context_size_medium");
+    check_refused(&of("medium"), "much", "search_context_cost_per_query");
     check_refused("search_context_cost_per_query.size", "1", "search_context_cost_per_query.size");
 }
 

@@ -126,6 +126,8 @@ fn described(kind: &str) -> (&'static str, Value) {
 struct Bridge {
     /// The kind → the name that the provider sees.
     names: HashMap<&'static str, String>,
+    /// The kinds that the model knows: offered now, or called earlier.
+    known: HashSet<&'static str>,
     /// The calls' item ids, by which some outputs refer to them.
     calls: HashMap<String, String>,
     found: Vec<Tool>,
@@ -143,7 +145,8 @@ impl Bridge {
             }
             (kind, name)
         });
-        Bridge { names: names.collect(), calls: HashMap::new(), found: Vec::new() }
+        let known = request.tools.iter().filter_map(client_kind).collect();
+        Bridge { names: names.collect(), known, calls: HashMap::new(), found: Vec::new() }
     }
 
     fn name(&self, kind: &str) -> &str {
@@ -179,7 +182,11 @@ impl Bridge {
         }
         // A function that was found meanwhile, by the same name, is called by its name.
         let own: HashSet<&str> = found.iter().map(String::as_str).collect();
-        let names = self.names.into_iter().filter(|(_, name)| !own.contains(name.as_str()));
+        let known = self.known;
+        let names = self
+            .names
+            .into_iter()
+            .filter(|(kind, name)| known.contains(kind) && !own.contains(name.as_str()));
         let names = names.map(|(kind, name)| (name, state::of_the_client(kind))).collect();
         (request, names)
     }
@@ -250,10 +257,11 @@ impl Bridge {
         }
     }
 
-    fn call(&mut self, kind: &str, item: &Value) -> Option<ToolCall> {
+    fn call(&mut self, kind: &'static str, item: &Value) -> Option<ToolCall> {
         if kind == TOOL_SEARCH && !is_by_client(item) {
             return None;
         }
+        self.known.insert(kind);
         let text = |key: &str| item.get(key).and_then(Value::as_str);
         let id = text("call_id").or_else(|| text("id"))?;
         if let Some(item_id) = text("id") {
@@ -288,7 +296,7 @@ impl Bridge {
         };
         let failed = item.get("status").is_some_and(|status| status == "failed");
         let is_error = (kind == APPLY_PATCH).then_some(failed).filter(|failed| *failed);
-        Some(self.answer(item, kind, output, is_error))
+        Some(self.answer(item, output, is_error))
     }
 
     fn found(&self, item: &Value, found: &[String]) -> Option<ToolResult> {
@@ -297,15 +305,14 @@ impl Bridge {
             [] => "no tools were found".to_owned(),
             found => format!("these tools can be called now: {}", found.join(", ")),
         };
-        Some(self.answer(item, TOOL_SEARCH, text, None))
+        Some(self.answer(item, text, None))
     }
 
-    fn answer(&self, item: &Value, kind: &str, text: String, is_error: Option<bool>) -> ToolResult {
+    fn answer(&self, item: &Value, text: String, is_error: Option<bool>) -> ToolResult {
         let id = ["call_id", "id"].into_iter().find_map(|key| item.get(key)?.as_str()).unwrap_or_default();
         let id = self.calls.get(id).map_or(id, String::as_str);
         let call_id = carry::unpack_id(id).0.to_owned();
-        let name = Some(self.name(kind).to_owned());
-        ToolResult { call_id, name, parts: vec![Part::text(text)], is_error }
+        ToolResult { call_id, name: None, parts: vec![Part::text(text)], is_error }
     }
 
     /// Tools that can be called from here on; their names.

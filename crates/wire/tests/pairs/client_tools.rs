@@ -145,6 +145,13 @@ fn a_function_of_the_caller_keeps_its_name() {
 }
 
 #[test]
+fn a_tool_that_nobody_offered_is_called_by_the_name_it_was_called_by() {
+    let tools =
+        json!([{"type": "function", "name": "look", "parameters": {"type": "object"}}, {"type": "shell"}]);
+    assert_eq!(called("local_shell", "{\"command\":[\"ls\"]}", tools)["type"], "function_call");
+}
+
+#[test]
 fn what_the_client_did_reaches_the_model() {
     let input = json!([
         {"type": "message", "role": "user", "content": "go"},

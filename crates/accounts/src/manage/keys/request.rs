@@ -12,6 +12,7 @@ use crate::manage::fields::{
 };
 use crate::manage::limits::LimitFields;
 use crate::manage::periods;
+use crate::manage::router_settings;
 use crate::rights;
 
 /// LiteLLM's fields of keys that have no effect here.
@@ -49,7 +50,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("auto_rotate", NOT_BUILT),
     ("rotation_interval", NOT_BUILT),
     ("new_master_key", NOT_BUILT),
-    ("router_settings", NOT_BUILT),
     ("budget_fallbacks", NOT_BUILT),
 ];
 
@@ -80,6 +80,9 @@ request! {
         allowed_routes: Vec<String>,
         /// Members that its calls' bodies must have, such as `user` or `metadata.project`.
         enforced_params: Vec<String>,
+        /// What its calls leave open: `num_retries`, `timeout`, `stream_timeout`, `fallbacks`, `context_window_fallbacks`,
+        /// `content_policy_fallbacks`.
+        router_settings: Map<String, Value>,
         /// Tags its calls get.
         tags: Vec<String>,
         /// Free.
@@ -193,6 +196,7 @@ impl KeyFields {
         self.blocked.fill(&mut key.blocked);
         self.apply_routes(key)?;
         put_free("metadata", &self.metadata, &mut key.metadata)?;
+        router_settings::put(&self.router_settings, &mut key.router_settings)?;
         self.limits.apply(&mut key.limits, now)
     }
 

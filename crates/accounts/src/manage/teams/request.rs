@@ -13,6 +13,7 @@ use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_na
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::LimitFields;
 use crate::manage::periods;
+use crate::manage::router_settings;
 
 /// LiteLLM's fields of teams that have no effect here.
 const REFUSED: &[(&str, &str)] = &[
@@ -23,7 +24,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("organization_id", NOT_BUILT),
     ("tpd_limit", NOT_BUILT),
     ("access_group_ids", NOT_BUILT),
-    ("router_settings", NOT_BUILT),
     ("guardrails", NOT_BUILT),
     ("policies", NOT_BUILT),
     ("prompts", NOT_BUILT),
@@ -63,6 +63,8 @@ request! {
         tags: Vec<String>,
         /// Free.
         metadata: Map<String, Value>,
+        /// What calls leave open, and their keys too: as a key's `router_settings`.
+        router_settings: Map<String, Value>,
         /// Models that members who have no list of their own may use with the team's keys; empty: what the team may.
         default_team_member_models: Vec<String>,
         /// Budget of members who have none of their own, dollars.
@@ -317,6 +319,7 @@ impl TeamFields {
         }
         self.team_member_key_duration.put(&mut team.team_member_key_duration);
         put_free("metadata", &self.metadata, &mut team.metadata)?;
+        router_settings::put(&self.router_settings, &mut team.router_settings)?;
         put_names(
             "default_team_member_models",
             &self.default_team_member_models,

@@ -346,3 +346,32 @@ async fn limits_that_would_not_hold_are_refused() {
     }
     ask!(world UserNew user_new json!({ "user_id": "u", "model_max_budget": {} })).unwrap();
 }
+
+#[tokio::test]
+async fn router_settings_that_would_have_no_effect_are_refused() {
+    let world = World::new().await;
+    let check = async |settings: Value, fault: Option<&str>| {
+        let body = json!({ "router_settings": settings });
+        let results = [world.generate(body.clone()).await, ask!(world TeamNew team_new body)];
+        for result in results {
+            match (result, fault) {
+                (Ok(_), None) => {}
+                (Err(error), Some(fault)) => {
+                    assert_eq!(told(&error).2, Some(format!("router_settings.{fault}")), "{error}");
+                }
+                (result, _) => panic!("{body}: {result:?}"),
+            }
+        }
+    };
+    let all = json!({ "num_retries": 3, "timeout": 2.5, "stream_timeout": 1, "fallbacks": ["a", { "m": ["b"] }],
+        "context_window_fallbacks": [{ "m": ["c"] }], "content_policy_fallbacks": [], "weights": {}, "retry_policy": null });
+    check(all, None).await;
+    check(json!({}), None).await;
+    check(json!({ "num_retries": -1 }), Some("num_retries")).await;
+    check(json!({ "timeout": 0 }), Some("timeout")).await;
+    check(json!({ "fallbacks": "b" }), Some("fallbacks")).await;
+    check(json!({ "fallbacks": [{ "m": "b" }] }), Some("fallbacks")).await;
+    check(json!({ "fallbacks": vec!["b"; 33] }), Some("fallbacks")).await;
+    check(json!({ "routing_strategy": "least-busy" }), Some("routing_strategy")).await;
+    check(json!({ "nonsense": 1 }), Some("nonsense")).await;
+}

@@ -50,6 +50,7 @@ async fn one_field_of_a_key_at_a_time() {
         ("allowed_routes", json!(["info_routes", "/x"]), &[]),
         ("tags", json!(["q"]), &[]),
         ("enforced_params", json!(["user"]), &[]),
+        ("router_settings", json!({ "num_retries": 0, "fallbacks": [{ "m": ["n"] }] }), &[]),
         ("metadata", json!({ "z": 1 }), &[]),
         ("duration", json!("20d"), &["expires"]),
         ("max_budget", json!(2.5), &[]),
