@@ -173,6 +173,14 @@ impl Hooks for Reloader {
         Some(self.serving.management.clone())
     }
 
+    fn accounts_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Some(directory) = &self.serving.gateway.services().directory {
+                directory.catch_up().await;
+            }
+        })
+    }
+
     fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.restock())
     }
