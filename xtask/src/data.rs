@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         None => usual()?.display().to_string(),
     };
     let mut command = shell::cargo();
-    command.args(["run", "--release", "--package", "tollway-ledger", "--example", "large", "--"]);
+    command.args(["run", "--release", "--package", "tollway-ledger", "--example", "large", "--", "fill"]);
     command.arg(&database).args([options.keys.to_string(), options.receipts.to_string()]);
     shell::step(&format!("keys and receipts in {database}"), &mut command)
 }

@@ -1,5 +1,7 @@
 //! What outlives a configuration: the database, who is known, limits, the journal and its shipping.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tollway::Transport;
 use tollway_accounts::manage::{Figures, Management, ModelCheck, Spend, SpendOf};
 use tollway_accounts::{Directory, Rules, Shelves};
 use tollway_config::{Config, Deployment, WhenFull, process_env};
-use tollway_ledger::books::{DAY, DayFilter, Detail, Filter, Range};
+use tollway_ledger::books::{DAY, DayFilter, Detail, Filter, Range, Sum};
 use tollway_ledger::{Books, Ledger, OnFull, SqlBooks};
 use tollway_meters::{Meters, Redis, RedisAddress, RedisSettings, Scope, ScopeKind, Spending, SystemClock};
 use tollway_model::{Money, Secret};
@@ -397,10 +399,19 @@ impl Spend for FromBooks {
     async fn spent(&self, of: &[SpendOf]) -> Vec<Figures> {
         // Figures on a page may be a moment old; they wait for the books no longer than this.
         let _ = tokio::time::timeout(Duration::from_millis(500), self.ledger.caught_up()).await;
+        let mut totals: HashMap<ScopeKind, HashMap<String, Sum>> = HashMap::new();
+        for kind in of.iter().map(|one| one.kind) {
+            if let Entry::Vacant(place) = totals.entry(kind) {
+                let ids: Vec<&str> =
+                    of.iter().filter(|one| one.kind == kind).map(|one| one.id.as_str()).collect();
+                place.insert(self.books.lifetimes(kind, &ids).await.unwrap_or_default());
+            }
+        }
         let mut found = Vec::with_capacity(of.len());
         for one in of {
             let scope = Scope { kind: one.kind, id: one.id.as_str().into() };
-            let total = self.books.spent(&scope, None).await.map(|sum| sum.money).unwrap_or_default();
+            let total = totals.get(&one.kind).and_then(|totals| totals.get(&one.id));
+            let total = total.map(|sum| sum.money).unwrap_or_default();
             let spend = match one.since {
                 Some(since) => self.books.spent(&scope, Some(since)).await.map_or(total, |sum| sum.money),
                 None => total,

@@ -8,6 +8,7 @@ mod memory;
 mod sql;
 mod sums;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,13 +18,16 @@ use tollway_store::StoreResult;
 
 pub use line::ADMIN;
 pub use memory::MemoryBooks;
-pub use sql::SqlBooks;
+pub use sql::{Filling, SqlBooks};
 pub use sums::{Batch, Day, DayKey, Sum};
 
 use crate::receipt::Receipt;
 
 /// Milliseconds since 1970.
 pub type Millis = i64;
+
+/// Milliseconds of a minute.
+pub(crate) const MINUTE: Millis = 60_000;
 
 /// Milliseconds of an hour.
 pub const HOUR: Millis = 3_600_000;
@@ -50,12 +54,24 @@ pub trait Books: Send + Sync {
     async fn sorted(&self, filter: &Filter, order: Order, skip: u32, limit: u32)
     -> StoreResult<Vec<Receipt>>;
 
-    /// How many receipts there are. Counts at most `bound` of them.
-    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64>;
+    /// How many receipts there are. May stop when it has looked at `bound` receipts.
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted>;
 
     /// What a scope has spent since `from`, exactly; since ever without it. When the receipts of `from`'s hour are gone,
     /// the whole hour counts.
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum>;
+
+    /// What some scopes of a kind have spent since ever; those that never called are left out.
+    async fn lifetimes(&self, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for id in ids {
+            let sum = self.spent(&Scope { kind, id: Arc::from(*id) }, None).await?;
+            if sum != Sum::default() {
+                found.insert((*id).to_owned(), sum);
+            }
+        }
+        Ok(found)
+    }
 
     /// What all scopes of a kind have spent, the largest first.
     async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>>;
@@ -83,6 +99,15 @@ pub trait Books: Send + Sync {
 
 /// Hears of a day that is done, and how many receipts are done so far.
 pub type Progress<'a> = &'a (dyn Fn(Millis, u64) + Send + Sync);
+
+/// How many receipts there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// So many, at least.
+    pub calls: u64,
+    /// There are no others.
+    pub whole: bool,
+}
 
 /// From a time on, and before another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -244,7 +269,7 @@ pub struct DayFilter {
     pub within: Option<Within>,
     /// What the rows tell apart; days that are the same in all of it are one row, with the rest of its key empty.
     pub detail: Detail,
-    /// Most rows, the first ones; `None`: all.
+    /// Most rows; `None`: all. Which ones they are when there are more is not said.
     pub limit: Option<u32>,
 }
 
@@ -258,9 +283,9 @@ pub enum Detail {
     Use,
     /// The model, as callers and as the provider name it.
     Models,
-    /// The team, the key's hash and the model.
+    /// The team.
     Teams,
-    /// The key's hash and the model.
+    /// The key with its user, team and organization, and the model.
     Keys,
     /// The provider.
     Providers,
@@ -272,6 +297,8 @@ impl Detail {
     /// The columns of a day's key that stay.
     fn keeps(self) -> &'static [&'static str] {
         const USE: &[&str] = &["model", "model_group", "provider", "surface", "operation"];
+        const KEYS: &[&str] =
+            &["key_id", "token", "user_id", "team_id", "organization_id", "model", "model_group"];
         const ALL: &[&str] = &[
             "key_id",
             "token",
@@ -288,8 +315,8 @@ impl Detail {
             Detail::All => ALL,
             Detail::Use => USE,
             Detail::Models => &["model", "model_group"],
-            Detail::Teams => &["team_id", "token", "model", "model_group"],
-            Detail::Keys => &["token", "model", "model_group"],
+            Detail::Teams => &["team_id"],
+            Detail::Keys => KEYS,
             Detail::Providers => &["provider"],
             Detail::Days => &[],
         }
@@ -374,7 +401,7 @@ impl Verification {
 /// A sum that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// `lifetime`, `hour`, `hours`, `day` or `days`.
+    /// `lifetime`, `hour`, `hours`, `day`, `days`, `minute` or `caller`.
     pub what: &'static str,
     /// Whose.
     pub scope: Scope,

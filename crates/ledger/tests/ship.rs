@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tollway_ledger::books::{
-    Adjustment, Batch, Books, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Order, Place, Progress,
-    Range, Retained, SqlBooks, Sum, Verification,
+    Adjustment, Batch, Books, Counted, Day, DayFilter, DayKey, Filter, MemoryBooks, Millis, Order, Place,
+    Progress, Range, Retained, SqlBooks, Sum, Verification,
 };
 use tollway_ledger::{Calm, Ledger, Opening, Options, Outcome, Receipt, sample, ship};
 use tollway_meters::{Scope, ScopeKind};
@@ -71,7 +71,7 @@ impl Books for Faulty {
     ) -> StoreResult<Vec<Receipt>> {
         self.inner.sorted(filter, order, skip, limit).await
     }
-    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted> {
         self.inner.count(filter, bound).await
     }
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
@@ -197,7 +197,7 @@ async fn receipts_the_store_refuses_are_set_aside_and_the_others_recorded() {
     let (ledger, directory) = run(books.clone(), 300, |_| Fault::Poison).await;
     let refused = (0..300).filter(|number| sample::receipt(*number).model == POISON).count();
     assert_eq!(ledger.status().set_aside, refused as u64);
-    assert_eq!(books.count(&Filter::default(), 1000).await.unwrap(), 300 - refused as u64);
+    assert_eq!(books.count(&Filter::default(), 1000).await.unwrap().calls, 300 - refused as u64);
     let journal = std::fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap();
     let text = std::fs::read_to_string(journal.path().join("refused.jsonl")).unwrap();
     assert_eq!(text.lines().filter(|line| serde_json::from_str::<Receipt>(line).is_ok()).count(), refused);

@@ -87,13 +87,23 @@ impl<R: Record> Table<R> {
         if query.limit == 0 || query.offset >= page.total {
             return Ok(page);
         }
-        let (order, slice) = (order::<R>(query)?, filter.slice());
+        let (shown, slice) = (order::<R>(query)?, filter.slice());
+        // A page in the second half is nearer to the end.
+        let back = query.offset > page.total / 2;
+        let limit = query.limit.min(page.total - query.offset);
+        let from_end = Query {
+            descending: query.descending != back,
+            offset: if back { page.total - query.offset - limit } else { query.offset },
+            limit,
+            ..query.clone()
+        };
+        let order = order::<R>(&from_end)?;
         // The inner one is answered from an index alone; bodies are read for the page only.
         let statement = format!(
             "SELECT {COLUMNS} FROM {table} WHERE id IN \
-             (SELECT id FROM {table}{condition} ORDER BY {order} {slice}) ORDER BY {order}"
+             (SELECT id FROM {table}{condition} ORDER BY {order} {slice}) ORDER BY {shown}"
         );
-        let rows = self.sql.query(Statement::assembled(statement), filter.sliced(query)).await?;
+        let rows = self.sql.query(Statement::assembled(statement), filter.sliced(&from_end)).await?;
         page.records = rows.iter().map(read).collect::<StoreResult<_>>()?;
         Ok(page)
     }

@@ -13,7 +13,7 @@ use super::keys::{put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
 use super::params::names;
 use super::periods::iso;
-use super::{Management, Params, budgets, limits};
+use super::{Figures, Management, Params, budgets, limits};
 use crate::rights::{Grant, Right};
 
 const REFUSED: &[(&str, &str)] = &[
@@ -143,9 +143,12 @@ impl Management {
         } else {
             self.customers.all(Query::default()).await?
         };
+        let of: Vec<_> =
+            customers.iter().map(|customer| (customer.user_id.as_str(), &customer.limits)).collect();
+        let figures = self.figures(ScopeKind::Customer, &of).await;
         let mut shown = Vec::with_capacity(customers.len());
-        for customer in &customers {
-            shown.push(self.show_customer(customer).await?);
+        for (customer, figures) in customers.iter().zip(&figures) {
+            shown.push(self.show_with(customer, figures).await?);
         }
         Ok(json!(shown))
     }
@@ -206,6 +209,10 @@ impl Management {
 
     async fn show_customer(&self, customer: &Customer) -> Result<Value> {
         let figures = self.figure(ScopeKind::Customer, &customer.user_id, &customer.limits).await;
+        self.show_with(customer, &figures).await
+    }
+
+    async fn show_with(&self, customer: &Customer, figures: &Figures) -> Result<Value> {
         let now = self.now();
         let mut out = Map::new();
         let mut put = |name: &str, value: Value| {

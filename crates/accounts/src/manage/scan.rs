@@ -22,6 +22,9 @@ pub(crate) const SCANNED: u64 = 20_000;
 /// Most of those that spent something, where not all records can be looked at.
 const SPENDERS: usize = 5_000;
 
+/// Records that are looked up by their ids at once.
+const AT_ONCE: usize = 500;
+
 /// What a list is ordered by, where no column is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -72,17 +75,25 @@ impl Management {
         }
         query.limit = 0;
         let there = desk.list(&query).await?.total;
+        let descending = query.descending;
         let mut missing = 0;
+        let mut records = Vec::new();
         if there > SCANNED {
             if scan.keep.is_some() || scan.by != Some(By::Spend) || !query.descending {
                 return Err(too_many(there));
             }
             let spenders: Vec<String> = self.spenders(scan.kind).await.into_keys().take(SPENDERS).collect();
-            query.any_of.push(("id", spenders));
             missing = there;
+            // In the order of their ids, which is how they are found one by one.
+            query.sort = Some("id");
+            for ids in spenders.chunks(AT_ONCE) {
+                let mut some = Query { limit: ids.len() as u64, ..query.clone() };
+                some.any_of.push(("id", ids.to_vec()));
+                records.extend(desk.list(&some).await?.records);
+            }
+        } else {
+            records = desk.all(query).await?;
         }
-        let descending = query.descending;
-        let mut records = desk.all(query).await?;
         if let Some(keep) = scan.keep {
             records.retain(keep);
         }

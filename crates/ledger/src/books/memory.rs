@@ -10,8 +10,8 @@ use tollway_store::StoreResult;
 use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
-    Adjustment, Books, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range, Retained,
-    Verification, Within,
+    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
+    Retained, Verification, Within,
 };
 use crate::receipt::Receipt;
 
@@ -213,9 +213,8 @@ impl Books for MemoryBooks {
         Ok(shown.map(|receipt| receipt.as_ref().clone()).collect())
     }
 
-    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
-        let count = self.state().matching(filter).count() as u64;
-        Ok(count.min(bound))
+    async fn count(&self, filter: &Filter, _: u64) -> StoreResult<Counted> {
+        Ok(Counted { calls: self.state().matching(filter).count() as u64, whole: true })
     }
 
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {

@@ -1,15 +1,21 @@
 //! Books in SQLite or PostgreSQL.
 
 mod columns;
+mod days;
 mod filter;
 mod insert;
+mod load;
+mod minutes;
 mod partitions;
+#[cfg(test)]
+mod plans;
 mod read;
 mod retain;
-mod stretches;
+mod sums;
 mod verify;
 mod walk;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,10 +25,13 @@ use tollway_store::sql::{Dialect, Sql};
 
 use super::sums::{Batch, Day, DayKey, Sum};
 use super::{
-    Adjustment, Books, DayFilter, Filter, Millis, Order, Place, Progress, Range, Retained, Verification,
+    Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
+    Retained, Verification,
 };
 use crate::receipt::Receipt;
 use partitions::Partitions;
+
+pub use load::Filling;
 
 /// `spend.hour` of a scope's sum over all time.
 const LIFETIME: i64 = -1;
@@ -36,6 +45,30 @@ const FORGOTTEN_HOURS: i64 = -3;
 /// `spend.hour` of what forgotten days added up to.
 const FORGOTTEN_DAYS: i64 = -4;
 
+/// `spend.hour` of the sums of day 0; of later days it is as much less.
+const DAY_ZERO: i64 = -1000;
+
+/// Hours of a day.
+const HOURS: i64 = DAY / HOUR;
+
+/// `spend.hour` of the sums of a day (days since 1970).
+fn hour_of_day(day: i64) -> i64 {
+    DAY_ZERO - day.max(0)
+}
+
+/// Scopes of which there may be very many have sums by the day, so that a month of them is not all of its hours.
+fn has_days(kind: &str) -> bool {
+    const KINDS: [ScopeKind; 6] = [
+        ScopeKind::Key,
+        ScopeKind::User,
+        ScopeKind::Team,
+        ScopeKind::Organization,
+        ScopeKind::Customer,
+        ScopeKind::Tag,
+    ];
+    KINDS.iter().any(|known| known.name() == kind)
+}
+
 /// Books in a database that has the store's tables.
 #[derive(Debug, Clone)]
 pub struct SqlBooks {
@@ -48,6 +81,14 @@ impl SqlBooks {
     pub fn new(sql: Sql) -> SqlBooks {
         SqlBooks { sql, partitions: Arc::default() }
     }
+
+    /// Sees to it that receipts have a place.
+    async fn make_room(&self, receipts: &[Arc<Receipt>]) -> StoreResult<()> {
+        match self.sql.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.partitions.ensure(&self.sql, receipts).await,
+        }
+    }
 }
 
 #[async_trait]
@@ -56,11 +97,11 @@ impl Books for SqlBooks {
         if self.sql.dialect() == Dialect::Sqlite {
             return insert::record(&self.sql, batch).await;
         }
-        self.partitions.ensure(&self.sql, batch).await?;
+        self.partitions.ensure(&self.sql, &batch.receipts).await?;
         match insert::record(&self.sql, batch).await {
             // Somebody else may have dropped a partition that was there.
             Err(tollway_store::StoreError::Broken(_)) if self.partitions.forget() => {
-                self.partitions.ensure(&self.sql, batch).await?;
+                self.partitions.ensure(&self.sql, &batch.receipts).await?;
                 insert::record(&self.sql, batch).await
             }
             other => other,
@@ -85,20 +126,24 @@ impl Books for SqlBooks {
         read::sorted(&self.sql, filter, order, skip, limit).await
     }
 
-    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<u64> {
+    async fn count(&self, filter: &Filter, bound: u64) -> StoreResult<Counted> {
         read::count(&self.sql, filter, bound).await
     }
 
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
-        read::spent(&self.sql, scope, from).await
+        sums::spent(&self.sql, scope, from).await
+    }
+
+    async fn lifetimes(&self, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {
+        sums::lifetimes(&self.sql, kind, ids).await
     }
 
     async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>> {
-        read::sums(&self.sql, kind, range, limit).await
+        sums::sums(&self.sql, kind, range, limit).await
     }
 
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
-        read::days(&self.sql, filter).await
+        days::days(&self.sql, filter).await
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {

@@ -1,7 +1,7 @@
 //! What receipts add up to.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use tollway_meters::ScopeKind;
 use tollway_model::Money;
 
 use super::line::{Line, Share};
-use super::{DAY, Detail, HOUR};
+use super::{DAY, Detail, HOUR, MINUTE};
 use crate::receipt::Receipt;
 
 /// What a scope spent.
@@ -57,7 +57,7 @@ impl Sum {
 pub struct DayKey<'a> {
     /// Days since 1970.
     pub day: i64,
-    /// Empty for everybody's rows, `end_user` or `tag` for theirs.
+    /// Empty for everybody's rows, `end_user` or `tag` for theirs; others where keys are not told apart.
     pub of: &'static str,
     /// The customer's or tag's id.
     pub of_id: Cow<'a, str>,
@@ -118,6 +118,19 @@ impl Day {
         self.failed += other.failed;
         self.unknown += other.unknown;
         self.total_us += other.total_us;
+    }
+
+    /// Takes away what is a part of it.
+    pub(crate) fn subtract(&mut self, part: &Day) {
+        self.money = self.money - part.money;
+        self.input -= part.input;
+        self.output -= part.output;
+        self.cache_read -= part.cache_read;
+        self.cache_write -= part.cache_write;
+        self.answered -= part.answered;
+        self.failed -= part.failed;
+        self.unknown -= part.unknown;
+        self.total_us -= part.total_us;
     }
 
     /// All calls.
@@ -198,6 +211,18 @@ pub(crate) fn scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Co
     }
 }
 
+/// `spend_days.of_kind` of rows that tell no keys apart: everybody's.
+pub(crate) const EVERYBODY: &str = "all";
+
+/// The same by team; `of_id` is empty for calls without one.
+pub(crate) const TEAMS: &str = "all:team";
+
+/// The same by customer.
+pub(crate) const CUSTOMERS: &str = "all:end_user";
+
+/// The same by tag.
+pub(crate) const TAGS: &str = "all:tag";
+
 /// The deployments and providers that share a receipt's money.
 fn share_scopes<'a>(line: &'a Line<'_>, mut found: impl FnMut(ScopeKind, Cow<'a, str>, Sum)) {
     for share in &line.shares {
@@ -211,42 +236,127 @@ fn day_keys<'a>(line: &'a Line<'_>, mut found: impl FnMut(DayKey<'a>)) {
     fn text<'a>(text: &'a Option<Cow<'_, str>>) -> Cow<'a, str> {
         Cow::Borrowed(text.as_deref().unwrap_or(""))
     }
-    let all = DayKey {
+    let used = DayKey {
         day: line.at.div_euclid(DAY),
-        of: "",
-        of_id: Cow::Borrowed(""),
-        key: Cow::Borrowed(&line.key),
-        token: Cow::Borrowed(&line.token),
-        user: text(&line.user),
-        team: text(&line.team),
-        organization: text(&line.organization),
+        of: EVERYBODY,
         model: text(&line.model),
         model_group: Cow::Borrowed(&line.model_group),
         provider: text(&line.provider),
         surface: Cow::Borrowed(&line.surface),
         operation: Cow::Borrowed(&line.operation),
+        ..DayKey::default()
+    };
+    let all = DayKey {
+        of: "",
+        key: Cow::Borrowed(&line.key),
+        token: Cow::Borrowed(&line.token),
+        user: text(&line.user),
+        team: text(&line.team),
+        organization: text(&line.organization),
+        ..used.clone()
     };
     scopes(line, |kind, id| {
-        if matches!(kind, ScopeKind::Customer | ScopeKind::Tag) {
-            found(DayKey { of: kind.name(), of_id: id, ..all.clone() });
-        }
+        let without_keys = match kind {
+            ScopeKind::Customer => CUSTOMERS,
+            ScopeKind::Tag => TAGS,
+            _ => return,
+        };
+        found(DayKey { of: without_keys, of_id: id.clone(), ..used.clone() });
+        found(DayKey { of: kind.name(), of_id: id, ..all.clone() });
     });
+    found(DayKey { of: TEAMS, of_id: text(&line.team), ..used.clone() });
     found(all);
+    found(used);
 }
 
-/// Rows that count for the same scopes, in the same hour.
+/// What minutes are remembered for, beside the scopes of the same name.
+pub(crate) mod mark {
+    use std::borrow::Cow;
+
+    use tollway_meters::ScopeKind;
+
+    use super::Line;
+
+    /// Every call.
+    pub(crate) const ALL: &str = "";
+    /// The model as the provider names it.
+    pub(crate) const MODEL: &str = "model";
+    /// The model as callers name it.
+    pub(crate) const GROUP: &str = "model_group";
+    /// Answered calls, and the others.
+    pub(crate) const OUTCOME: &str = "outcome";
+
+    /// The HTTP status.
+    pub(crate) const STATUS: &str = "status";
+
+    /// The name of an outcome.
+    pub(crate) const fn outcome(answered: bool) -> &'static str {
+        if answered { "answered" } else { "other" }
+    }
+
+    /// Everything a row is remembered for.
+    pub(super) fn each<'a>(line: &'a Line<'_>, mut found: impl FnMut(&'static str, Cow<'a, str>)) {
+        found(STATUS, Cow::Owned(line.status.to_string()));
+        let mut found = |kind, id: &'a str| found(kind, Cow::Borrowed(id));
+        found(ALL, "");
+        found(OUTCOME, outcome(line.answered()));
+        found(GROUP, &line.model_group);
+        let known = [
+            (MODEL, &line.model),
+            (ScopeKind::Provider.name(), &line.provider),
+            (ScopeKind::Deployment.name(), &line.deployment),
+            (ScopeKind::Organization.name(), &line.organization),
+        ];
+        for (kind, id) in known {
+            if let Some(id) = id.as_deref() {
+                found(kind, id);
+            }
+        }
+        for (index, tag) in line.tags.iter().enumerate() {
+            if !line.tags.iter().take(index).any(|earlier| earlier == tag) {
+                found(ScopeKind::Tag.name(), tag);
+            }
+        }
+    }
+}
+
+/// Receipts of a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Minute {
+    pub(crate) calls: i64,
+    /// What the cheapest of them cost; an unknown cost is zero.
+    pub(crate) least: i64,
+    /// What the dearest cost.
+    pub(crate) most: i64,
+}
+
+impl Minute {
+    fn add(&mut self, other: Minute) {
+        self.calls += other.calls;
+        self.least = self.least.min(other.least);
+        self.most = self.most.max(other.most);
+    }
+}
+
+/// Who called: the id and hash of the key, its user, team and organization.
+pub(crate) type CallerOf = [String; 5];
+
+/// Rows that count for the same scopes, in the same minute.
 struct Alike<'a> {
     /// One of them.
     line: &'a Line<'a>,
-    hour: i64,
+    minute: i64,
     sum: Sum,
     day: Day,
+    costs: Minute,
 }
 
 /// Everything that says what a row counts for.
 #[derive(PartialEq, Eq, Hash)]
 struct Counted<'a> {
-    hour: i64,
+    minute: i64,
+    answered: bool,
+    status: u16,
     key: [&'a str; 5],
     owners: [Option<&'a str>; 5],
     used: [Option<&'a str>; 2],
@@ -257,7 +367,9 @@ impl<'a> Counted<'a> {
     fn of(line: &'a Line<'_>) -> Counted<'a> {
         let owners = [&line.user, &line.team, &line.organization, &line.customer, &line.deployment];
         Counted {
-            hour: line.at.div_euclid(HOUR),
+            minute: line.at.div_euclid(MINUTE),
+            answered: line.answered(),
+            status: line.status,
             key: [&line.key, &line.token, &line.model_group, &line.surface, &line.operation],
             owners: owners.map(Option::as_deref),
             used: [line.model.as_deref(), line.provider.as_deref()],
@@ -272,9 +384,11 @@ fn alike<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Vec<Alike<'a>> {
     let mut places: HashMap<Counted<'a>, usize> = HashMap::new();
     for line in lines {
         let counted = Counted::of(line);
-        let (sum, day, hour) = (Sum::of(line), Day::of(line), counted.hour);
+        let (sum, day, minute) = (Sum::of(line), Day::of(line), counted.minute);
+        let cost = line.nanos.unwrap_or(0);
+        let costs = Minute { calls: 1, least: cost, most: cost };
         if !line.shares.is_empty() {
-            found.push(Alike { line, hour, sum, day });
+            found.push(Alike { line, minute, sum, day, costs });
             continue;
         }
         let place = *places.entry(counted).or_insert(found.len());
@@ -282,26 +396,33 @@ fn alike<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Vec<Alike<'a>> {
             Some(alike) => {
                 alike.sum.add(sum);
                 alike.day.add(&day);
+                alike.costs.add(costs);
             }
-            None => found.push(Alike { line, hour, sum, day }),
+            None => found.push(Alike { line, minute, sum, day, costs }),
         }
     }
     found
 }
 
-/// Sums by scope and hour, and by day, of some rows.
+/// Sums by scope and hour, and by day, of some rows, and where to find these.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// By kind, id and hour (hours since 1970): in this order, so that two writers never wait for each other.
     pub(crate) hours: BTreeMap<(&'static str, String, i64), Sum>,
     pub(crate) days: BTreeMap<DayKey<'static>, Day>,
+    /// By mark, id and minute (minutes since 1970).
+    pub(crate) minutes: BTreeMap<(&'static str, String, i64), Minute>,
+    pub(crate) callers: BTreeSet<CallerOf>,
 }
 
 impl Tally {
     pub(crate) fn of<'a>(lines: impl Iterator<Item = &'a Line<'a>>) -> Tally {
         let mut hours: HashMap<(ScopeKind, Cow<'a, str>, i64), Sum> = HashMap::new();
         let mut days: HashMap<DayKey<'a>, Day> = HashMap::new();
-        for Alike { line, hour, sum, day } in alike(lines) {
+        let mut minutes: HashMap<(&'static str, Cow<'a, str>, i64), Minute> = HashMap::new();
+        let mut callers: HashSet<[&'a str; 5]> = HashSet::new();
+        for Alike { line, minute, sum, day, costs } in alike(lines) {
+            let hour = minute.div_euclid(HOUR / MINUTE);
             scopes(line, |kind, id| hours.entry((kind, id, hour)).or_default().add(sum));
             share_scopes(line, |kind, id, sum| hours.entry((kind, id, hour)).or_default().add(sum));
             day_keys(line, |key| {
@@ -315,11 +436,25 @@ impl Tally {
                     days.entry(own).or_default().add(&Day::of_share(share, line));
                 }
             });
+            mark::each(line, |kind, id| {
+                minutes.entry((kind, id, minute)).and_modify(|known| known.add(costs)).or_insert(costs);
+            });
+            let owners = [&line.user, &line.team, &line.organization];
+            let [user, team, organization] = owners.map(|owner| owner.as_deref().unwrap_or(""));
+            callers.insert([&line.key, &line.token, user, team, organization]);
         }
         let hours =
             hours.into_iter().map(|((kind, id, hour), sum)| ((kind.name(), id.into_owned(), hour), sum));
         let days = days.into_iter().map(|(key, day)| (key.owned(), day));
-        Tally { hours: hours.collect(), days: days.collect() }
+        let minutes =
+            minutes.into_iter().map(|((kind, id, minute), costs)| ((kind, id.into_owned(), minute), costs));
+        let callers = callers.into_iter().map(|caller| caller.map(str::to_owned));
+        Tally {
+            hours: hours.collect(),
+            days: days.collect(),
+            minutes: minutes.collect(),
+            callers: callers.collect(),
+        }
     }
 
     pub(crate) fn merge(&mut self, other: Tally) {
@@ -329,6 +464,10 @@ impl Tally {
         for (key, day) in other.days {
             self.days.entry(key).or_default().add(&day);
         }
+        for (key, costs) in other.minutes {
+            self.minutes.entry(key).and_modify(|known| known.add(costs)).or_insert(costs);
+        }
+        self.callers.extend(other.callers);
     }
 
     /// Sums by scope over all hours.

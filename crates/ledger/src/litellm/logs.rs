@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use tollway_model::{Dialect, Money, Operation};
 
 use super::{DayRow, date, time};
+use crate::books::Counted;
 use crate::receipt::{Outcome, Receipt};
 
 /// A receipt as a row of LiteLLM's `SpendLogs`.
@@ -117,15 +118,16 @@ fn metadata(receipt: &Receipt) -> Value {
     found
 }
 
-/// `/spend/logs/v2`: a page of rows. `total` counts all rows of the filter, at most `bound` of them.
-pub fn logs_page(receipts: &[Receipt], total: u64, bound: u64, page: u64, page_size: u64) -> Value {
+/// `/spend/logs/v2`: a page of rows. `total` counts the rows of the filter.
+pub fn logs_page(receipts: &[Receipt], total: Counted, page: u64, page_size: u64) -> Value {
+    let Counted { calls, whole } = total;
     json!({
         "data": receipts.iter().map(log_row).collect::<Vec<_>>(),
-        "total": total,
+        "total": calls,
         "page": page,
         "page_size": page_size,
-        "total_pages": total.div_ceil(page_size.max(1)),
-        "total_is_capped": total >= bound,
+        "total_pages": calls.div_ceil(page_size.max(1)),
+        "total_is_capped": !whole,
     })
 }
 

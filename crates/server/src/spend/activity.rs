@@ -17,6 +17,9 @@ const COUNTED_DAYS: i64 = 31;
 /// Days of a page of activity that does not say how many.
 const USUAL_DAYS: u64 = 50;
 
+/// Calls whose keys are looked through for those that used a model.
+const LOOKED_THROUGH: i64 = 200_000;
+
 impl Desk<'_> {
     /// Each day by model, provider, endpoint and key; by user, team, tag or customer where that was asked for.
     pub(super) async fn activity(&self, what: Spend) -> Result<Value> {
@@ -94,6 +97,16 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// Would the keys that used a model be looked for among those of very many calls?
+    async fn looks_through_all(&self, filter: &DayFilter) -> Result<bool> {
+        let owned = [&filter.keys, &filter.tokens, &filter.users, &filter.teams];
+        if filter.models.is_empty() || filter.within.is_some() || owned.iter().any(|list| !list.is_empty()) {
+            return Ok(false);
+        }
+        let all = DayFilter { models: Vec::new(), detail: Detail::Days, ..filter.clone() };
+        Ok(self.days(all).await?.iter().map(|(_, day)| day.calls()).sum::<i64>() > LOOKED_THROUGH)
+    }
+
     /// A page in full detail, and of the other days the sums.
     async fn pages_of(&self, filter: DayFilter, entity: Entity, (page, size): (u64, u64)) -> Result<Value> {
         let sums = self.days(DayFilter { detail: Detail::Days, ..filter.clone() }).await?;
@@ -106,8 +119,10 @@ impl Desk<'_> {
         if let (Some(last), Some(first)) = (shown.first(), shown.last()) {
             let detailed = DayFilter { days: (*first, *last), limit: Some(ROWS + 1), ..filter };
             let books = self.books()?;
-            let mut found = books.days(&detailed).await.map_err(stored)?;
-            if found.len() > ROWS as usize {
+            let too_many = self.looks_through_all(&detailed).await?;
+            let mut found =
+                if too_many { Vec::new() } else { books.days(&detailed).await.map_err(stored)? };
+            if too_many || found.len() > ROWS as usize {
                 // Too many keys to list them all: everything else is still exact.
                 whole = false;
                 found = self.days(DayFilter { detail: Detail::Use, ..detailed }).await?;
@@ -144,7 +159,7 @@ impl Desk<'_> {
                 model_group: model_group.clone(),
                 ..Filter::default()
             };
-            let count = self.books()?.count(&filter, u64::from(u32::MAX)).await.map_err(stored)?;
+            let count = self.books()?.count(&filter, u64::from(u32::MAX)).await.map_err(stored)?.calls;
             sum += count;
             if count > 0 {
                 found.push(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollway_ledger::Receipt;
-use tollway_ledger::books::{DayFilter, Filter, Order, Place, SortBy};
+use tollway_ledger::books::{Counted, DayFilter, Filter, Order, Place, SortBy};
 use tollway_ledger::litellm::{log_row, logs_by_day, logs_page};
 use tollway_model::{Error, Kind, Money, Result};
 
@@ -14,8 +14,8 @@ const ALL: u32 = 1_000;
 /// Most rows of a page.
 const PAGE: u64 = 1_000;
 
-/// Calls that are counted for the number of pages; more are not counted.
-const COUNTED: u64 = 100_000;
+/// Calls that are counted one by one for the number of pages; more are not counted.
+const COUNTED: u64 = 20_000;
 
 /// Calls that are walked over to find a page whose beginning is not remembered.
 const WALKED: u64 = 20_000;
@@ -68,7 +68,7 @@ impl Desk<'_> {
                     Some(place) => Some(place),
                     None => {
                         let total = books.count(&filter, COUNTED).await.map_err(stored)?;
-                        return Ok(logs_page(&[], total, COUNTED, page, size));
+                        return Ok(logs_page(&[], total, page, size));
                     }
                 },
             },
@@ -84,8 +84,9 @@ impl Desk<'_> {
         }
         let counted = books.count(&filter, COUNTED).await.map_err(stored)?;
         // Whoever goes on to the last page gets to the end, although the count does not.
-        let total = if more { counted.max(page.saturating_mul(size) + 1) } else { counted };
-        let mut shown = logs_page(&receipts, total, COUNTED, page, size);
+        let least = if more { page.saturating_mul(size) + 1 } else { 0 };
+        let total = Counted { calls: counted.calls.max(least), ..counted };
+        let mut shown = logs_page(&receipts, total, page, size);
         if let Some(shown) = shown.as_object_mut() {
             shown.insert("next".to_owned(), json!(next.as_ref().map(written)));
         }
@@ -175,21 +176,21 @@ impl Desk<'_> {
         }
         let books = self.books()?;
         let total = books.count(filter, COUNTED).await.map_err(stored)?;
-        if total >= COUNTED {
+        if !total.whole || total.calls > COUNTED {
             let message = format!(
                 "more than {COUNTED} calls cannot be sorted so: ask for fewer days, or for one key, user or team"
             );
             return Err(Error::invalid_at("sort_by", message));
         }
         let skipped = (page - 1).saturating_mul(size);
-        let receipts = match u32::try_from(skipped).ok().filter(|_| skipped < total) {
+        let receipts = match u32::try_from(skipped).ok().filter(|_| skipped < total.calls) {
             Some(skip) => {
                 let size = u32::try_from(size).unwrap_or(u32::MAX);
                 books.sorted(filter, order, skip, size).await.map_err(stored)?
             }
             None => Vec::new(),
         };
-        Ok(logs_page(&receipts, total, COUNTED, page, size))
+        Ok(logs_page(&receipts, total, page, size))
     }
 
     async fn common(&self, filter: &mut Filter, [call, key, user]: [&str; 3]) -> Result<()> {

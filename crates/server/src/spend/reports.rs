@@ -38,7 +38,7 @@ impl Desk<'_> {
         }
         let Some(by) = by else { return Ok(spend_report_by_key(&self.days(filter).await?)) };
         match by {
-            ReportBy::Team => filter.detail = Detail::Teams,
+            ReportBy::Team => {}
             ReportBy::Customer => filter.of = DaysOf::Customers(customer.into_iter().collect()),
         }
         let rows = self.days(filter).await?;

@@ -33,8 +33,34 @@ pub(super) const MIGRATION: Migration = Migration {
         Both("CREATE INDEX receipts_customer ON receipts (customer_id, at) WHERE customer_id IS NOT NULL"),
         Both("CREATE INDEX receipts_call ON receipts (call_id) WHERE call_id IS NOT NULL"),
         Both("CREATE INDEX receipts_session ON receipts (session_id, at) WHERE session_id IS NOT NULL"),
-        // Sums by scope: an hour each (hours since 1970), and negative hours for sums over time. The hour comes first, so
-        // that what a batch of receipts changes lies close together, however many keys they are of.
+        // Which minutes (since 1970) have receipts of a model, a provider, a tag and the like, how many, and between what
+        // they cost: instead of an index for each of them, which every receipt would pay for.
+        Sqlite(
+            "CREATE TABLE receipt_minutes (of_kind {text} NOT NULL, of_id {text} NOT NULL, minute BIGINT NOT NULL, \
+             calls BIGINT NOT NULL, least BIGINT NOT NULL, most BIGINT NOT NULL, \
+             PRIMARY KEY (of_kind, of_id, minute)) WITHOUT ROWID",
+        ),
+        Postgres(
+            "CREATE TABLE receipt_minutes (of_kind {text} NOT NULL, of_id {text} NOT NULL, minute BIGINT NOT NULL, \
+             calls BIGINT NOT NULL, least BIGINT NOT NULL, most BIGINT NOT NULL, \
+             PRIMARY KEY (of_kind, of_id, minute)) WITH (fillfactor = 80)",
+        ),
+        // Everyone who ever called. Days are looked up by what is found here.
+        Sqlite(
+            "CREATE TABLE spend_callers (key_id {text} NOT NULL, token {text} NOT NULL, user_id {text} NOT NULL, \
+             team_id {text} NOT NULL, organization_id {text} NOT NULL, \
+             PRIMARY KEY (key_id, token, user_id, team_id, organization_id)) WITHOUT ROWID",
+        ),
+        Postgres(
+            "CREATE TABLE spend_callers (key_id {text} NOT NULL, token {text} NOT NULL, user_id {text} NOT NULL, \
+             team_id {text} NOT NULL, organization_id {text} NOT NULL, \
+             PRIMARY KEY (key_id, token, user_id, team_id, organization_id))",
+        ),
+        Both("CREATE INDEX spend_callers_token ON spend_callers (token)"),
+        Both("CREATE INDEX spend_callers_user ON spend_callers (user_id)"),
+        Both("CREATE INDEX spend_callers_team ON spend_callers (team_id)"),
+        // Sums by scope: an hour each (hours since 1970), and negative hours for sums of days and over time. The hour
+        // comes first, so that what a batch of receipts changes lies close together, however many keys they are of.
         Sqlite(
             "CREATE TABLE spend (scope {text} NOT NULL, id {text} NOT NULL, hour BIGINT NOT NULL, nanos BIGINT NOT NULL, \
              calls BIGINT NOT NULL, unknown BIGINT NOT NULL, PRIMARY KEY (hour, scope, id)) WITHOUT ROWID",

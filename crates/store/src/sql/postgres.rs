@@ -46,9 +46,11 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(server: &Server) -> Pool {
+        // Compiling a statement takes longer than any of ours.
         let settings = format!(
             "SET search_path TO {schema}; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
-             SET idle_in_transaction_session_timeout = {statement}; SET client_min_messages = warning",
+             SET idle_in_transaction_session_timeout = {statement}; SET client_min_messages = warning; \
+             SET jit = off",
             schema = server.schema,
             statement = STATEMENT.as_millis(),
             lock = LOCK.as_millis(),

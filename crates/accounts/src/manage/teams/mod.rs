@@ -22,7 +22,7 @@ use super::limits::dollars;
 use super::params::names;
 use super::periods::iso;
 use super::scan::{By, Facts, Scan};
-use super::{Management, Params, limits, secret};
+use super::{Figures, Management, Params, limits, secret};
 use crate::rights::{Grant, Right, Scope};
 
 pub(crate) use members::Terms;
@@ -166,9 +166,12 @@ impl Management {
         if of_nothing || !self.narrow(grant, params.text("user_id")?, &mut query).await? {
             return Ok(json!([]));
         }
-        let mut shown = Vec::new();
-        for team in self.teams.all(query).await? {
-            shown.push(self.show_team(&team).await?);
+        let teams = self.teams.all(query).await?;
+        let of: Vec<_> = teams.iter().map(|team| (team.team_id.as_str(), &team.limits)).collect();
+        let figures = self.figures(ScopeKind::Team, &of).await;
+        let mut shown = Vec::with_capacity(teams.len());
+        for (team, figures) in teams.iter().zip(&figures) {
+            shown.push(self.show_team_with(team, figures).await?);
         }
         Ok(json!(shown))
     }
@@ -409,6 +412,10 @@ impl Management {
     /// A team with its members.
     pub(crate) async fn show_team(&self, team: &Team) -> Result<Map<String, Value>> {
         let figures = self.figure(ScopeKind::Team, &team.team_id, &team.limits).await;
+        self.show_team_with(team, &figures).await
+    }
+
+    async fn show_team_with(&self, team: &Team, figures: &Figures) -> Result<Map<String, Value>> {
         let members = self.members_of(&team.team_id).await?;
         let with_roles: Vec<Value> = members
             .iter()

@@ -9,7 +9,7 @@ use tollway_store::sql::{Cells, Kind, Row, clean};
 use tollway_store::{StoreError, StoreResult};
 
 use crate::books::line::{Detail, Line, Share, receipt};
-use crate::books::sums::{Day, DayKey, Sum};
+use crate::books::sums::{self, Day, DayKey, Sum};
 use crate::journal::record;
 use crate::receipt::{Outcome, Receipt};
 
@@ -22,7 +22,7 @@ pub(super) const LINE: &str = "id, at, call_id, token, key_id, user_id, team_id,
 const LINES: usize = 31;
 
 /// Those among them that are numbers.
-const NUMBERS: [&str; 14] = [
+const NUMBERS: [&str; 15] = [
     "at",
     "status",
     "nanos",
@@ -37,6 +37,7 @@ const NUMBERS: [&str; 14] = [
     "first_byte_us",
     "stream",
     "day",
+    "minute",
 ];
 
 /// The columns of `spend_days` that make rows differ.
@@ -249,7 +250,7 @@ pub(super) fn write_day(key: &DayKey<'_>, day: &Day, cells: &mut dyn Cells) {
 pub(super) fn day(row: &Row) -> StoreResult<(DayKey<'static>, Day)> {
     let own = |column| Ok::<_, StoreError>(Cow::Owned(row.text(column)?.to_owned()));
     let key = DayKey {
-        of: kind_of(row.text(0)?).map_or("", ScopeKind::name),
+        of: of_kind(row.text(0)?),
         day: row.int(1)?,
         of_id: own(2)?,
         key: own(3)?,
@@ -276,6 +277,22 @@ pub(super) fn day(row: &Row) -> StoreResult<(DayKey<'static>, Day)> {
     };
     Ok((key, day))
 }
+
+/// The name that is a constant.
+fn of_kind(name: &str) -> &'static str {
+    let coarse = [sums::EVERYBODY, sums::TEAMS, sums::CUSTOMERS, sums::TAGS];
+    let known = coarse.into_iter().find(|known| *known == name);
+    known.or_else(|| kind_of(name).map(ScopeKind::name)).unwrap_or("")
+}
+
+/// The columns of `receipt_minutes` that make rows differ.
+pub(super) const MINUTE_KEY: &str = "of_kind, of_id, minute";
+
+/// Those that are counted.
+pub(super) const MINUTE_COUNTS: [&str; 3] = ["calls", "least", "most"];
+
+/// The columns of `spend_callers`.
+pub(super) const CALLER: &str = "key_id, token, user_id, team_id, organization_id";
 
 pub(super) fn kind_of(name: &str) -> Option<ScopeKind> {
     ScopeKind::ALL.into_iter().find(|kind| kind.name() == name)

@@ -3,7 +3,7 @@
 use tollway_meters::ScopeKind;
 use tollway_store::sql::{Dialect, Value, placeholders};
 
-use crate::books::{DayFilter, Filter, Place, Range, Within};
+use crate::books::{Filter, Place, Range, Within};
 
 /// Conditions that must all hold, and their parameters.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Conditions {
         }
     }
 
-    fn any_of(&mut self, column: &str, list: &[String]) {
+    pub(super) fn any_of(&mut self, column: &str, list: &[String]) {
         if list.is_empty() {
             return;
         }
@@ -43,7 +43,7 @@ impl Conditions {
         self.values.extend(list.iter().map(Value::from));
     }
 
-    fn none_of(&mut self, column: &str, list: &[String]) {
+    pub(super) fn none_of(&mut self, column: &str, list: &[String]) {
         if list.is_empty() {
             return;
         }
@@ -53,7 +53,7 @@ impl Conditions {
     }
 
     /// One of several things must hold; none of them: nothing does.
-    fn within(&mut self, within: Option<&Within>) {
+    pub(super) fn within(&mut self, within: Option<&Within>) {
         let Some(within) = within else { return };
         let mut any = Conditions::after(std::mem::take(&mut self.values));
         any.any_of("key_id", &within.keys);
@@ -73,6 +73,16 @@ impl Conditions {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// All of them as one condition.
+    pub(super) fn all(&self) -> String {
+        if self.texts.is_empty() { "1 = 1".to_owned() } else { self.texts.join(" AND ") }
+    }
+
     /// `WHERE …`, or nothing.
     pub(super) fn text(&self) -> String {
         if self.texts.is_empty() { String::new() } else { format!(" WHERE {}", self.texts.join(" AND ")) }
@@ -82,6 +92,12 @@ impl Conditions {
 /// Which receipts.
 pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>) -> Conditions {
     let mut found = Conditions::default();
+    add_receipts(&mut found, dialect, filter, after);
+    found
+}
+
+/// Adds to conditions which receipts.
+pub(super) fn add_receipts(found: &mut Conditions, dialect: Dialect, filter: &Filter, after: Option<&Place>) {
     found.range(filter.range);
     for (text, value) in [
         ("token = {}", &filter.token),
@@ -122,7 +138,6 @@ pub(super) fn receipts(dialect: Dialect, filter: &Filter, after: Option<&Place>)
         let at = found.values.len();
         found.add(&format!("(at < ${at} OR id < {{}})"), place.id.as_str());
     }
-    found
 }
 
 fn has_tag(dialect: Dialect) -> &'static str {
@@ -136,29 +151,13 @@ fn has_tag(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Which days.
-pub(super) fn days(filter: &DayFilter) -> Conditions {
-    let (of, ids) = filter.of.name_and_ids();
-    let mut found = Conditions::default();
-    found.add("of_kind = {}", of);
-    found.add("day >= {}", filter.days.0);
-    found.add("day <= {}", filter.days.1);
-    for (column, list) in [
-        ("of_id", ids),
-        ("key_id", &filter.keys),
-        ("token", &filter.tokens),
-        ("user_id", &filter.users),
-        ("team_id", &filter.teams),
-        ("organization_id", &filter.organizations),
-        ("model_group", &filter.model_groups),
-        ("model", &filter.models),
-        ("provider", &filter.providers),
-    ] {
-        found.any_of(column, list);
+/// The table of receipts where the time is all that an index can be used for. SQLite would rather try every key there
+/// is, once it has looked at how many there are.
+pub(super) fn by_time(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "receipts INDEXED BY receipts_at",
+        Dialect::Postgres => "receipts",
     }
-    found.none_of("team_id", &filter.without_teams);
-    found.within(filter.within.as_ref());
-    found
 }
 
 /// How the receipts of a kind's scopes are added up: columns of what is joined.
@@ -188,9 +187,10 @@ pub(super) fn source_of(dialect: Dialect, kind: ScopeKind) -> Source {
         (ScopeKind::ModelPerKey, _) => of("NULLIF(key_id, '') || ':' || model_group"),
         (ScopeKind::ModelPerTeam, _) => of("team_id || ':' || model_group"),
         (ScopeKind::Tag, Dialect::Sqlite) => Source {
-            from: "receipts JOIN (SELECT receipts.id AS tagged, value FROM receipts, json_each(receipts.tags) \
-                   GROUP BY receipts.id, value) AS tag ON tag.tagged = receipts.id",
-            ..of("tag.value")
+            from: "receipts CROSS JOIN json_each(receipts.tags) AS tag",
+            // A tag counts once.
+            ..of("CASE WHEN EXISTS (SELECT 1 FROM json_each(receipts.tags) AS earlier \
+                  WHERE earlier.value = tag.value AND earlier.id < tag.id) THEN NULL ELSE tag.value END")
         },
         (ScopeKind::Tag, Dialect::Postgres) => Source {
             from: "receipts CROSS JOIN LATERAL (SELECT DISTINCT value FROM \

@@ -1,16 +1,17 @@
 //! Recording a batch.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use tollway_store::sql::{Cells, Kind, Load, Rows, Sql, Statement, Transaction, Value, clean};
 use tollway_store::{StoreError, StoreResult, values};
 
-use super::LIFETIME;
-use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
-use crate::books::sums::{Batch, Day, DayKey, Sum, Tally};
-use crate::books::{Adjustment, HOUR};
+use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY, LINE, MINUTE_COUNTS, MINUTE_KEY};
+use super::{HOURS, LIFETIME, has_days, hour_of_day};
+use crate::books::sums::{Batch, CallerOf, Day, DayKey, Minute, Sum, Tally};
+use crate::books::{Adjustment, DAY, HOUR};
 use crate::receipt::Receipt;
 
 /// Records a batch. Usually all of it is new, and then nobody asks first.
@@ -48,16 +49,22 @@ async fn known(sql: &Sql, batch: &Batch) -> StoreResult<std::collections::BTreeS
 
 /// All of it, or a conflict when something of it is known.
 async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
+    let inserted = rows(transaction, &batch.receipts).await?;
+    add(transaction, &batch.tally, true).await?;
+    Ok(inserted)
+}
+
+/// The receipts alone.
+pub(super) async fn rows(transaction: &Transaction, receipts: &[Arc<Receipt>]) -> StoreResult<u64> {
     static LOAD: OnceLock<Load> = OnceLock::new();
     let load = LOAD.get_or_init(|| {
         let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Bytes)]).collect();
         Load::new("receipts", &columns, "ON CONFLICT (id, at) DO NOTHING")
     });
-    let inserted = transaction.load(load, Arc::new(Receipts(batch.receipts.clone()))).await?;
-    if inserted != batch.receipts.len() as u64 {
-        return Err(StoreError::Conflict { table: "receipts", id: first(&batch.receipts) });
+    let inserted = transaction.load(load, Arc::new(Receipts(receipts.to_vec()))).await?;
+    if inserted != receipts.len() as u64 {
+        return Err(StoreError::Conflict { table: "receipts", id: first(receipts) });
     }
-    add(transaction, &batch.tally, true).await?;
     Ok(inserted)
 }
 
@@ -67,23 +74,68 @@ fn first(receipts: &[Arc<Receipt>]) -> String {
 
 /// Adds up. `lifetimes`: those too.
 pub(super) async fn add(transaction: &Transaction, tally: &Tally, lifetimes: bool) -> StoreResult<()> {
-    let mut sums: Vec<SumOf> = Vec::with_capacity(tally.hours.len() * 2);
+    let mut sums: Vec<SumOf> = Vec::with_capacity(tally.hours.len() * 3);
     if lifetimes {
         let scopes = tally.scopes().into_iter();
         sums.extend(scopes.map(|((kind, id), sum)| (kind.into(), id.into(), LIFETIME, sum)));
     }
+    sums.extend(day_sums(&tally.hours).map(|(kind, id, day, sum)| (kind.into(), id.into(), day, sum)));
     let hours = tally.hours.iter();
     sums.extend(hours.map(|((kind, id, hour), sum)| ((*kind).into(), id.clone(), *hour, *sum)));
     add_sums(transaction, sums).await?;
+    add_days(transaction, tally).await?;
+    add_minutes(transaction, tally).await
+}
+
+/// Sums by the day, of the scopes that have them, under the hour that stands for the day.
+pub(super) fn day_sums<'a>(
+    hours: &'a BTreeMap<(&'static str, String, i64), Sum>,
+) -> impl Iterator<Item = (&'static str, &'a str, i64, Sum)> {
+    let mut days: BTreeMap<(i64, &'static str, &str), Sum> = BTreeMap::new();
+    for ((kind, id, hour), sum) in hours.iter().filter(|((kind, ..), _)| has_days(kind)) {
+        days.entry((hour_of_day(hour.div_euclid(HOURS)), kind, id)).or_default().add(*sum);
+    }
+    days.into_iter().map(|((day, kind, id), sum)| (kind, id, day, sum))
+}
+
+async fn add_days(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
     static LOAD: OnceLock<Load> = OnceLock::new();
     let load = LOAD.get_or_init(|| {
         let counts = DAY_COUNTS.map(|count| (count, Kind::Int));
         let columns: Vec<_> = columns::kinds(DAY_KEY).chain(counts).collect();
         Load::new("spend_days", &columns, &upsert("spend_days", DAY_KEY, &DAY_COUNTS))
     });
-    let days = tally.days.iter().map(|(key, day)| (key.clone(), *day)).collect();
-    transaction.load(load, Arc::new(Days(days))).await?;
-    Ok(())
+    let mut days: Vec<_> = tally.days.iter().map(|(key, day)| (key.clone(), *day)).collect();
+    // In the table's order.
+    days.sort_by(|(a, _), (b, _)| {
+        (a.of, a.day, &a.of_id).cmp(&(b.of, b.day, &b.of_id)).then_with(|| a.cmp(b))
+    });
+    transaction.load(load, Arc::new(Days(days))).await.map(drop)
+}
+
+/// Where to find receipts, and who called.
+async fn add_minutes(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
+    static MINUTES: OnceLock<Load> = OnceLock::new();
+    static CALLERS: OnceLock<Load> = OnceLock::new();
+    let load = MINUTES.get_or_init(|| {
+        let columns: Vec<_> =
+            columns::kinds(MINUTE_KEY).chain(MINUTE_COUNTS.map(|count| (count, Kind::Int))).collect();
+        let then = format!(
+            "ON CONFLICT ({MINUTE_KEY}) DO UPDATE SET calls = receipt_minutes.calls + excluded.calls, \
+             least = CASE WHEN excluded.least < receipt_minutes.least THEN excluded.least ELSE receipt_minutes.least END, \
+             most = CASE WHEN excluded.most > receipt_minutes.most THEN excluded.most ELSE receipt_minutes.most END"
+        );
+        Load::new("receipt_minutes", &columns, &then)
+    });
+    let minutes =
+        tally.minutes.iter().map(|((kind, id, minute), costs)| (*kind, id.clone(), *minute, *costs));
+    transaction.load(load, Arc::new(Minutes(minutes.collect()))).await?;
+    let load = CALLERS.get_or_init(|| {
+        let columns: Vec<_> = columns::kinds(CALLER).collect();
+        Load::new("spend_callers", &columns, "ON CONFLICT DO NOTHING")
+    });
+    let callers = tally.callers.iter().cloned().collect();
+    transaction.load(load, Arc::new(Callers(callers))).await.map(drop)
 }
 
 /// Kind, id, hour, sum.
@@ -148,6 +200,39 @@ impl Rows for Days {
     }
 }
 
+struct Minutes(Vec<(&'static str, String, i64, Minute)>);
+
+impl Rows for Minutes {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
+        let Some((kind, id, minute, costs)) = self.0.get(index) else { return Ok(()) };
+        cells.text(Some(kind));
+        cells.text(Some(id));
+        for number in [*minute, costs.calls, costs.least, costs.most] {
+            cells.int(Some(number));
+        }
+        Ok(())
+    }
+}
+
+struct Callers(Vec<CallerOf>);
+
+impl Rows for Callers {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
+        for text in self.0.get(index).into_iter().flatten() {
+            cells.text(Some(text));
+        }
+        Ok(())
+    }
+}
+
 fn upsert(table: &str, key: &str, counts: &[&str]) -> String {
     let mut text = format!("ON CONFLICT ({key}) DO UPDATE SET ");
     for (index, count) in counts.iter().enumerate() {
@@ -174,8 +259,10 @@ pub(super) async fn adjust(sql: &Sql, adjustment: &Adjustment) -> StoreResult<bo
             return Ok(false);
         }
         let sum = Sum::of_money(*amount);
-        let sums = [LIFETIME, at.div_euclid(HOUR)].map(|hour| (kind.into(), scope.id.to_string(), hour, sum));
-        add_sums(&transaction, sums.into()).await?;
+        let day = has_days(kind).then(|| hour_of_day(at.div_euclid(DAY)));
+        let hours = [Some(LIFETIME), Some(at.div_euclid(HOUR)), day].into_iter().flatten();
+        let sums = hours.map(|hour| (kind.into(), scope.id.to_string(), hour, sum));
+        add_sums(&transaction, sums.collect()).await?;
         Ok(true)
     })
     .await

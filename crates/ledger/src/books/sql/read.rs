@@ -1,16 +1,14 @@
-//! Reading receipts and sums.
+//! Reading receipts.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use tollway_meters::{Scope, ScopeKind};
-use tollway_store::sql::{Dialect, Sql, Statement, clean};
+use tollway_store::sql::{Sql, Statement, clean};
 use tollway_store::{StoreResult, values};
 
-use super::columns::{self, DAY_COUNTS, DAY_KEY, LINE};
-use super::filter::{self, Conditions, Source};
-use super::{LIFETIME, stretches, walk};
-use crate::books::sums::{Day, DayKey, Sum};
-use crate::books::{DayFilter, Detail, Filter, HOUR, Millis, Order, Place, Range, SortBy};
+use super::columns::{self, LINE};
+use super::filter::{self, Conditions};
+use super::minutes;
+use crate::books::{Counted, Filter, Order, Place, Range, SortBy};
 use crate::receipt::Receipt;
 
 pub(super) async fn get(sql: &Sql, id: &str) -> StoreResult<Option<Receipt>> {
@@ -31,24 +29,43 @@ pub(super) async fn list(
     after: Option<&Place>,
     limit: u32,
 ) -> StoreResult<Vec<Receipt>> {
-    let mut found = Vec::new();
-    for range in stretches::of(sql, filter, after).await? {
-        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
-        if left == 0 {
-            break;
-        }
-        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, after);
-        let text = format!(
-            "SELECT {LINE}, detail FROM receipts{} ORDER BY at DESC, id DESC LIMIT {left}",
-            conditions.text()
-        );
-        for row in sql.query(Statement::assembled(text), conditions.values).await? {
-            found.push(columns::whole(&row)?);
-        }
+    if limit == 0 {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    match owners(sql, filter).await? {
+        None => match minutes::mark(filter) {
+            Some(mark) if !has_owner(filter) || mark.is_rare(sql, filter).await? => {
+                mark.list(sql, filter, after, limit).await
+            }
+            _ => rows(sql, filter, after, limit).await,
+        },
+        Some(owners) => merged(sql, owners, after, limit).await,
+    }
 }
 
+/// Rows in the order of an index.
+async fn rows(sql: &Sql, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
+    let (text, conditions) = rows_statement(sql, filter, after, limit);
+    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    rows.iter().map(columns::whole).collect()
+}
+
+pub(super) fn rows_statement(
+    sql: &Sql,
+    filter: &Filter,
+    after: Option<&Place>,
+    limit: u32,
+) -> (String, Conditions) {
+    let conditions = filter::receipts(sql.dialect(), filter, after);
+    let from = from(sql, filter);
+    let text = format!(
+        "SELECT {LINE}, detail FROM {from}{} ORDER BY at DESC, id DESC LIMIT {limit}",
+        conditions.text()
+    );
+    (text, conditions)
+}
+
+/// Receipts in another order than time's.
 pub(super) async fn sorted(
     sql: &Sql,
     filter: &Filter,
@@ -66,209 +83,175 @@ pub(super) async fn sorted(
         SortBy::Model => "coalesce(model, model_group)",
     };
     let direction = if order.descending { "DESC" } else { "ASC" };
-    let conditions = filter::receipts(sql.dialect(), filter, None);
+    let owned =
+        has_owner(filter) || filter.token.is_some() || filter.within.is_some() || !filter.teams.is_empty();
+    let (from, conditions) = match minutes::mark(filter).filter(|_| !owned) {
+        Some(mark) => mark.source(sql.dialect(), filter, None),
+        None => (
+            if owned { "receipts" } else { filter::by_time(sql.dialect()) }.to_owned(),
+            filter::receipts(sql.dialect(), filter, None),
+        ),
+    };
     let text = format!(
-        "SELECT {LINE}, detail FROM receipts{} ORDER BY {by} {direction}, at DESC, id DESC LIMIT {limit} OFFSET {skip}",
+        "SELECT {LINE}, detail FROM {from}{} ORDER BY {by} {direction}, at DESC, id DESC LIMIT {limit} OFFSET {skip}",
         conditions.text()
     );
     let rows = sql.query(Statement::assembled(text), conditions.values).await?;
     rows.iter().map(columns::whole).collect()
 }
 
-pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<u64> {
-    let mut found = 0;
-    for range in stretches::of(sql, filter, None).await? {
-        let left = bound.min(i64::MAX as u64).saturating_sub(found);
-        if left == 0 {
-            break;
-        }
-        let conditions = filter::receipts(sql.dialect(), &Filter { range, ..filter.clone() }, None);
-        let text = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM receipts{} LIMIT {left}) AS found",
-            conditions.text()
-        );
-        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
-        found += u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
-    }
-    Ok(found)
-}
-
-pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
-    let (kind, id) = (scope.kind.name(), clean(&scope.id).into_owned());
-    let row = match from {
-        None => {
-            let text = "SELECT nanos, calls, unknown FROM spend WHERE scope = $1 AND id = $2 AND hour = $3";
-            sql.query_one(text, values![kind, id, LIFETIME]).await?
-        }
-        Some(from) => {
-            let range = Range { from: Some(from), until: None };
-            let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
-            let (text, conditions) = parts.statement(sql.dialect(), scope.kind, Some(id));
-            let text = format!("SELECT {SUMS} FROM ({text}) AS parts");
-            sql.query_one(Statement::assembled(text), conditions.values).await?
-        }
-    };
-    row.map_or(Ok(Sum::default()), |row| columns::sum(&row, 0))
-}
-
-const SUMS: &str = "CAST(sum(nanos) AS BIGINT), CAST(sum(calls) AS BIGINT), CAST(sum(unknown) AS BIGINT)";
-
-pub(super) async fn sums(
+/// The newest of several lists: each is read in the order of its index, and no further than it can matter.
+async fn merged(
     sql: &Sql,
-    kind: ScopeKind,
-    range: Range,
+    filters: Vec<Filter>,
+    after: Option<&Place>,
     limit: u32,
-) -> StoreResult<Vec<(Arc<str>, Sum)>> {
-    let rows = if range == Range::default() {
-        let text = format!(
-            "SELECT id, nanos, calls, unknown FROM spend WHERE hour = {LIFETIME} AND scope = $1 \
-             ORDER BY nanos DESC, id LIMIT {limit}"
-        );
-        sql.query(Statement::assembled(text), values![kind.name()]).await?
-    } else {
-        let parts = Parts::of(range, walk::forgotten_before(sql).await?).known(sql).await?;
-        let (text, conditions) = parts.statement(sql.dialect(), kind, None);
-        let text =
-            format!("SELECT id, {SUMS} FROM ({text}) AS parts GROUP BY id ORDER BY 2 DESC, id LIMIT {limit}");
-        sql.query(Statement::assembled(text), conditions.values).await?
-    };
-    rows.iter().map(|row| Ok((Arc::from(row.text(0)?), columns::sum(row, 1)?))).collect()
+) -> StoreResult<Vec<Receipt>> {
+    let mut found: BTreeMap<(i64, String), Receipt> = BTreeMap::new();
+    for mut filter in filters {
+        if found.len() >= limit as usize
+            && let Some(((oldest, _), _)) = found.first_key_value()
+        {
+            filter.range.from = Some(filter.range.from.map_or(*oldest, |from| from.max(*oldest)));
+        }
+        for receipt in rows(sql, &filter, after, limit).await? {
+            found.insert((receipt.at, receipt.id.clone()), receipt);
+        }
+        while found.len() > limit as usize {
+            found.pop_first();
+        }
+    }
+    Ok(found.into_values().rev().collect())
 }
 
-/// A range as whole hours, which have sums, and what is left over at its ends, which is added up from receipts.
-#[derive(Debug, PartialEq, Eq)]
-struct Parts {
-    /// First hour, and the one after the last.
-    hours: (i64, i64),
-    /// Stretches of less than an hour, in milliseconds.
-    rest: Vec<(Millis, Millis)>,
+fn from(sql: &Sql, filter: &Filter) -> &'static str {
+    if has_owner(filter) || filter.within.is_some() { "receipts" } else { filter::by_time(sql.dialect()) }
 }
 
-impl Parts {
-    fn of(range: Range, forgotten_before: Millis) -> Parts {
-        let up = |at: Millis| at.div_euclid(HOUR) + i64::from(at.rem_euclid(HOUR) > 0);
-        let (from, until) = (range.from.unwrap_or(0).max(0), range.until.unwrap_or(i64::MAX));
-        if until <= from {
-            return Parts { hours: (0, 0), rest: Vec::new() };
-        }
-        // Where receipts are gone the whole hour counts.
-        let first = if from < forgotten_before { from.div_euclid(HOUR) } else { up(from) };
-        let last = if until <= forgotten_before { up(until) } else { until.div_euclid(HOUR) };
-        if first > last {
-            return Parts { hours: (0, 0), rest: vec![(from, until)] };
-        }
-        let begin = (from, first.saturating_mul(HOUR));
-        let end = (last.saturating_mul(HOUR), until);
-        let rest = [begin, end].into_iter().filter(|(from, until)| from < until);
-        let rest = if range.until.is_none() {
-            rest.take(usize::from(begin.0 < begin.1)).collect()
-        } else {
-            rest.collect()
-        };
-        Parts { hours: (first, last), rest }
-    }
+/// Is it about somebody whose receipts have an index?
+fn has_owner(filter: &Filter) -> bool {
+    let indexed = [&filter.key, &filter.user, &filter.team, &filter.customer, &filter.session, &filter.call];
+    indexed.iter().any(|id| id.is_some())
+}
 
-    /// Leaves out hours that have no sums at all.
-    async fn known(mut self, sql: &Sql) -> StoreResult<Parts> {
-        let Some((first, last)) = walk::hours(sql).await? else {
-            self.hours = (0, 0);
-            return Ok(self);
-        };
-        self.hours = (self.hours.0.max(first), self.hours.1.min(last + 1));
-        Ok(self)
+/// What of a filter an index of an owner's receipts knows.
+pub(super) fn owner(filter: &Filter) -> Filter {
+    Filter {
+        range: filter.range,
+        key: filter.key.clone(),
+        user: filter.user.clone(),
+        team: filter.team.clone(),
+        customer: filter.customer.clone(),
+        session: filter.session.clone(),
+        call: filter.call.clone(),
+        ..Filter::default()
     }
+}
 
-    /// A statement whose rows are `id, nanos, calls, unknown` and add up to the range, for one id or all.
-    fn statement(&self, dialect: Dialect, kind: ScopeKind, id: Option<String>) -> (String, Conditions) {
-        let name = kind.name();
-        let Source { from, id: expression, nanos, calls, unknown } = filter::source_of(dialect, kind);
-        let mut values = values![self.hours.0, self.hours.1, name];
-        let of_id = if let Some(id) = &id {
-            values.extend(values![id.as_str()]);
-            " AND spend.id = $4"
-        } else {
-            ""
+/// A filter that is about several owners, as one for each of them. `None`: it is about one, or nobody in particular.
+async fn owners(sql: &Sql, filter: &Filter) -> StoreResult<Option<Vec<Filter>>> {
+    if has_owner(filter) {
+        return Ok(None);
+    }
+    let some = |id: &String| Some(id.clone());
+    if let Some(token) = &filter.token {
+        let text = "SELECT DISTINCT key_id FROM spend_callers WHERE token = $1";
+        let keys = sql.query(text, values![clean(token).as_ref()]).await?;
+        let of_key = |key: &tollway_store::sql::Row| {
+            Ok(Filter { key: Some(key.text(0)?.to_owned()), ..filter.clone() })
         };
-        // Hour by hour, because sums are sorted by it.
-        let mut text = format!(
-            "SELECT spend.id AS id, spend.nanos AS nanos, spend.calls AS calls, spend.unknown AS unknown FROM \
-             (WITH RECURSIVE counted(hour) AS (SELECT CAST($1 AS BIGINT) WHERE CAST($1 AS BIGINT) < CAST($2 AS BIGINT) \
-             UNION ALL SELECT hour + 1 FROM counted WHERE hour + 1 < CAST($2 AS BIGINT)) SELECT hour FROM counted) AS hours \
-             CROSS JOIN spend WHERE spend.hour = hours.hour AND spend.scope = $3{of_id}"
-        );
-        let mut all = Conditions::after(values);
-        let mut conditions = |texts: Vec<(&str, tollway_store::sql::Value)>| {
-            let mut one = Conditions::after(std::mem::take(&mut all.values));
-            for (text, value) in texts {
-                one.add(text, value);
+        return keys.iter().map(of_key).collect::<StoreResult<_>>().map(Some);
+    }
+    if !filter.teams.is_empty() {
+        let rest = Filter { teams: Vec::new(), ..filter.clone() };
+        return Ok(Some(
+            filter.teams.iter().map(|team| Filter { team: some(team), ..rest.clone() }).collect(),
+        ));
+    }
+    let Some(within) = &filter.within else { return Ok(None) };
+    let rest = Filter { within: None, ..filter.clone() };
+    let mut found = Vec::new();
+    found.extend(within.keys.iter().map(|key| Filter { key: some(key), ..rest.clone() }));
+    found.extend(within.users.iter().map(|user| Filter { user: some(user), ..rest.clone() }));
+    found.extend(within.teams.iter().map(|team| Filter { team: some(team), ..rest.clone() }));
+    Ok(Some(found))
+}
+
+pub(super) async fn count(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
+    let bound = bound.clamp(1, i64::MAX as u64 - 1);
+    match owners(sql, filter).await? {
+        Some(owners) if owners.is_empty() => return Ok(Counted { calls: 0, whole: true }),
+        Some(owners) if owners.len() == 1 => {
+            if let Some(one) = owners.first() {
+                return count_of_owner(sql, one, bound).await;
             }
-            let text = one.text();
-            all.values = one.values;
-            text
-        };
-        let of_id = |column: &'static str| id.clone().map(|id| (column, id.into()));
-        for (begin, end) in &self.rest {
-            let is_id = format!("{expression} = {{}}");
-            let mut receipts = vec![("at >= {}", (*begin).into()), ("at < {}", (*end).into())];
-            receipts.extend(id.clone().map(|id| (is_id.as_str(), id.into())));
-            let receipts = conditions(receipts);
-            let mut adjustments =
-                vec![("scope = {}", name.into()), ("at >= {}", (*begin).into()), ("at < {}", (*end).into())];
-            adjustments.extend(of_id("scope_id = {}"));
-            let adjustments = conditions(adjustments);
-            text.push_str(&format!(
-                " UNION ALL SELECT {expression}, {nanos}, {calls}, {unknown} FROM {from}{receipts} AND {expression} IS NOT NULL \
-                 UNION ALL SELECT scope_id, nanos, 0, 0 FROM spend_adjustments{adjustments}"
-            ));
         }
-        (text, all)
+        // Whoever is two of them counts once.
+        Some(_) => return count_some(sql, filter, bound).await,
+        None if has_owner(filter) => return count_of_owner(sql, filter, bound).await,
+        None => {}
+    }
+    if let Some(mark) = minutes::only(filter) {
+        return Ok(Counted { calls: mark.count(sql, filter).await?, whole: true });
+    }
+    match minutes::mark(filter) {
+        Some(mark) => mark.look(sql, filter, bound).await,
+        None => count_some(sql, filter, bound).await,
     }
 }
 
-pub(super) async fn days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
-    let conditions = filter::days(filter);
-    let (condition, counts) = (conditions.text(), DAY_COUNTS.join(", "));
-    let limit = filter.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
-    let text = if filter.detail == Detail::All {
-        format!("SELECT {DAY_KEY}, {counts} FROM spend_days{condition} ORDER BY {DAY_KEY}{limit}")
-    } else {
-        let kept = filter.detail.keeps();
-        let is_kept = |column: &str| matches!(column, "of_kind" | "day" | "of_id") || kept.contains(&column);
-        let columns: Vec<&str> = DAY_KEY.split(", ").collect();
-        let shown: Vec<&str> =
-            columns.iter().map(|column| if is_kept(column) { *column } else { "''" }).collect();
-        let group: Vec<&str> = columns.into_iter().filter(|column| is_kept(column)).collect();
-        let sums = DAY_COUNTS.map(|column| format!("CAST(sum({column}) AS BIGINT)")).join(", ");
-        let (shown, group) = (shown.join(", "), group.join(", "));
-        format!("SELECT {shown}, {sums} FROM spend_days{condition} GROUP BY {group} ORDER BY {group}{limit}")
+/// An owner's are counted in its index; those among them with something else are looked for in the latest.
+async fn count_of_owner(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
+    let conditions = filter::receipts(sql.dialect(), &owner(filter), None);
+    let all = filter::receipts(sql.dialect(), filter, None);
+    if all.len() == conditions.len() {
+        return count_some(sql, filter, bound).await;
+    }
+    match minutes::mark(filter) {
+        Some(mark) if mark.is_rare(sql, filter).await? => mark.look(sql, filter, bound).await,
+        _ => look(sql, "receipts", conditions, filter, bound).await,
+    }
+}
+
+/// How many match among the first `bound` of some rows.
+pub(super) async fn look(
+    sql: &Sql,
+    from: &str,
+    conditions: Conditions,
+    filter: &Filter,
+    bound: u64,
+) -> StoreResult<Counted> {
+    let condition = conditions.text();
+    let mut hit = Conditions::after(conditions.values);
+    filter::add_receipts(&mut hit, sql.dialect(), filter, None);
+    let text = format!(
+        "SELECT count(*), CAST(sum(hit) AS BIGINT) FROM \
+         (SELECT CASE WHEN {} THEN 1 ELSE 0 END AS hit FROM {from}{condition} LIMIT {bound}) AS looked",
+        hit.all()
+    );
+    let Some(row) = sql.query_one(Statement::assembled(text), hit.values).await? else {
+        return Ok(Counted::default());
     };
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
-    rows.iter().map(columns::day).collect()
+    let number = |number: Option<i64>| number.map_or(0, i64::unsigned_abs);
+    Ok(Counted { calls: number(row.maybe_int(1)?), whole: number(row.maybe_int(0)?) < bound })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn count_some(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Counted> {
+    let conditions = filter::receipts(sql.dialect(), filter, None);
+    let text = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS found",
+        if filter.teams.is_empty() { from(sql, filter) } else { "receipts" },
+        conditions.text(),
+        bound + 1
+    );
+    let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+    let calls = u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
+    Ok(Counted { calls: calls.min(bound), whole: calls <= bound })
+}
 
-    #[test]
-    fn a_range_is_whole_hours_and_what_is_left_over() {
-        fn check(
-            from: Option<i64>,
-            until: Option<i64>,
-            forgotten: i64,
-            hours: (i64, i64),
-            rest: &[(i64, i64)],
-        ) {
-            assert_eq!(Parts::of(Range { from, until }, forgotten), Parts { hours, rest: rest.to_vec() });
-        }
-        let end = i64::MAX.div_euclid(HOUR);
-        check(Some(HOUR), None, 0, (1, end), &[]);
-        check(Some(HOUR + 5), None, 0, (2, end), &[(HOUR + 5, 2 * HOUR)]);
-        check(Some(HOUR + 5), None, 2 * HOUR, (1, end), &[]);
-        check(Some(5), Some(7), 0, (0, 0), &[(5, 7)]);
-        check(Some(5), Some(3 * HOUR + 7), 0, (1, 3), &[(5, HOUR), (3 * HOUR, 3 * HOUR + 7)]);
-        check(Some(5), Some(HOUR), 0, (1, 1), &[(5, HOUR)]);
-        check(Some(7), Some(5), 0, (0, 0), &[]);
-        check(None, Some(HOUR), 0, (0, 1), &[]);
-    }
+/// Every row of a short stretch of time.
+pub(super) async fn count_rows(sql: &Sql, filter: &Filter) -> StoreResult<u64> {
+    let short = Range { from: filter.range.from, until: filter.range.until };
+    let filter = Filter { range: short, ..filter.clone() };
+    Ok(count_some(sql, &filter, i64::MAX as u64 - 1).await?.calls)
 }

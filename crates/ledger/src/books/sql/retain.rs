@@ -8,9 +8,11 @@ use tollway_store::sql::{Dialect, Row, Sql, Statement, Transaction};
 use tollway_store::{StoreResult, values};
 
 use super::insert::add_sums;
-use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, columns, partitions, verify, walk};
+use super::{
+    DAY_ZERO, FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, columns, hour_of_day, partitions, verify, walk,
+};
 use crate::books::sums::Tally;
-use crate::books::{DAY, HOUR, Millis, Retained};
+use crate::books::{DAY, HOUR, MINUTE, Millis, Retained};
 
 /// Receipts deleted in one transaction where there are no partitions.
 const PIECE: usize = 2000;
@@ -47,6 +49,7 @@ async fn drop_partition(transaction: &Transaction, day: i64) -> StoreResult<u64>
     let gone = days.next(transaction).await?.unwrap_or_default();
     // Receipts before sums, as everyone else: the drop waits for those who are writing, and they for its commit.
     transaction.execute(Statement::assembled(format!("DROP TABLE {table}")), vec![]).await?;
+    forget_minutes(transaction, (day * DAY, (day + 1) * DAY)).await?;
     carry(transaction, &gone.tally).await?;
     walk::set_forgotten(transaction, (day + 1) * DAY).await?;
     Ok(gone.receipts)
@@ -67,11 +70,24 @@ async fn by_pieces(sql: &Sql, before: Millis) -> StoreResult<Retained> {
             })
             .await?;
         if gone == 0 {
-            return Ok(retained);
+            break;
         }
         retained.receipts += gone;
         tokio::time::sleep(REST).await;
     }
+    if retained.receipts > 0 {
+        sql.long_transaction(
+            |transaction| async move { forget_minutes(&transaction, (i64::MIN, before)).await },
+        )
+        .await?;
+    }
+    Ok(retained)
+}
+
+async fn forget_minutes(transaction: &Transaction, (from, until): (Millis, Millis)) -> StoreResult<()> {
+    let minutes = values![from.div_euclid(MINUTE), until.div_euclid(MINUTE)];
+    transaction.execute("DELETE FROM receipt_minutes WHERE minute >= $1 AND minute < $2", minutes).await?;
+    Ok(())
 }
 
 async fn carry(transaction: &Transaction, tally: &Tally) -> StoreResult<()> {
@@ -94,6 +110,8 @@ pub(super) async fn thin(sql: &Sql, before: Millis) -> StoreResult<u64> {
         );
         transaction.execute(Statement::assembled(text), values![hour]).await?;
         let mut gone = transaction.execute(Statement::assembled(format!("DELETE {hours}")), values![hour]).await?;
+        let days = values![hour_of_day(day), DAY_ZERO];
+        gone += transaction.execute("DELETE FROM spend WHERE hour > $1 AND hour <= $2", days).await?;
         for kind in tollway_meters::ScopeKind::ALL {
             let Some(text) = verify::days_by(kind, "day < $1") else { continue };
             let rows = transaction.query(Statement::assembled(text), values![day]).await?;

@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollway_meters::{Scope, ScopeKind};
-use tollway_store::sql::{Dialect, Sql, Statement, Transaction};
+use tollway_store::sql::{Dialect, Sql, Statement, Transaction, clean};
 use tollway_store::{StoreResult, values};
 
-use super::columns::{self, DAY_COUNTS, DAY_KEY};
+use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY};
 use super::insert::{add, add_sums};
 use super::walk::{self, DayOf, Days, Sums};
-use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, LIFETIME};
-use crate::books::sums::{Day, DayKey, Sum, Tally};
-use crate::books::{DAY, HOUR, Millis, Progress, Verification};
+use super::{DAY_ZERO, FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, HOURS, LIFETIME, has_days, hour_of_day};
+use crate::books::sums::{CallerOf, Day, DayKey, Sum, Tally};
+use crate::books::{DAY, HOUR, MINUTE, Millis, Progress, Verification};
 
-/// Hours of a day.
-const HOURS: i64 = DAY / HOUR;
+/// Minutes of a day.
+const MINUTES: i64 = DAY / MINUTE;
 
 pub(super) async fn verify(sql: &Sql, progress: Progress<'_>) -> StoreResult<Verification> {
     sql.long_transaction(|transaction| async move {
@@ -42,7 +42,8 @@ pub(super) async fn rebuild(sql: &Sql, progress: Progress<'_>) -> StoreResult<Ve
 pub(super) async fn lock(transaction: &Transaction) -> StoreResult<()> {
     if transaction.dialect() == Dialect::Postgres {
         transaction.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
-        let text = "LOCK TABLE receipts, spend, spend_days, spend_adjustments IN SHARE ROW EXCLUSIVE MODE";
+        let text = "LOCK TABLE receipts, spend, spend_days, spend_adjustments, receipt_minutes, spend_callers \
+                    IN SHARE ROW EXCLUSIVE MODE";
         transaction.execute(text, vec![]).await?;
     }
     Ok(())
@@ -51,9 +52,10 @@ pub(super) async fn lock(transaction: &Transaction) -> StoreResult<()> {
 async fn make(transaction: &Transaction, progress: Progress<'_>) -> StoreResult<()> {
     let forgotten = walk::forgotten_within(transaction).await?;
     let first = forgotten.div_euclid(DAY);
-    let hours = "DELETE FROM spend WHERE hour = $1 OR hour >= $2";
-    transaction.execute(hours, values![LIFETIME, first * HOURS]).await?;
+    let hours = "DELETE FROM spend WHERE hour = $1 OR hour >= $2 OR hour <= $3";
+    transaction.execute(hours, values![LIFETIME, first * HOURS, hour_of_day(first)]).await?;
     transaction.execute("DELETE FROM spend_days WHERE day >= $1", values![first]).await?;
+    transaction.execute("DELETE FROM receipt_minutes WHERE minute >= $1", values![first * MINUTES]).await?;
     let mut lifetime = carried(transaction, FORGOTTEN).await?;
     let (mut days, mut done) = (Days::new(i64::MIN, i64::MAX), 0);
     while let Some(day) = days.next(transaction).await? {
@@ -68,7 +70,10 @@ async fn make(transaction: &Transaction, progress: Progress<'_>) -> StoreResult<
     for (scope, at, sum) in adjustments(transaction, i64::MIN, i64::MAX).await? {
         lifetime.entry(scope.clone()).or_default().add(sum);
         if at >= first * DAY {
-            add_sums(transaction, vec![(scope.0.into(), scope.1, at.div_euclid(HOUR), sum)]).await?;
+            let day = has_days(&scope.0).then(|| hour_of_day(at.div_euclid(DAY)));
+            let hours = [Some(at.div_euclid(HOUR)), day].into_iter().flatten();
+            let sums = hours.map(|hour| (scope.0.clone().into(), scope.1.clone(), hour, sum));
+            add_sums(transaction, sums.collect()).await?;
         }
     }
     let sums = lifetime.into_iter().map(|((kind, id), sum)| (kind.into(), id, LIFETIME, sum));
@@ -112,10 +117,12 @@ async fn compare(transaction: &Transaction, progress: Progress<'_>) -> StoreResu
     let forgotten = walk::forgotten_within(transaction).await?.div_euclid(DAY);
     let mut lifetime = carried(transaction, FORGOTTEN).await?;
     let mut days = Days::new(i64::MIN, i64::MAX);
+    let mut callers = BTreeSet::new();
     let mut next = forgotten;
     while let Some(day) = days.next(transaction).await? {
         found.receipts += day.receipts;
         accumulate(&mut lifetime, &day.tally);
+        callers.extend(day.tally.callers.iter().cloned());
         if let Some(global) = day.tally.scopes().get(&(ScopeKind::Global.name(), "")) {
             found.total += global.money;
             found.unknown += u64::try_from(global.unknown).unwrap_or(0);
@@ -142,6 +149,7 @@ async fn compare(transaction: &Transaction, progress: Progress<'_>) -> StoreResu
     compare_sums("lifetime", &lifetime, &kept, &mut found);
     compare_sums("hours", &kept, &all_hours(transaction).await?, &mut found);
     compare_days(transaction, &kept, &adjusted, &mut found).await?;
+    compare_callers(transaction, callers, &mut found).await?;
     Ok(found)
 }
 
@@ -171,17 +179,111 @@ async fn stretch(
     for ((kind, id), at, sum) in adjustments(transaction, first * DAY, until.saturating_mul(DAY)).await? {
         expected.entry((kind, id, at.div_euclid(HOUR))).or_default().add(sum);
     }
-    let text = "SELECT scope, id, hour, nanos, calls, unknown FROM spend WHERE hour >= $1 AND hour < $2";
-    let rows = transaction.query(text, values![first * HOURS, until.saturating_mul(HOURS)]).await?;
+    // Days are kept under hours that go the other way.
+    let mut of_days: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
+    for ((kind, id, hour), sum) in expected.iter().filter(|((kind, ..), _)| has_days(kind)) {
+        let day = hour_of_day(hour.div_euclid(HOURS));
+        of_days.entry((kind.clone(), id.clone(), day)).or_default().add(*sum);
+    }
+    expected.extend(of_days);
+    let text = "SELECT scope, id, hour, nanos, calls, unknown FROM spend \
+                WHERE (hour >= $1 AND hour < $2) OR (hour <= $3 AND hour > $4)";
+    let bounds = values![
+        first * HOURS,
+        until.saturating_mul(HOURS),
+        hour_of_day(first),
+        DAY_ZERO.saturating_sub(until)
+    ];
+    let rows = transaction.query(text, bounds).await?;
     for row in &rows {
         let (key, hour) = ((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?);
         let wanted = expected.remove(&(key.0.clone(), key.1.clone(), hour)).unwrap_or_default();
-        found.compare("hour", &scope(&key), Some(hour * HOUR), wanted, columns::sum(row, 3)?);
+        let (what, at) = time_of(hour);
+        found.compare(what, &scope(&key), Some(at), wanted, columns::sum(row, 3)?);
     }
     for ((kind, id, hour), sum) in expected {
-        found.compare("hour", &scope(&(kind, id)), Some(hour * HOUR), sum, Sum::default());
+        let (what, at) = time_of(hour);
+        found.compare(what, &scope(&(kind, id)), Some(at), sum, Sum::default());
     }
+    stretch_minutes(transaction, first, until, &day.tally, found).await?;
     stretch_days(transaction, first, until, &day.tally.days, found).await
+}
+
+/// What stands under a value of `spend.hour`, and when it begins.
+fn time_of(hour: i64) -> (&'static str, Millis) {
+    if hour < 0 { ("day", (DAY_ZERO - hour) * DAY) } else { ("hour", hour * HOUR) }
+}
+
+/// Compares the minutes of the same days.
+async fn stretch_minutes(
+    transaction: &Transaction,
+    first: i64,
+    until: i64,
+    tally: &Tally,
+    found: &mut Verification,
+) -> StoreResult<()> {
+    let mut expected: BTreeMap<(String, String, i64), [i64; 3]> = BTreeMap::new();
+    for ((kind, id, minute), costs) in &tally.minutes {
+        // Two names may be the same to the database.
+        let id = clean(id).into_owned();
+        let one = [costs.calls, costs.least, costs.most];
+        let [calls, least, most] = one;
+        expected
+            .entry(((*kind).to_owned(), id, *minute))
+            .and_modify(|all| *all = [all[0] + calls, all[1].min(least), all[2].max(most)])
+            .or_insert(one);
+    }
+    let text = "SELECT of_kind, of_id, minute, calls, least, most FROM receipt_minutes \
+                WHERE minute >= $1 AND minute < $2";
+    let rows = transaction.query(text, values![first * MINUTES, until.saturating_mul(MINUTES)]).await?;
+    let mut kept = BTreeMap::new();
+    for row in &rows {
+        let key = (row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)?);
+        kept.insert(key, [row.int(3)?, row.int(4)?, row.int(5)?]);
+    }
+    let keys: BTreeSet<_> = expected.keys().chain(kept.keys()).collect();
+    for key in keys {
+        let of = |sums: &BTreeMap<_, [i64; 3]>| sums.get(key).copied().unwrap_or_default();
+        let ([calls, least, most], [there, cheapest, dearest]) = (of(&expected), of(&kept));
+        // Costs are bounds, not sums; shown is the money between them.
+        let sum = |calls, least: i64, most: i64| Sum {
+            money: tollway_model::Money::from_nanos(most.saturating_sub(least)),
+            calls,
+            unknown: least,
+        };
+        let scope = Scope {
+            kind: columns::kind_of(&key.0).unwrap_or(ScopeKind::Global),
+            id: Arc::from(key.1.as_str()),
+        };
+        let (wanted, there) = (sum(calls, least, most), sum(there, cheapest, dearest));
+        found.compare("minute", &scope, Some(key.2.saturating_mul(MINUTE)), wanted, there);
+    }
+    Ok(())
+}
+
+/// Whoever called must be known; those whose receipts are gone may be known, too.
+async fn compare_callers(
+    transaction: &Transaction,
+    callers: BTreeSet<CallerOf>,
+    found: &mut Verification,
+) -> StoreResult<()> {
+    let text = Statement::assembled(format!("SELECT {CALLER} FROM spend_callers"));
+    let rows = transaction.query(text, vec![]).await?;
+    let of = |row: &tollway_store::sql::Row| -> StoreResult<CallerOf> {
+        let text = |column| row.text(column).map(str::to_owned);
+        Ok([text(0)?, text(1)?, text(2)?, text(3)?, text(4)?])
+    };
+    let known: BTreeSet<CallerOf> = rows.iter().map(of).collect::<StoreResult<_>>()?;
+    for caller in callers {
+        let caller = caller.map(|text| clean(&text).into_owned());
+        if !known.contains(&caller) {
+            let [key, ..] = caller;
+            let one = Sum { calls: 1, ..Sum::default() };
+            let scope = Scope { kind: ScopeKind::Key, id: key.into() };
+            found.compare("caller", &scope, None, one, Sum::default());
+        }
+    }
+    Ok(())
 }
 
 async fn stretch_days(
