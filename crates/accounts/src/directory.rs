@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::sync::watch;
 use tollway_meters::{Claim, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Retry};
 use tollway_store::records::{Budget, Customer, Grace, Key, Membership, Millis, Record, Team, User};
@@ -131,6 +132,8 @@ pub struct Directory {
     heard: AtomicI64,
     /// The last question for changes failed.
     is_away: AtomicBool,
+    /// The number of the last change that is forgotten; `None`: nobody follows.
+    reached: watch::Sender<Option<i64>>,
 }
 
 impl std::fmt::Debug for Directory {
@@ -151,6 +154,7 @@ impl Directory {
             epoch: AtomicU64::new(0),
             heard: AtomicI64::new(now()),
             is_away: AtomicBool::new(false),
+            reached: watch::Sender::new(None),
         })
     }
 
@@ -345,6 +349,20 @@ impl Directory {
         is_silent.then_some(heard)
     }
 
+    /// Returns when every change that was made before this moment is known here: whoever is told that a key is gone cannot
+    /// use it any more. Waits for a second at most, and not for a store that is away.
+    pub async fn catch_up(&self) {
+        if self.reached.borrow().is_none() {
+            return;
+        }
+        let Ok(latest) = in_time(Duration::ZERO, self.shelves.changes.latest()).await else { return };
+        let mut reached = self.reached.subscribe();
+        let known = reached.wait_for(|reached| reached.is_none_or(|reached| reached >= latest));
+        if tokio::time::timeout(Duration::from_secs(1), known).await.is_err() {
+            tracing::warn!(target: "tollway::store", "a change is stored, and not heard of within a second");
+        }
+    }
+
     /// Follows the changes for ever. `on_change` hears of each after what it touches is forgotten, and first of all
     /// that everything may have changed.
     pub async fn follow(self: Arc<Self>, on_change: impl Fn(&Change) + Send + Sync) {
@@ -379,6 +397,7 @@ impl Directory {
                         // A database that was restored counts from an earlier number on.
                         sequence = Some(change.sequence);
                     }
+                    self.reached.send_replace(sequence);
                 }
                 Err(error) => {
                     self.is_away.store(true, Ordering::Relaxed);

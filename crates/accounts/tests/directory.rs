@@ -140,6 +140,24 @@ async fn a_key_is_looked_up_once_however_many_ask() {
     assert_eq!(world.reads.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_caught_up_serves_no_key_that_was_deleted_before() {
+    let world = world(Options::default()).await;
+    // Nobody follows yet, and nobody waits.
+    world.directory.catch_up().await;
+    world.follow();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for number in 0..50 {
+        let secret = format!("sk-{number}");
+        let key = world.key(&secret, |_| {}).await;
+        world.directory.catch_up().await;
+        world.identify(&secret).await.unwrap();
+        world.store.shelf::<Key>().delete(&[&key.id]).await.unwrap();
+        world.directory.catch_up().await;
+        assert_eq!(denial(world.identify(&secret).await).0, Kind::Authentication);
+    }
+}
+
 #[tokio::test]
 async fn a_stranger_is_401_and_not_looked_up_again_until_the_key_exists() {
     let world = world(Options::default()).await;

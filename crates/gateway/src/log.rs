@@ -49,6 +49,7 @@ fn filter(level: &str) -> Option<Targets> {
     let level = match level.trim().to_ascii_lowercase().as_str() {
         "warning" => "warn",
         "critical" => "error",
+        "" => "info",
         _ => level,
     };
     // A bare word that is no level would be taken for a target, of which everything is logged, and nothing else.
@@ -78,6 +79,6 @@ mod tests {
         check("off", Some([false, false]));
         check("verbose", None);
         check("tollway=loud", None);
-        check("", None);
+        check("", Some([false, false]));
     }
 }

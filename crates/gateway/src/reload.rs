@@ -97,6 +97,7 @@ impl Reloader {
         };
         let mut directories: Vec<PathBuf> = Vec::new();
         loop {
+            let before = directories.len();
             for directory in self.directories() {
                 if let Some(watcher) = &mut watcher
                     && !directories.contains(&directory)
@@ -104,6 +105,11 @@ impl Reloader {
                 {
                     directories.push(directory);
                 }
+            }
+            // What changed before somebody looked was announced to nobody.
+            if directories.len() > before && self.has_changed() {
+                self.reload_and_log();
+                continue;
             }
             tokio::select! {
                 _ = changes.recv(), if watcher.is_some() => tokio::time::sleep(SETTLE).await,
@@ -165,6 +171,14 @@ impl Reloader {
 impl Hooks for Reloader {
     fn management(&self) -> Option<Arc<Management>> {
         Some(self.serving.management.clone())
+    }
+
+    fn accounts_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Some(directory) = &self.serving.gateway.services().directory {
+                directory.catch_up().await;
+            }
+        })
     }
 
     fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

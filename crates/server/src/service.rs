@@ -39,6 +39,11 @@ pub trait Hooks: Send + Sync {
         None
     }
 
+    /// A request changed accounts: returns when calls see it, before the request is answered.
+    fn accounts_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Stored models were changed by a request: serve them as they are now, before it is answered.
     fn models_changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
@@ -310,6 +315,9 @@ impl Inner {
         refuse_encoding(&parts.headers)?;
         let body = body::read(incoming, self.limits.body()).await?;
         let value = manage::act(&management, &grant, what, named.as_deref(), &params, &body).await?;
+        if route.method != Method::GET {
+            self.hooks.accounts_changed().await;
+        }
         if what.changes_models() {
             self.hooks.models_changed().await;
         }
