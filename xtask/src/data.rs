@@ -1,4 +1,4 @@
-//! `cargo xtask generate-data`: a large database, and how long it takes to answer.
+//! `cargo xtask generate-data`: a large database. How a gateway that has it is asked: docs/performance.md.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     receipts: u64,
 }
 
-/// Fills the database and measures it.
+/// Fills the database.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let usual = || -> anyhow::Result<PathBuf> { Ok(shell::target_directory()?.join("large.db")) };
     let database = match &options.database {
