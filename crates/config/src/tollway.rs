@@ -281,7 +281,8 @@ choice! {
 settings! {
     /// `tollway.log`: the process log. It never holds keys, prompts or answers.
     pub struct Log in "tollway.log" {
-        /// What is written, as `tracing` filters it. Default: `info`. Example: `level: tollway=debug,info`.
+        /// What is written: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or levels of targets. Default: `info`.
+        /// Example: `level: tollway=debug,info`.
         pub level: String = "info".to_owned();
         /// How it is written. Default: `text`. Example: `format: json`.
         pub format: LogFormat = LogFormat::Text;
