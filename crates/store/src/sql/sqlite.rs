@@ -28,11 +28,12 @@ const READERS: u32 = 4;
 const PREPARED: usize = 64;
 
 /// What every connection begins with. A commit survives the end of the process and of the machine's power: the journal
-/// forgets what was committed. The writer's cache holds the indexes' pages that a batch of receipts touches; it grows as it is used.
-const SETTINGS: &str = "PRAGMA foreign_keys = on; PRAGMA journal_mode = wal; PRAGMA synchronous = full; \
-     PRAGMA mmap_size = 268435456";
-const WRITER: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
-const READER: &str = "PRAGMA query_only = on";
+/// forgets what was committed.
+const SETTINGS: &str = "PRAGMA foreign_keys = on; PRAGMA journal_mode = wal; PRAGMA synchronous = full";
+/// The cache holds the indexes' pages that a batch of receipts touches; it grows as it is used. The file is not mapped: a
+/// process that only writes would grow with it.
+const WRITER: &str = "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 4000";
+const READER: &str = "PRAGMA query_only = on; PRAGMA mmap_size = 268435456";
 
 /// One connection that writes and a few that read beside it. In memory it is one for everything. Copies are the same.
 #[derive(Clone)]
