@@ -79,6 +79,19 @@ pub trait Books: Send + Sync {
     /// Days, oldest first, with everything that makes them differ. Empty lists of the filter mean everything.
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>>;
 
+    /// What calls of a day (since 1970) spent by scopes of a kind, in the order of their ids, beginning behind `after`.
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>>;
+
+    /// Ids of the keys that ever called as the filter asks (key, user, team, organization), in their order, beginning
+    /// behind `after`. Calls without a key have the empty id, which is the first.
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>>;
+
     /// Changes what a scope has spent, for a reason; the same id counts once.
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool>;
 

@@ -121,6 +121,26 @@ async fn sums_and_days_are_read_by_their_keys() {
 }
 
 #[tokio::test]
+async fn pieces_of_long_answers_are_read_by_their_keys() {
+    let store = large().await;
+    for kind in ScopeKind::ALL {
+        for after in [None, Some("i")] {
+            check(store.sql(), kind.name(), sums::of_day_statement(kind, 20_000, after, 9)).await;
+        }
+    }
+    let team = DayFilter { teams: vec!["t".to_owned()], ..DayFilter::default() };
+    let key = DayFilter { keys: vec!["k".to_owned()], ..DayFilter::default() };
+    for filter in [team, key] {
+        for after in [None, Some("i")] {
+            check(store.sql(), &format!("{filter:?}"), days::keys_statement(&filter, after, 9)).await;
+        }
+    }
+    // Everybody's are read in the table's order, so that reading ends at the limit.
+    let (text, conditions) = days::keys_statement(&DayFilter::default(), Some("i"), 9);
+    check(store.sql(), "everybody", (text, conditions)).await;
+}
+
+#[tokio::test]
 async fn keys_of_a_report_come_in_the_tables_order() {
     let store = large().await;
     let filter = DayFilter { detail: Detail::Keys, limit: Some(9), ..DayFilter::default() };
