@@ -80,6 +80,7 @@ pub trait Books: Send + Sync {
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>>;
 
     /// What calls of a day (since 1970) spent by scopes of a kind, in the order of their ids, beginning behind `after`.
+    /// Scopes without calls and money are left out.
     async fn day_sums(
         &self,
         kind: ScopeKind,

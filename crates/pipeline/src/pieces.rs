@@ -97,10 +97,11 @@ impl Pieces {
 
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
-            if let Poll::Ready(piece) = self.more.poll_recv(context) {
-                return Poll::Ready(piece.map(Ok));
+            let piece = self.more.poll_recv(context);
+            if let Poll::Ready(Some(piece)) = piece {
+                return Poll::Ready(Some(Ok(piece)));
             }
-            // The channel ends with the work, which has its only sender.
+            // Nothing more comes when the work is over, however early it gave its writer up.
             let Some(work) = &mut self.work else { return Poll::Ready(None) };
             let result = ready!(work.as_mut().poll(context));
             self.work = None;
@@ -149,6 +150,7 @@ mod tests {
         let fails_later = |mut writer: PieceWriter| async move {
             writer.write(b"some").await?;
             writer.flush().await?;
+            tokio::task::yield_now().await;
             Err(Error::internal("broken"))
         };
         assert_eq!(read(Pieces::begin(fails_later).await.unwrap()).await, (b"some".to_vec(), false));

@@ -261,7 +261,9 @@ impl Books for MemoryBooks {
         {
             sums.entry(id).or_default().add(*sum);
         }
-        let behind = sums.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+        let behind = sums
+            .into_iter()
+            .filter(|(id, sum)| after.is_none_or(|after| *id > after) && *sum != Sum::default());
         Ok(behind.take(limit as usize).map(|(id, sum)| (Arc::from(id), sum)).collect())
     }
 

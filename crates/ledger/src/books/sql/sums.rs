@@ -109,23 +109,25 @@ pub(super) fn of_day_statement(
     if let Some(after) = after {
         found.add("spend.id > {}", clean(after).as_ref());
     }
-    // A reset is in the sum, and no call made it. Who was only reset called nothing.
+    // A reset is in the sum, and no call made it. Whoever was only reset is left out.
     let adjusted = "COALESCE((SELECT CAST(sum(one.nanos) AS BIGINT) FROM spend_adjustments AS one \
                     WHERE one.scope = $1 AND one.scope_id = spend.id AND one.at >= $2 AND one.at < $3), 0)";
-    let text = if day_has_a_row {
-        format!(
-            "SELECT spend.id, spend.nanos - {adjusted}, spend.calls, spend.unknown FROM spend{} AND spend.calls > 0 \
-             ORDER BY spend.id LIMIT {limit}",
-            found.text()
-        )
+    let (nanos, calls, unknown, group) = if day_has_a_row {
+        ("spend.nanos", "spend.calls", "spend.unknown", "")
     } else {
-        format!(
-            "SELECT spend.id, CAST(sum(spend.nanos) AS BIGINT) - {adjusted}, CAST(sum(spend.calls) AS BIGINT), \
-             CAST(sum(spend.unknown) AS BIGINT) FROM spend{} GROUP BY spend.id HAVING sum(spend.calls) > 0 \
-             ORDER BY spend.id LIMIT {limit}",
-            found.text()
-        )
+        let [nanos, calls, unknown] = [
+            "CAST(sum(spend.nanos) AS BIGINT)",
+            "CAST(sum(spend.calls) AS BIGINT)",
+            "CAST(sum(spend.unknown) AS BIGINT)",
+        ];
+        (nanos, calls, unknown, " GROUP BY spend.id")
     };
+    let text = format!(
+        "SELECT id, nanos, calls, unknown FROM (SELECT spend.id AS id, {nanos} - {adjusted} AS nanos, \
+         {calls} AS calls, {unknown} AS unknown FROM spend{}{group}) AS sums \
+         WHERE calls <> 0 OR nanos <> 0 OR unknown <> 0 ORDER BY id LIMIT {limit}",
+        found.text()
+    );
     (text, found)
 }
 

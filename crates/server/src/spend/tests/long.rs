@@ -44,14 +44,17 @@ where
     read(pieces).await
 }
 
-/// The same whatever the order of lists.
+/// The same whatever the order of lists and members.
 fn in_order(mut value: Value) -> Value {
     match &mut value {
         Value::Array(list) => {
             *list = std::mem::take(list).into_iter().map(in_order).collect();
             list.sort_by_key(ToString::to_string);
         }
-        Value::Object(members) => members.values_mut().for_each(|one| *one = in_order(one.take())),
+        Value::Object(members) => {
+            members.values_mut().for_each(|one| *one = in_order(one.take()));
+            members.sort_keys();
+        }
         _ => {}
     }
     value
@@ -178,6 +181,7 @@ async fn a_database_that_is_away_is_an_error_and_no_piece() {
     let cut = Pieces::begin(|mut writer| async move {
         writer.write(b"[1,").await?;
         writer.flush().await?;
+        tokio::task::yield_now().await;
         Err(tollway_model::Error::internal("broken"))
     });
     assert_eq!(ReplyBody::Pieces(cut.await.unwrap()).collect().await.unwrap_err(), Cut);
