@@ -283,6 +283,8 @@ pub struct DayFilter {
     pub within: Option<Within>,
     /// What the rows tell apart; days that are the same in all of it are one row, with the rest of its key empty.
     pub detail: Detail,
+    /// Rows that are left out at first.
+    pub skip: u32,
     /// Most rows; `None`: all. Which ones they are when there are more is not said.
     pub limit: Option<u32>,
 }
@@ -347,6 +349,13 @@ pub enum DaysOf {
     Customers(Vec<String>),
     /// Tags', these or all; a call with two tags is in two rows.
     Tags(Vec<String>),
+}
+
+impl DaysOf {
+    /// Are these the days of customers or tags that are named?
+    pub fn names_some(&self) -> bool {
+        matches!(self, DaysOf::Customers(ids) | DaysOf::Tags(ids) if !ids.is_empty())
+    }
 }
 
 /// A change of what a scope has spent that no call made: a reset, a correction.

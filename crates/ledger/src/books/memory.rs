@@ -241,7 +241,7 @@ impl Books for MemoryBooks {
             found.entry(key.with(filter.detail)).or_default().add(&day);
         }
         let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-        Ok(found.into_iter().take(limit).collect())
+        Ok(found.into_iter().skip(filter.skip as usize).take(limit).collect())
     }
 
     async fn day_sums(

@@ -37,7 +37,7 @@ pub(super) struct Bounds {
     pub(super) sorted: u32,
 }
 
-const USUAL: Bounds = Bounds { rows: ROWS, at_once: 500, first_keys: 8, piece_rows: 4_000, sorted: 20_000 };
+const USUAL: Bounds = Bounds { rows: ROWS, at_once: 500, first_keys: 1, piece_rows: 4_000, sorted: 20_000 };
 
 impl Desk<'_> {
     /// Begins a long answer.

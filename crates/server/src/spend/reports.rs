@@ -6,7 +6,7 @@ use tollway_ledger::books::{DayFilter, DaysOf, Detail};
 use tollway_ledger::litellm::{ReportBy, spend_report, spend_report_by_key};
 use tollway_model::{Error, Result};
 
-use super::{Answer, Desk, Spend, period};
+use super::{Answer, Desk, ROWS, Spend, period};
 
 impl Desk<'_> {
     /// `GET /global/spend/report`: by team, customer or key.
@@ -40,11 +40,21 @@ impl Desk<'_> {
             ReportBy::Team => {}
             ReportBy::Customer => filter.of = DaysOf::Customers(customer.into_iter().collect()),
         }
-        let Some(rows) = self.few_days(filter.clone()).await? else {
+        let few = if self.calls_much(&filter).await? { None } else { self.few_days(filter.clone()).await? };
+        let Some(rows) = few else {
             return self.long(|scribe| scribe.report_by_day(filter, by)).await.map(Answer::Long);
         };
         let names = self.aliases(&rows).await?;
         Ok(Answer::Whole(spend_report(&rows, by, &|id| names.get(id).map(Arc::clone))))
+    }
+
+    /// Has a customer that is named called so often that its rows need not be read to see that they are many?
+    async fn calls_much(&self, filter: &DayFilter) -> Result<bool> {
+        if !filter.of.names_some() {
+            return Ok(false);
+        }
+        let sums = self.days(DayFilter { detail: Detail::Days, ..filter.clone() }).await?;
+        Ok(sums.iter().map(|(_, day)| day.calls()).sum::<i64>() > i64::from(ROWS))
     }
 
     async fn report_by_key(&self, filter: DayFilter) -> Result<Answer> {

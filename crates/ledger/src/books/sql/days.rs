@@ -25,6 +25,7 @@ fn others(filter: &DayFilter) -> Option<DayFilter> {
     let others = DayFilter {
         teams: filter.without_teams.clone(),
         without_teams: Vec::new(),
+        skip: 0,
         limit: None,
         ..filter.clone()
     };
@@ -38,7 +39,7 @@ async fn difference(
     filter: &DayFilter,
     others: &DayFilter,
 ) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
-    let everybody = DayFilter { without_teams: Vec::new(), limit: None, ..filter.clone() };
+    let everybody = DayFilter { without_teams: Vec::new(), skip: 0, limit: None, ..filter.clone() };
     let mut found: BTreeMap<DayKey<'static>, Day> = some_days(sql, &everybody).await?.into_iter().collect();
     for (key, other) in some_days(sql, others).await? {
         if let Some(day) = found.get_mut(&key) {
@@ -47,7 +48,7 @@ async fn difference(
     }
     found.retain(|_, day| *day != Day::default());
     let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    Ok(found.into_iter().take(limit).collect())
+    Ok(found.into_iter().skip(filter.skip as usize).take(limit).collect())
 }
 
 async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
@@ -57,7 +58,7 @@ async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'st
         return Ok(Vec::new());
     }
     let (text, conditions) = statement(sql.dialect(), filter, &source, days);
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
     let mut found: Vec<_> = rows.iter().map(columns::day).collect::<StoreResult<_>>()?;
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)
@@ -197,7 +198,10 @@ fn looked_up(dialect: Dialect, conditions: &mut Conditions, found: Vec<String>) 
 
 /// What is shown, and how rows become one.
 fn selection(filter: &DayFilter, source: &Source, from: &str, in_order: bool) -> String {
-    let limit = filter.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
+    let limit = match (filter.limit, filter.skip) {
+        (None, 0) => String::new(),
+        (limit, skip) => format!(" LIMIT {} OFFSET {skip}", limit.unwrap_or(u32::MAX)),
+    };
     let (of, _) = filter.of.name_and_ids();
     // Where all rows of a range are read in the table's order, the first groups are enough.
     let order = |columns: &str| if in_order { format!(" ORDER BY {columns}") } else { String::new() };
@@ -283,7 +287,7 @@ pub(super) async fn keys(
         return Ok(Vec::new());
     }
     let (text, conditions) = keys_statement(filter, after, limit);
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 

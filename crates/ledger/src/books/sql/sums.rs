@@ -68,7 +68,7 @@ pub(super) async fn sums(
         let (text, conditions) = parts.statement(sql.dialect(), kind, None);
         let text =
             format!("SELECT id, {SUMS} FROM ({text}) AS parts GROUP BY id ORDER BY 2 DESC, id LIMIT {limit}");
-        sql.query(Statement::assembled(text), conditions.values).await?
+        sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?
     };
     rows.iter().map(|row| Ok((Arc::from(row.text(0)?), columns::sum(row, 1)?))).collect()
 }
