@@ -64,7 +64,19 @@ impl Days {
         Days { from, until }
     }
 
+    /// The next day with all that its receipts add up to.
     pub(super) async fn next(&mut self, transaction: &Transaction) -> StoreResult<Option<DayOf>> {
+        let mut tally = Tally::default();
+        let walked = self.next_page_by_page(transaction, |page| tally.merge(page)).await?;
+        Ok(walked.map(|(day, receipts)| DayOf { day, receipts, tally }))
+    }
+
+    /// The next day, and how many receipts it has; `each` gets what some of them add up to, in the order of time.
+    pub(super) async fn next_page_by_page(
+        &mut self,
+        transaction: &Transaction,
+        mut each: impl FnMut(Tally),
+    ) -> StoreResult<Option<(i64, u64)>> {
         let first = transaction
             .query_one(
                 "SELECT min(at) FROM receipts WHERE at >= $1 AND at < $2",
@@ -74,18 +86,18 @@ impl Days {
         let Some(first) = first.map_or(Ok(None), |row| row.maybe_int(0))? else { return Ok(None) };
         let day = first.div_euclid(DAY);
         let until = ((day + 1) * DAY).min(self.until);
-        let mut found = DayOf { day, ..DayOf::default() };
+        let mut receipts = 0;
         let mut after = (first, String::new());
         loop {
             let lines = page(transaction, &after, until, PAGE).await?;
-            found.receipts += lines.len() as u64;
-            found.tally.merge(Tally::of(lines.iter()));
+            receipts += lines.len() as u64;
+            each(Tally::of(lines.iter()));
             let full = lines.len() == PAGE;
             let Some(last) = lines.into_iter().next_back().filter(|_| full) else { break };
             after = (last.at, last.id.into_owned());
         }
         self.from = until;
-        Ok(Some(found))
+        Ok(Some((day, receipts)))
     }
 }
 
