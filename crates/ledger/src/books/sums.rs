@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
+use tollway_store::StoreResult;
 
 use super::line::{Line, Share};
-use super::{DAY, Detail, HOUR, MINUTE};
+use super::{DAY, Detail, HOUR, MINUTE, Millis};
+use crate::packed::{PackedReceipt, PackedReceipts};
 use crate::receipt::Receipt;
 
 /// What a scope spent.
@@ -527,23 +529,90 @@ impl DayKey<'_> {
 /// Receipts that are recorded together, with what they add up to.
 #[derive(Debug)]
 pub struct Batch {
-    pub(crate) receipts: Vec<Arc<Receipt>>,
+    /// By id.
+    pub(crate) receipts: Arc<PackedReceipts>,
     pub(crate) tally: Tally,
+    /// When the first and the last of them arrived.
+    pub(crate) between: (Millis, Millis),
 }
 
 impl Batch {
-    /// Sorts, and adds up. A receipt that is there twice counts once.
-    pub fn of(mut receipts: Vec<Arc<Receipt>>) -> Batch {
-        receipts.sort_by(|a, b| a.id.cmp(&b.id));
-        receipts.dedup_by(|a, b| a.id == b.id);
-        let lines: Vec<Line<'_>> = receipts.iter().map(|receipt| Line::of(receipt)).collect();
+    /// Adds up receipts. One that is there twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be written down.
+    pub fn of(receipts: &[Arc<Receipt>]) -> StoreResult<Batch> {
+        let packed = PackedReceipts::of(receipts.iter().map(AsRef::as_ref))?;
+        Ok(Batch::new(&packed).0)
+    }
+
+    /// The same of packed ones, and how many of them cannot be read: those are left out.
+    pub(crate) fn new(packed: &PackedReceipts) -> (Batch, u64) {
+        let mut by_id: Vec<(&str, PackedReceipt<'_>)> =
+            packed.iter().filter_map(|receipt| Some((receipt.id().ok()?, receipt))).collect();
+        by_id.sort_by_key(|(id, _)| *id);
+        let readable = by_id.len();
+        by_id.dedup_by_key(|(id, _)| *id);
+        let known = by_id.len();
+        let mut receipts = PackedReceipts::default();
+        let mut lines: Vec<Line<'_>> = Vec::with_capacity(known);
+        for (_, receipt) in by_id {
+            if let Ok(line) = receipt.line() {
+                lines.push(line);
+                receipts.push(receipt);
+            }
+        }
+        let arrivals = lines.iter().map(|line| line.at);
+        let between = (arrivals.clone().min().unwrap_or_default(), arrivals.max().unwrap_or_default());
         let tally = Tally::of(lines.iter());
-        drop(lines);
-        Batch { receipts, tally }
+        let unreadable = packed.len() - readable + known - lines.len();
+        (Batch { receipts: Arc::new(receipts), tally, between }, unreadable as u64)
+    }
+
+    /// How many receipts it has.
+    pub fn len(&self) -> usize {
+        self.receipts.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.receipts.is_empty()
     }
 
     /// The receipts, by id.
-    pub fn receipts(&self) -> &[Arc<Receipt>] {
-        &self.receipts
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn receipts(&self) -> StoreResult<Vec<Receipt>> {
+        self.receipts.iter().map(PackedReceipt::receipt).collect()
+    }
+
+    /// The receipts' ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.receipts.iter().filter_map(|receipt| receipt.id().ok())
+    }
+
+    /// Those of its receipts that `keep` holds for, by id.
+    pub(crate) fn only(&self, keep: impl Fn(&str) -> bool) -> Batch {
+        let mut kept = PackedReceipts::default();
+        for receipt in self.receipts.iter().filter(|receipt| receipt.id().is_ok_and(&keep)) {
+            kept.push(receipt);
+        }
+        Batch::new(&kept).0
+    }
+
+    /// Its two halves.
+    pub(crate) fn halves(&self) -> (Batch, Batch) {
+        let part = |range: std::ops::Range<usize>| {
+            let mut part = PackedReceipts::default();
+            for receipt in range.filter_map(|index| self.receipts.get(index)) {
+                part.push(receipt);
+            }
+            Batch::new(&part).0
+        };
+        let (middle, end) = (self.len() / 2, self.len());
+        (part(0..middle), part(middle..end))
     }
 }
