@@ -10,6 +10,7 @@
 //! they are null where an older one wrote the record.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use tollway_store::sql::Cells;
 use tollway_store::{StoreError, StoreResult};
@@ -213,46 +214,80 @@ impl<'a> PackedReceipt<'a> {
     }
 }
 
-/// Packed receipts, one behind the other.
+/// Packed receipts in one piece of memory.
 #[derive(Debug, Default)]
 pub(crate) struct PackedReceipts {
     bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
+    /// Where each lies, in any order.
+    places: Vec<Range<usize>>,
 }
 
 impl PackedReceipts {
+    /// Room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> PackedReceipts {
+        PackedReceipts { bytes: Vec::with_capacity(bytes), places: Vec::new() }
+    }
+
     /// Packs receipts.
     pub(crate) fn of<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> StoreResult<PackedReceipts> {
         let mut packed = PackedReceipts::default();
         for receipt in receipts {
+            let start = packed.bytes.len();
             pack(&mut packed.bytes, receipt)?;
-            packed.ends.push(packed.bytes.len());
+            packed.places.push(start..packed.bytes.len());
         }
         Ok(packed)
     }
 
     /// Adds one.
     pub(crate) fn push(&mut self, receipt: PackedReceipt<'_>) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(receipt.0);
-        self.ends.push(self.bytes.len());
+        self.places.push(start..self.bytes.len());
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.places.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.places.is_empty()
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<PackedReceipt<'_>> {
-        let start = index.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        self.bytes.get(start..*self.ends.get(index)?).map(PackedReceipt)
+        self.at(self.places.get(index)?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = PackedReceipt<'_>> {
-        (0..self.len()).filter_map(|index| self.get(index))
+        self.places.iter().filter_map(|place| self.at(place))
+    }
+
+    /// Puts them in the order of their ids, each once, and shows what adds up of them to `see`. Those that cannot be read
+    /// are left out; returns how many that were.
+    pub(crate) fn sort<T>(&mut self, see: impl FnOnce(&[Line<'_>]) -> T) -> (T, usize) {
+        let mut by_id: Vec<(&str, &Range<usize>)> = Vec::with_capacity(self.len());
+        by_id.extend(self.places.iter().filter_map(|place| Some((self.at(place)?.id().ok()?, place))));
+        let mut unreadable = self.len() - by_id.len();
+        by_id.sort_by_key(|(id, _)| *id);
+        by_id.dedup_by_key(|(id, _)| *id);
+        let (mut places, mut lines) = (Vec::with_capacity(by_id.len()), Vec::with_capacity(by_id.len()));
+        for (_, place) in by_id {
+            match self.at(place).map(PackedReceipt::line) {
+                Some(Ok(line)) => {
+                    lines.push(line);
+                    places.push(place.clone());
+                }
+                _ => unreadable += 1,
+            }
+        }
+        let seen = see(&lines);
+        drop(lines);
+        self.places = places;
+        (seen, unreadable)
+    }
+
+    fn at(&self, place: &Range<usize>) -> Option<PackedReceipt<'_>> {
+        self.bytes.get(place.clone()).map(PackedReceipt)
     }
 }
 

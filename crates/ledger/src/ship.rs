@@ -343,7 +343,7 @@ fn halves<'a>(
 /// Reads up to a batch of receipts, and the openings between them.
 fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: usize) -> io::Result<Taken> {
     let mut taken = Taken::default();
-    let mut receipts = PackedReceipts::default();
+    let mut receipts = PackedReceipts::with_capacity(reader.ahead(frontier).min(BATCH_BYTES));
     let (mut bytes, mut records) = (0, 0);
     while receipts.len() < most && bytes < BATCH_BYTES && records < 4 * most {
         let segment = reader.cursor().segment;
@@ -365,8 +365,8 @@ fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: u
             }
         }
     }
-    let (batch, unreadable) = Batch::new(&receipts);
-    taken.unreadable += unreadable;
+    let (batch, unreadable) = Batch::new(receipts);
+    taken.unreadable += unreadable as u64;
     taken.batch = Some(batch).filter(|batch| !batch.is_empty());
     Ok(taken)
 }

@@ -545,30 +545,17 @@ impl Batch {
     /// When one cannot be written down.
     pub fn of(receipts: &[Arc<Receipt>]) -> StoreResult<Batch> {
         let packed = PackedReceipts::of(receipts.iter().map(AsRef::as_ref))?;
-        Ok(Batch::new(&packed).0)
+        Ok(Batch::new(packed).0)
     }
 
     /// The same of packed ones, and how many of them cannot be read: those are left out.
-    pub(crate) fn new(packed: &PackedReceipts) -> (Batch, u64) {
-        let mut by_id: Vec<(&str, PackedReceipt<'_>)> =
-            packed.iter().filter_map(|receipt| Some((receipt.id().ok()?, receipt))).collect();
-        by_id.sort_by_key(|(id, _)| *id);
-        let readable = by_id.len();
-        by_id.dedup_by_key(|(id, _)| *id);
-        let known = by_id.len();
-        let mut receipts = PackedReceipts::default();
-        let mut lines: Vec<Line<'_>> = Vec::with_capacity(known);
-        for (_, receipt) in by_id {
-            if let Ok(line) = receipt.line() {
-                lines.push(line);
-                receipts.push(receipt);
-            }
-        }
-        let arrivals = lines.iter().map(|line| line.at);
-        let between = (arrivals.clone().min().unwrap_or_default(), arrivals.max().unwrap_or_default());
-        let tally = Tally::of(lines.iter());
-        let unreadable = packed.len() - readable + known - lines.len();
-        (Batch { receipts: Arc::new(receipts), tally, between }, unreadable as u64)
+    pub(crate) fn new(mut receipts: PackedReceipts) -> (Batch, usize) {
+        let ((tally, between), unreadable) = receipts.sort(|lines| {
+            let arrivals = lines.iter().map(|line| line.at);
+            let between = (arrivals.clone().min().unwrap_or_default(), arrivals.max().unwrap_or_default());
+            (Tally::of(lines.iter()), between)
+        });
+        (Batch { receipts: Arc::new(receipts), tally, between }, unreadable)
     }
 
     /// How many receipts it has.
@@ -601,7 +588,7 @@ impl Batch {
         for receipt in self.receipts.iter().filter(|receipt| receipt.id().is_ok_and(&keep)) {
             kept.push(receipt);
         }
-        Batch::new(&kept).0
+        Batch::new(kept).0
     }
 
     /// Its two halves.
@@ -611,7 +598,7 @@ impl Batch {
             for receipt in range.filter_map(|index| self.receipts.get(index)) {
                 part.push(receipt);
             }
-            Batch::new(&part).0
+            Batch::new(part).0
         };
         let (middle, end) = (self.len() / 2, self.len());
         (part(0..middle), part(middle..end))

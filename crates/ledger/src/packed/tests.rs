@@ -32,7 +32,22 @@ fn receipts_lie_one_behind_the_other() {
     let ids: Vec<&str> = packed.iter().map(|receipt| receipt.id().unwrap()).collect();
     assert_eq!(ids, receipts.iter().map(|receipt| receipt.id.as_str()).collect::<Vec<_>>());
     assert!(packed.get(5).is_none());
-    assert!(PackedReceipts::default().get(0).is_none());
+}
+
+#[test]
+fn a_batch_has_each_receipt_once_in_the_order_of_ids_and_knows_what_it_cannot_read() {
+    let mut receipts = PackedReceipts::default();
+    for number in [3, 1, 2, 1] {
+        receipts.push(PackedReceipt(&packed(&sample::receipt(number))));
+    }
+    receipts.push(PackedReceipt(b"\x01\x03"));
+    let cut = packed(&sample::receipt(9));
+    receipts.push(PackedReceipt(&cut[..60]));
+    let (batch, unreadable) = Batch::new(receipts);
+    assert_eq!(unreadable, 2);
+    let expected: Vec<String> = (1..4).map(|number| sample::receipt(number).id).collect();
+    assert_eq!(batch.ids().collect::<Vec<_>>(), expected);
+    assert_eq!(batch.between, (sample::receipt(1).at, sample::receipt(3).at));
 }
 
 #[test]
@@ -96,10 +111,8 @@ proptest! {
     #[test]
     fn garbage_does_no_harm(bytes: Vec<u8>) {
         let _ = PackedReceipt(&bytes).receipt();
-        let _ = Batch::new(&{
-            let mut receipts = PackedReceipts::default();
-            receipts.push(PackedReceipt(&bytes));
-            receipts
-        });
+        let mut receipts = PackedReceipts::default();
+        receipts.push(PackedReceipt(&bytes));
+        let _ = Batch::new(receipts);
     }
 }
