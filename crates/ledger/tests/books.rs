@@ -59,6 +59,7 @@ async fn suite(store: &Store) {
     reads_alike(&books, &plain).await;
     adjusts_once(&books, &plain, &all).await;
     sums_alike(&books, &plain).await;
+    pieces_are_the_whole(&books, &plain).await;
     proves(&books).await;
     finds_and_repairs_damage(store, &books, &plain).await;
     forgets(&books, &plain, &all).await;
@@ -298,6 +299,53 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
     assert!(books.days(&nobody).await.unwrap().is_empty() && plain.days(&nobody).await.unwrap().is_empty());
     let nobody = Filter { within: Some(Within::default()), ..Filter::default() };
     assert!(books.list(&nobody, None, 9).await.unwrap().is_empty());
+}
+
+/// What long answers are made of: the sums of a day, and whoever called, a few at a time.
+async fn pieces_are_the_whole(books: &dyn Books, plain: &dyn Books) {
+    let first = sample::BEGIN / DAY;
+    for kind in KINDS {
+        for day in [first, first + 2, first + 90] {
+            let expected = plain.day_sums(kind, day, None, 1000).await.unwrap();
+            assert_eq!(expected.is_empty(), day == first + 90, "{kind:?}");
+            let mut found = Vec::new();
+            loop {
+                let after = found.last().map(|(id, _): &(Arc<str>, _)| id.to_string());
+                let piece = books.day_sums(kind, day, after.as_deref(), 7).await.unwrap();
+                let over = piece.len() < 7;
+                found.extend(piece);
+                if over {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{kind:?} {day}");
+        }
+    }
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let within = Within { users: names(&["user-4"]), teams: names(&["team-1"]), ..Within::default() };
+    for filter in [
+        DayFilter::default(),
+        DayFilter { teams: names(&["team-1", "team-2"]), ..DayFilter::default() },
+        DayFilter { teams: names(&[""]), ..DayFilter::default() },
+        DayFilter { users: names(&["user-4"]), models: names(&["nobody's"]), ..DayFilter::default() },
+        DayFilter { without_teams: names(&["team-1"]), ..DayFilter::default() },
+        DayFilter { keys: names(&["key-3", "key-5", "nobody's"]), ..DayFilter::default() },
+        DayFilter { within: Some(within), ..DayFilter::default() },
+        DayFilter { within: Some(Within::default()), ..DayFilter::default() },
+    ] {
+        let expected = plain.callers(&filter, None, 1000).await.unwrap();
+        let mut found: Vec<String> = Vec::new();
+        loop {
+            let piece = books.callers(&filter, found.last().map(String::as_str), 2).await.unwrap();
+            let over = piece.len() < 2;
+            found.extend(piece);
+            if over {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    assert!(plain.callers(&DayFilter::default(), None, 1000).await.unwrap().len() > 5);
 }
 
 async fn proves(books: &dyn Books) {

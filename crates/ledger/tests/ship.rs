@@ -83,6 +83,18 @@ impl Books for Faulty {
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
         self.inner.days(filter).await
     }
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        self.inner.day_sums(kind, day, after, limit).await
+    }
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>> {
+        self.inner.callers(filter, after, limit).await
+    }
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {
         self.inner.adjust(adjustment).await
     }

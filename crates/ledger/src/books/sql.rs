@@ -147,6 +147,20 @@ impl Books for SqlBooks {
         days::days(&self.sql, filter).await
     }
 
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        sums::of_day(&self.sql, kind, day, after, limit).await
+    }
+
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>> {
+        days::keys(&self.sql, filter, after, limit).await
+    }
+
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {
         insert::adjust(&self.sql, adjustment).await
     }
