@@ -26,7 +26,7 @@ async fn record(world: &World) -> (i64, i64) {
         Arc::new(one)
     };
     let receipts: Vec<Arc<Receipt>> = (0..600).map(one).collect();
-    world.books.record(&Batch::of(receipts.clone())).await.unwrap();
+    world.books.record(&Batch::of(&receipts).unwrap()).await.unwrap();
     (receipts[0].at / DAY, NOW / DAY + 1)
 }
 
