@@ -3,7 +3,7 @@
 //! A batch of receipts is recorded in one transaction: those whose id is known already are passed over, and sums move
 //! for the others only, so that a batch may arrive any number of times.
 
-mod line;
+pub(crate) mod line;
 mod memory;
 mod sql;
 mod sums;

@@ -67,14 +67,14 @@ async fn suite(store: &Store) {
 }
 
 async fn records_once(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
-    let batch = Batch::of(all[..400].to_vec());
+    let batch = Batch::of(&all[..400]).unwrap();
     assert_eq!(books.record(&batch).await.unwrap(), 400);
     assert_eq!(books.record(&batch).await.unwrap(), 0, "known already");
     // Half of it is known, and one is there twice.
     let mut half = all[200..].to_vec();
     half.push(all[650].clone());
-    assert_eq!(books.record(&Batch::of(half)).await.unwrap(), 300);
-    assert_eq!(plain.record(&Batch::of(all.to_vec())).await.unwrap(), 700);
+    assert_eq!(books.record(&Batch::of(&half).unwrap()).await.unwrap(), 300);
+    assert_eq!(plain.record(&Batch::of(all).unwrap()).await.unwrap(), 700);
 }
 
 async fn reads_alike(books: &dyn Books, plain: &dyn Books) {
@@ -381,7 +381,7 @@ async fn finds_and_repairs_damage(store: &Store, books: &dyn Books, plain: &dyn 
     let after = books.rebuild(&|_, _| ()).await.unwrap();
     assert_eq!(after.different, 0, "{:?}", after.differences);
     assert!(after.receipts < 700);
-    let back = Batch::of(receipts(700));
+    let back = Batch::of(&receipts(700)).unwrap();
     assert_eq!(books.record(&back).await.unwrap(), 700 - after.receipts);
     proves(books).await;
     sums_alike(books, plain).await;
@@ -416,7 +416,7 @@ async fn forgets(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
     let mut late = sample::receipt(9_999);
     late.at = sample::BEGIN - 30 * DAY;
     for books in [books, plain] {
-        assert_eq!(books.record(&Batch::of(vec![Arc::new(late.clone())])).await.unwrap(), 1);
+        assert_eq!(books.record(&Batch::of(&[Arc::new(late.clone())]).unwrap()).await.unwrap(), 1);
     }
     assert_eq!(books.verify(&|_, _| ()).await.unwrap().different, 0);
     assert!(books.thin(sample::BEGIN + DAY).await.unwrap() > 0);
@@ -434,7 +434,7 @@ async fn takes_odd_text(books: &dyn Books) {
     odd.who.customer = Some("x\0".into());
     odd.who.tags = vec!["t\0".into(), "t\0".into(), "%_".into()];
     odd.outcome = Outcome::Answered;
-    assert_eq!(books.record(&Batch::of(vec![Arc::new(odd.clone())])).await.unwrap(), 1);
+    assert_eq!(books.record(&Batch::of(&[Arc::new(odd.clone())]).unwrap()).await.unwrap(), 1);
     let read = books.get(&odd.id).await.unwrap().unwrap();
     assert_eq!(read.model, "a\u{fffd}b'\"\\ü");
     let tagged = Filter { tag: Some("t\u{fffd}".into()), ..Filter::default() };
@@ -482,7 +482,7 @@ async fn postgresql_drops_whole_days() {
     let Some(url) = tollway_testkit::services::new_database() else { return };
     let store = Store::open_and_migrate(&url).await.unwrap();
     let books = SqlBooks::new(store.sql().clone());
-    books.record(&Batch::of(receipts(100))).await.unwrap();
+    books.record(&Batch::of(&receipts(100)).unwrap()).await.unwrap();
     let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('receipts')";
     let partitions = || async {
         store.sql().query_one(Statement::from(count), vec![]).await.unwrap().unwrap().int(0).unwrap()
@@ -494,12 +494,12 @@ async fn postgresql_drops_whole_days() {
     assert_eq!(partitions().await, before - 2);
     // Another process dropped it: this one finds out.
     let other = SqlBooks::new(store.sql().clone());
-    other.record(&Batch::of(vec![receipts(100)[99].clone()])).await.unwrap();
+    other.record(&Batch::of(&[receipts(100)[99].clone()]).unwrap()).await.unwrap();
     assert_eq!(
         books.retain(sample::BEGIN + 9 * DAY).await.unwrap().partitions,
         u64::try_from(before - 2).unwrap()
     );
     let new = sample::receipt(700_000);
     let moved = Receipt { at: receipts(100)[99].at, ..new };
-    assert_eq!(other.record(&Batch::of(vec![Arc::new(moved)])).await.unwrap(), 1);
+    assert_eq!(other.record(&Batch::of(&[Arc::new(moved)]).unwrap()).await.unwrap(), 1);
 }

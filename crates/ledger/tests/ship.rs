@@ -49,7 +49,7 @@ impl Books for Faulty {
                 self.inner.record(batch).await?;
                 Err(StoreError::Unavailable("the connection broke".into()))
             }
-            Fault::Poison if batch.receipts().iter().any(|receipt| receipt.model == POISON) => {
+            Fault::Poison if batch.receipts()?.iter().any(|receipt| receipt.model == POISON) => {
                 Err(StoreError::Broken("invalid byte sequence".into()))
             }
             Fault::Poison => self.inner.record(batch).await,

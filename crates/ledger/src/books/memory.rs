@@ -172,11 +172,12 @@ impl super::DaysOf {
 #[async_trait]
 impl Books for MemoryBooks {
     async fn record(&self, batch: &Batch) -> StoreResult<u64> {
+        let receipts = batch.receipts()?;
         let mut state = self.state();
         let mut new = 0;
-        for receipt in &batch.receipts {
+        for receipt in receipts {
             if state.ids.insert(receipt.id.clone()) {
-                state.receipts.insert((receipt.at, receipt.id.clone()), receipt.clone());
+                state.receipts.insert((receipt.at, receipt.id.clone()), Arc::new(receipt));
                 new += 1;
             }
         }

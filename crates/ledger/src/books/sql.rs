@@ -29,6 +29,7 @@ use super::{
     Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
     Retained, Verification,
 };
+use crate::packed::PackedReceipts;
 use crate::receipt::Receipt;
 use partitions::Partitions;
 
@@ -84,7 +85,7 @@ impl SqlBooks {
     }
 
     /// Sees to it that receipts have a place.
-    async fn make_room(&self, receipts: &[Arc<Receipt>]) -> StoreResult<()> {
+    async fn make_room(&self, receipts: &PackedReceipts) -> StoreResult<()> {
         match self.sql.dialect() {
             Dialect::Sqlite => Ok(()),
             Dialect::Postgres => self.partitions.ensure(&self.sql, receipts).await,

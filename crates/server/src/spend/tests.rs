@@ -176,7 +176,7 @@ impl World {
     /// The receipts of calls with these numbers; the keys take turns, the master key among them.
     pub(super) async fn record(&self, numbers: std::ops::Range<u64>) -> Vec<Arc<Receipt>> {
         let receipts: Vec<Arc<Receipt>> = numbers.map(|number| Arc::new(receipt(number))).collect();
-        self.books.record(&Batch::of(receipts.clone())).await.unwrap();
+        self.books.record(&Batch::of(&receipts).unwrap()).await.unwrap();
         receipts
     }
 
