@@ -3,8 +3,7 @@
 //! Only what is expected is in memory, each name once: what is kept is read a few thousand rows at a time and crosses out
 //! what agrees with it.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use tollway_meters::{Scope, ScopeKind};
 use tollway_model::Money;
 use tollway_store::sql::{Row, Statement, Transaction, Value, clean, placeholders};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use tokio::task::{JoinHandle, spawn_blocking};
 use tollway_store::sql::{Sql, Statement, Transaction};
-use tollway_store::{StoreResult, values};
+use tollway_store::{StoreError, StoreResult, values};
 
 use super::columns::{self, LINE};
 use crate::books::line::Line;
@@ -75,7 +76,7 @@ impl Days {
     pub(super) async fn next_page_by_page(
         &mut self,
         transaction: &Transaction,
-        mut each: impl FnMut(Tally),
+        mut each: impl FnMut(Tally) + Send,
     ) -> StoreResult<Option<(i64, u64)>> {
         let first = transaction
             .query_one(
@@ -88,17 +89,32 @@ impl Days {
         let until = ((day + 1) * DAY).min(self.until);
         let mut receipts = 0;
         let mut after = (first, String::new());
+        // A page is added up while the next one is read.
+        let mut summing: Option<JoinHandle<Tally>> = None;
         loop {
             let lines = page(transaction, &after, until, PAGE).await?;
             receipts += lines.len() as u64;
-            each(Tally::of(lines.iter()));
-            let full = lines.len() == PAGE;
-            let Some(last) = lines.into_iter().next_back().filter(|_| full) else { break };
-            after = (last.at, last.id.into_owned());
+            let last = lines.last().filter(|_| lines.len() == PAGE);
+            let next = last.map(|last| (last.at, last.id.as_ref().to_owned()));
+            let before = summing.replace(spawn_blocking(move || Tally::of(lines.iter())));
+            if let Some(before) = before {
+                each(added_up(before).await?);
+            }
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        if let Some(last) = summing {
+            each(added_up(last).await?);
         }
         self.from = until;
         Ok(Some((day, receipts)))
     }
+}
+
+async fn added_up(summing: JoinHandle<Tally>) -> StoreResult<Tally> {
+    summing.await.map_err(|error| StoreError::Broken(error.to_string()))
 }
 
 /// Some receipts behind a place, the oldest first.
