@@ -86,6 +86,7 @@ async fn world(options: Options) -> World {
         memberships: store.shelf(),
         budgets: store.shelf(),
         customers: store.shelf(),
+        tags: store.shelf(),
         changes: Arc::new(WatchedChanges(store.changes(), away.clone())),
     };
     let directory = Directory::new(shelves, options);
@@ -241,6 +242,7 @@ async fn a_database_restored_from_an_older_copy_is_followed_from_its_own_number_
         memberships: store.shelf(),
         budgets: store.shelf(),
         customers: store.shelf(),
+        tags: store.shelf(),
         changes: changes.clone(),
     };
     let directory = Directory::new(shelves, Options::default());

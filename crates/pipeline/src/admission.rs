@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tollway_accounts::{Directory, Identity, KnownCustomer, iso};
+use tollway_accounts::{Directory, Identity, KnownCustomer, KnownTag, iso};
 use tollway_ledger::books::ADMIN;
 use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::Plan;
+use tollway_store::records::Customer;
 use tollway_wire::hosted::Runs;
 
 use crate::attempts::{self, Access};
@@ -98,21 +99,86 @@ const FIRST_SPEND: Duration = Duration::from_millis(100);
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) headers: HeaderMap,
+    /// A budget for this model alone is used up: another one might be called.
+    pub(crate) of_model: bool,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Refusal { error, headers: HeaderMap::new() }
+        Refusal { error, headers: HeaderMap::new(), of_model: false }
     }
 }
 
-/// The model a call is routed to, when caller and customer may use it: the key's alias for the name, or the name.
+/// Whose limits a call counts for beside its caller's: the customer it is made for, and its tags that somebody made.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) customer: Option<Arc<KnownCustomer>>,
+    pub(crate) tags: Vec<Arc<KnownTag>>,
+}
+
+impl Beside {
+    /// Looks up whom a call is made for, and those of `tags` that have limits.
+    async fn of(services: &Services, identity: &Identity, call: &Call, tags: &[Arc<str>]) -> Beside {
+        let Some(directory) = &services.directory else { return Beside::default() };
+        let customer = match &call.attribution.customer {
+            Some(id) => Some(directory.customer(id, identity.customer_budget.as_ref()).await),
+            None => None,
+        };
+        Beside { customer, tags: directory.tags(tags).await }
+    }
+
+    fn is_nobody(&self) -> bool {
+        self.customer.is_none() && self.tags.is_empty()
+    }
+
+    /// May all of them use this model?
+    fn may_use(&self, model: &str, groups: &[Arc<str>]) -> Result<()> {
+        self.customer.iter().try_for_each(|customer| customer.check(model, groups))?;
+        self.tags.iter().try_for_each(|tag| tag.may_use(model, groups))
+    }
+
+    /// Their limits of single models, by the names they were set for.
+    fn limited_models(&self) -> impl Iterator<Item = (&str, &[Claim])> {
+        let customers = self.customer.iter().flat_map(|customer| customer.limited_models());
+        customers.chain(self.tags.iter().flat_map(|tag| tag.limited_models()))
+    }
+
+    fn claims(&self) -> impl Iterator<Item = &Claim> {
+        let customers = self.customer.iter().filter_map(|customer| customer.claim.as_ref());
+        customers.chain(self.tags.iter().filter_map(|tag| tag.claim.as_ref()))
+    }
+
+    fn record(&self) -> Option<&Customer> {
+        self.customer.as_ref().and_then(|customer| customer.record.as_ref())
+    }
+
+    /// The only region that calls of the customer may be served in.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.record().and_then(|record| record.allowed_model_region.as_deref())
+    }
+
+    /// The model of calls of the customer that cannot have the one they ask for.
+    pub(crate) fn default_model(&self) -> Option<&str> {
+        self.record().and_then(|record| record.default_model.as_deref())
+    }
+}
+
+/// Gives a call that names no model the one of its customer.
+pub(crate) async fn name_model(services: &Services, caller: &Caller, call: &mut Call) -> Result<()> {
+    let beside = Beside::of(services, &caller.identity, call, &[]).await;
+    let model = beside.default_model().ok_or_else(crate::call::no_model)?;
+    call.ask.model = model.to_owned();
+    Ok(())
+}
+
+/// The model a call is routed to, when caller, customer and tags may use it: the key's alias for the name, or the name.
 pub(crate) async fn authorise<'c>(
     services: &Services,
     snapshot: &Snapshot,
     caller: &'c Caller,
     call: &Call,
-) -> Result<(Cow<'c, str>, Option<Arc<KnownCustomer>>)> {
+    tags: &[Arc<str>],
+) -> Result<(Cow<'c, str>, Beside)> {
     let identity = &caller.identity;
     let asked = call.ask.model.as_str();
     let model = match identity.alias(asked) {
@@ -127,15 +193,19 @@ pub(crate) async fn authorise<'c>(
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
     demand_params(identity, call)?;
-    let customer = match (&services.directory, &call.attribution.customer) {
-        (Some(directory), Some(id)) => {
-            let customer = directory.customer(id, identity.customer_budget.as_ref()).await;
-            customer.check(&model, groups)?;
-            Some(customer)
-        }
-        _ => None,
-    };
-    Ok((model, customer))
+    if call.attribution.customer.is_none() && tags.is_empty() {
+        return Ok((model, Beside::default()));
+    }
+    let beside = Beside::of(services, identity, call, tags).await;
+    beside.may_use(&model, groups)?;
+    Ok((model, beside))
+}
+
+/// May the call be made with this model in place of the one it asks for?
+pub(crate) fn may_use(snapshot: &Snapshot, identity: &Identity, beside: &Beside, model: &str) -> Result<()> {
+    let groups = snapshot.access_groups(model);
+    identity.may_use(model, groups)?;
+    beside.may_use(model, groups)
 }
 
 /// Refuses a call whose body lacks what the key demands of its calls. Counting calls no model.
@@ -169,20 +239,20 @@ pub(crate) fn access(
     snapshot: &Arc<Snapshot>,
     call: &Call,
     identity: &Arc<Identity>,
-    customer: Option<Arc<KnownCustomer>>,
+    beside: &Arc<Beside>,
     only_free: bool,
 ) -> Option<Access> {
     let anything = !snapshot.settings.recovery.check_access || identity.may_everything();
-    if !may_fall_back(snapshot, call) || (anything && customer.is_none() && !only_free) {
+    if !may_fall_back(snapshot, call) || (anything && beside.is_nobody() && !only_free) {
         return None;
     }
-    let customer = customer.filter(|_| snapshot.settings.recovery.check_access);
-    let (snapshot, identity) = (snapshot.clone(), identity.clone());
+    let checks = snapshot.settings.recovery.check_access;
+    let (snapshot, identity, beside) = (snapshot.clone(), identity.clone(), beside.clone());
     Some(Arc::new(move |model| {
         let groups = snapshot.access_groups(model);
-        let customers = customer.as_ref().is_none_or(|customer| customer.check(model, groups).is_ok());
+        let others = !checks || beside.may_use(model, groups).is_ok();
         let callers = anything || identity.may_use(model, groups).is_ok();
-        customers && callers && (!only_free || is_free(&snapshot, model))
+        others && callers && (!only_free || is_free(&snapshot, model))
     }))
 }
 
@@ -200,7 +270,8 @@ fn is_free(snapshot: &Snapshot, model: &str) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) identity: &'a Identity,
-    pub(crate) customer: Option<&'a KnownCustomer>,
+    /// Whose limits it counts for, too.
+    pub(crate) beside: &'a Beside,
     /// The group the call is routed to, by the name it is counted under.
     pub(crate) model: &'a str,
     pub(crate) call: &'a Call,
@@ -227,19 +298,19 @@ pub(crate) async fn reserve(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Granted, Refusal> {
-    let Asked { identity, customer, model, call, tags, .. } = *asked;
+    let Asked { identity, beside, model, call, tags, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(Granted::default()) };
-    let of_customer = customer.and_then(|customer| customer.claim.as_ref());
     let budgets = &snapshot.budgets;
-    let is_limited = identity.is_limited() || of_customer.is_some() || budgets.bind_tags();
+    let is_limited = identity.is_limited() || !beside.is_nobody() || budgets.bind_tags();
     if !is_limited && snapshot.settings.global_limits.is_none() {
         return Ok(Granted::default());
     }
     let mut claims: Vec<Claim> = Vec::with_capacity(8);
     claims.extend(snapshot.settings.global_limits.iter().cloned());
     claims.extend(identity.claims().iter().cloned());
-    claims.extend(model_claims(snapshot, identity, model).into_owned());
-    claims.extend(of_customer.cloned());
+    claims.extend(model_claims(snapshot, identity, beside, model).into_owned());
+    claims.extend(identity.tag_claims(tags).cloned());
+    claims.extend(beside.claims().cloned());
     claims.extend(budgets.of_tags(tags).cloned());
     if claims.is_empty() {
         return Ok(Granted::default());
@@ -256,7 +327,7 @@ pub(crate) async fn reserve(
     }
     match reserved {
         Ok(hold) => Ok(Granted { hold: Some(hold), only_free, is_budgeted }),
-        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, snapshot)),
+        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, model, snapshot)),
         Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
             let message = "what is spent of this budget cannot be read now; try again in some seconds";
             let error = Error::new(Kind::Unavailable, message)
@@ -267,9 +338,14 @@ pub(crate) async fn reserve(
     }
 }
 
-/// The limits of key and team for one model group, by whichever of its names they were set: an operator's alias, one of
-/// the key, or an id lead to the same group and are counted together.
-fn model_claims<'i>(snapshot: &Snapshot, identity: &'i Identity, group: &str) -> Cow<'i, [Claim]> {
+/// The limits for one model group of the caller and of whom it calls for, by whichever of its names they were set: an
+/// operator's alias, one of the key, or an id lead to the same group and are counted together.
+fn model_claims<'i>(
+    snapshot: &Snapshot,
+    identity: &'i Identity,
+    beside: &Beside,
+    group: &str,
+) -> Cow<'i, [Claim]> {
     let own = identity.model_claims(group);
     let mut all = Cow::Borrowed(own);
     for (name, claims) in identity.limited_models().filter(|(name, _)| *name != group) {
@@ -278,7 +354,19 @@ fn model_claims<'i>(snapshot: &Snapshot, identity: &'i Identity, group: &str) ->
             all.to_mut().extend(claims.iter().map(|claim| renamed(claim, name, group)));
         }
     }
+    for (name, claims) in beside.limited_models() {
+        if name == group {
+            all.to_mut().extend(claims.iter().cloned());
+        } else if snapshot.routes.counted_as(name) == group {
+            all.to_mut().extend(claims.iter().map(|claim| renamed(claim, name, group)));
+        }
+    }
     all
+}
+
+/// Do limits of the caller, or of whom it calls for, depend on the model?
+pub(crate) fn is_limited_by_model(identity: &Identity, beside: &Beside) -> bool {
+    identity.is_limited_by_model() || beside.limited_models().next().is_some()
 }
 
 /// A claim for the model `name`, counted as one for `group`.
@@ -372,18 +460,26 @@ pub(crate) async fn reserve_model(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, String> {
-    let claims = model_claims(snapshot, asked.identity, asked.model);
+    let claims = model_claims(snapshot, asked.identity, asked.beside, asked.model);
     let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
     let demand = demand_of(services, snapshot, asked, &claims).map_err(|error| error.message().to_owned())?;
     match meters.reserve(&claims, demand).await {
         Ok(hold) => Ok(Some(hold)),
         Err(tollway_meters::Refusal::Denied(denied)) => {
-            let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
+            let whose = match denied.scope.kind {
+                ScopeKind::ModelPerTeam => "team",
+                ScopeKind::ModelPerUser => "user",
+                ScopeKind::ModelPerMember => "team's member",
+                ScopeKind::ModelPerCustomer => "customer",
+                ScopeKind::ModelPerTag => "tag",
+                _ => "key",
+            };
             let what = match denied.limit {
                 LimitKind::Requests => "requests a minute",
                 LimitKind::Tokens => "tokens a minute",
                 LimitKind::Parallel => "calls at once",
                 LimitKind::Budget => "budget",
+                LimitKind::DayTokens => "tokens a day",
             };
             Err(format!("the {whose} has used up its {what} for this model"))
         }
@@ -399,26 +495,25 @@ fn is_out_of_money(reserved: &std::result::Result<Hold, tollway_meters::Refusal>
 
 /// Is this limit about one model of its owner?
 pub(crate) const fn is_of_model(kind: ScopeKind) -> bool {
-    matches!(kind, ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam)
+    kind.owner_of_model().is_some()
 }
 
 /// Whose limit it is, for people: a name instead of a hash.
-fn shown(denied: &Denied, identity: &Identity) -> String {
+fn shown(denied: &Denied, identity: &Identity, model: &str) -> String {
     let principal = &identity.principal;
     match denied.scope.kind {
         ScopeKind::Key => {
             let key = principal.key.as_ref();
             key.map_or_else(String::new, |key| key.key_alias.clone().unwrap_or_else(|| key.key_name.clone()))
         }
-        ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam => {
-            denied.scope.id.split_once(':').map_or("", |(_, model)| model).to_owned()
-        }
+        ScopeKind::TagPerKey => denied.scope.id.split_once(':').map_or("", |(_, tag)| tag).to_owned(),
+        kind if is_of_model(kind) => model.to_owned(),
         _ => denied.scope.id.to_string(),
     }
 }
 
-fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal {
-    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity));
+fn refusal(denied: &Denied, identity: &Identity, model: &str, snapshot: &Snapshot) -> Refusal {
+    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity, model));
     let reset = denied.resets_at.map_or_else(
         || "It does not reset by itself.".to_owned(),
         |at| format!("Limit resets at: {} UTC", iso(at)),
@@ -433,7 +528,7 @@ fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal
         );
         let error = Error::new(Kind::Budget, message).with_status(snapshot.settings.budget_status);
         set_reset(&mut headers, denied.resets_at);
-        return Refusal { error, headers };
+        return Refusal { error, headers, of_model: is_of_model(denied.scope.kind) };
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
@@ -446,7 +541,7 @@ fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal
     let error = Error::new(Kind::RateLimit, message).with_origin(Origin::Gateway).with_retry(retry);
     set(&mut headers, RATE_LIMIT_TYPE, HeaderValue::from_static(denied.limit.name()));
     set_reset(&mut headers, denied.resets_at);
-    Refusal { error, headers }
+    Refusal { error, headers, of_model: false }
 }
 
 /// How long to wait until a moment, in whole seconds: a second at least, an hour at most.
@@ -471,12 +566,18 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
         ScopeKind::Team => "Team",
         ScopeKind::TeamMember => "Team member",
         ScopeKind::Customer => "End User",
-        ScopeKind::Tag => "Tag",
+        ScopeKind::Tag | ScopeKind::TagPerKey => "Tag",
         ScopeKind::Organization => "Organization",
-        ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam => "Model",
+        ScopeKind::ModelPerKey
+        | ScopeKind::ModelPerTeam
+        | ScopeKind::ModelPerUser
+        | ScopeKind::ModelPerMember
+        | ScopeKind::ModelPerCustomer
+        | ScopeKind::ModelPerTag => "Model",
         ScopeKind::Deployment => "Deployment",
         ScopeKind::Provider => "Provider",
         ScopeKind::Global => "Proxy",
+        ScopeKind::TokensADay => "Tokens",
     }
 }
 
@@ -508,7 +609,7 @@ pub(crate) fn limit_headers(states: &[AllowanceState], change: Money, out: &mut 
     for state in states {
         let Some(names) = LIMIT_NAMES.of_scope(state.scope.kind) else { continue };
         for ([limit_name, left_name], pair) in
-            names.iter().zip([state.requests, state.tokens, state.parallel])
+            names.iter().zip([state.requests, state.tokens, state.parallel, state.day])
         {
             let Some((limit, left)) = pair else { continue };
             numbers.add_whole(limit_name, limit, "");
@@ -561,8 +662,8 @@ impl Numbers<'_> {
 
 /// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
 struct LimitNames {
-    /// By kind of scope: limit and rest of requests, of tokens, of places.
-    scopes: [(ScopeKind, [[HeaderName; 2]; 3]); ScopeKind::ALL.len()],
+    /// By kind of scope: limit and rest of requests, of tokens, of places, of tokens a day.
+    scopes: [(ScopeKind, [[HeaderName; 2]; 4]); ScopeKind::ALL.len()],
     /// Limit, rest and reset of requests, of tokens.
     tightest: [[HeaderName; 3]; 2],
 }
@@ -571,7 +672,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
     // Made once and kept for ever: a copy of a static name costs nothing.
     let name = |text: String| HeaderName::from_static(text.leak());
     let of_scope = |kind: ScopeKind| {
-        let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
+        let names = ["requests", "tokens", "max_parallel_requests", "tokens_per_day"].map(|what| {
             ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
         });
         (kind, names)
@@ -585,7 +686,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
 });
 
 impl LimitNames {
-    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 3]> {
+    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 4]> {
         self.scopes.iter().find(|(one, _)| *one == kind).map(|(_, names)| names)
     }
 }
@@ -619,11 +720,11 @@ router_settings: {model_group_alias: {smart: g}}
             let identity = Identity::of(principal, &SharedBudgets::default(), &Rules::default());
             for asked in ["g", "smart", "d1"] {
                 let group = snapshot.routes.counted_as(asked);
-                let claims = model_claims(&snapshot, &identity, group);
+                let claims = model_claims(&snapshot, &identity, &Beside::default(), group);
                 let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope.id.as_ref()).collect();
                 assert_eq!(scopes, expected, "{limited:?} {asked}");
             }
-            assert!(model_claims(&snapshot, &identity, "h").is_empty());
+            assert!(model_claims(&snapshot, &identity, &Beside::default(), "h").is_empty());
         };
         check(&["g"], &["k:1:g"]);
         check(&["smart"], &["k:1:g"]);
@@ -640,6 +741,7 @@ router_settings: {model_group_alias: {smart: g}}
             requests: Some((100, left)),
             tokens: None,
             parallel: Some((7, 6)),
+            day: (kind == ScopeKind::Key).then_some((1_000, 900)),
             budget: None,
             resets_at: 0,
         };
@@ -656,8 +758,10 @@ router_settings: {model_group_alias: {smart: g}}
                 "x-litellm-key-rpm-limit: 100",
                 "x-ratelimit-api_key-limit-max_parallel_requests: 7",
                 "x-ratelimit-api_key-limit-requests: 100",
+                "x-ratelimit-api_key-limit-tokens_per_day: 1000",
                 "x-ratelimit-api_key-remaining-max_parallel_requests: 6",
                 "x-ratelimit-api_key-remaining-requests: 90",
+                "x-ratelimit-api_key-remaining-tokens_per_day: 900",
                 "x-ratelimit-limit-requests: 100",
                 "x-ratelimit-remaining-requests: 80",
                 "x-ratelimit-reset-requests: 0s",

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tollway::Transport;
 use tollway_model::{Cost, Dialect, Error, Kind, Money, Operation, Result};
-use tollway_route::{Board, Deployment, Plan};
+use tollway_route::{Board, Deployment, Plan, Reason, Skipped};
 use tollway_wire::{Framing, codec};
 
-use crate::admission::{self, Asked, Granted, Refusal, Services};
+use crate::admission::{self, Asked, Beside, Granted, Refusal, Services};
 use crate::answer::{Opened, Showing};
 use crate::attempts::{self, Bounds, Dice, Drawn, Won};
 use crate::call::Call;
@@ -137,9 +137,16 @@ impl Gateway {
     ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
+        let named = match call.ask.model.is_empty() {
+            true => Box::pin(admission::name_model(&self.services, &caller, &mut call)).await,
+            false => Ok(()),
+        };
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, ticket);
+        }
+        if let Err(error) = named {
+            return refuse(error.into(), &call, ticket);
         }
         if let Err(error) = fill_in_owners_settings(&snapshot, &caller, &mut call) {
             return refuse(error.into(), &call, ticket);
@@ -179,25 +186,95 @@ impl Gateway {
             return Err(books_full().into());
         }
         services.learn_spend(&caller.identity, call.at).await;
-        let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
-        ticket.routed(snapshot.routes.counted_as(&model));
-        let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
+        let (model, beside) =
+            admission::authorise(services, snapshot, caller, call, ticket.tags()).await?;
+        let mut drawn = self.plan(snapshot, call, &model, ticket.tags(), beside.region())?;
+        if let Some(instead) = beside.default_model().filter(|_| is_elsewhere(&drawn.plan)) {
+            admission::may_use(snapshot, &caller.identity, &beside, instead)?;
+            tell_elsewhere(ticket, &drawn);
+            drawn = self.plan(snapshot, call, instead, ticket.tags(), beside.region())?;
+        }
+        ticket.routed(&drawn.counted);
+        let beside = Arc::new(beside);
+        let reserved = self.reserve(snapshot, caller, call, ticket, &beside, &drawn).await;
+        let Granted { hold, only_free, is_budgeted } = match reserved {
+            Err(refusal) if refusal.of_model => {
+                let names = [call.ask.model.as_str(), &model, &drawn.counted];
+                let spares = names.iter().map(|name| caller.identity.instead_of(name));
+                let spares = spares.filter(|spares| !spares.is_empty()).next();
+                let Some(spares) = spares else { return Err(refusal) };
+                let spare = self.spare(snapshot, caller, call, ticket, &beside, (&drawn, spares));
+                let Some(found) = Box::pin(spare).await else { return Err(refusal) };
+                let (other, granted) = found;
+                drawn = other;
+                granted
+            }
+            reserved => reserved?,
+        };
+        ticket.admitted(hold);
+        let access = admission::access(snapshot, call, &caller.identity, &beside, only_free);
+        let limited = (admission::may_fall_back(snapshot, call)
+            && admission::is_limited_by_model(&caller.identity, &beside))
+        .then(|| (caller.identity.clone(), beside.clone()));
+        let is_strict = admission::is_strict(snapshot, &caller.identity);
+        let region = beside.region().map(Arc::from);
+        Ok(Admitted { drawn, bounds: Bounds { access, limited, region, is_budgeted, is_strict } })
+    }
+
+    /// The call's place and money at a group.
+    async fn reserve(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        call: &Call,
+        ticket: &Ticket,
+        beside: &Beside,
+        drawn: &Drawn,
+    ) -> std::result::Result<Granted, Refusal> {
         let asked = Asked {
             identity: &caller.identity,
-            customer: customer.as_deref(),
+            beside,
             model: &drawn.counted,
             call,
             plan: &drawn.plan,
             size: ticket.size(),
             tags: ticket.tags(),
         };
-        let Granted { hold, only_free, is_budgeted } = admission::reserve(services, snapshot, &asked).await?;
-        ticket.admitted(hold);
-        let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
-        let limited = (admission::may_fall_back(snapshot, call) && caller.identity.is_limited_by_model())
-            .then(|| caller.identity.clone());
-        let is_strict = admission::is_strict(snapshot, &caller.identity);
-        Ok(Admitted { drawn, bounds: Bounds { access, limited, is_budgeted, is_strict } })
+        admission::reserve(&self.services, snapshot, &asked).await
+    }
+
+    /// The first of the key's spare models that the call may use and that its budgets have room for. `None`: none of them.
+    async fn spare(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        call: &Call,
+        ticket: &mut Ticket,
+        beside: &Beside,
+        (spent, spares): (&Drawn, &[String]),
+    ) -> Option<(Drawn, Granted)> {
+        let why = |model: &str| format!("a budget for this model alone is used up; {model} is asked instead");
+        for model in spares {
+            let may = admission::may_use(snapshot, &caller.identity, beside, model);
+            let drawn = may.and_then(|()| self.plan(snapshot, call, model, ticket.tags(), beside.region()));
+            let Some(drawn) = drawn.ok().filter(|drawn| !drawn.plan.candidates.is_empty()) else {
+                let why = "it cannot be asked in place of a model whose budget is used up".to_owned();
+                ticket.skip(&spent.counted, model.as_str().into(), None, why);
+                continue;
+            };
+            match self.reserve(snapshot, caller, call, ticket, beside, &drawn).await {
+                Ok(granted) => {
+                    ticket.routed(&drawn.counted);
+                    ticket.skip(&drawn.counted, spent.counted.clone(), None, why(model));
+                    return Some((drawn, granted));
+                }
+                Err(refusal) => {
+                    let why = refusal.error.message().to_owned();
+                    ticket.skip(&spent.counted, model.as_str().into(), None, why);
+                }
+            }
+        }
+        None
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -208,7 +285,14 @@ impl Gateway {
     }
 
     /// Which deployments, in which order? Pure but for the clock.
-    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
+    fn plan(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call,
+        model: &str,
+        tags: &[Arc<str>],
+        region: Option<&str>,
+    ) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         let mock = call.control.mock.map(|mock| mock.field);
         let mock = mock
@@ -219,7 +303,8 @@ impl Gateway {
             let message = format!("`{field}` is not allowed here: the operator has not switched it on");
             return Err(Error::invalid_at(field, message));
         }
-        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
+        let origin = call.origin.as_deref();
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin, region };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
@@ -287,6 +372,20 @@ impl Gateway {
         json_headers(&mut out);
         let body = ReplyBody::full(codec(call.ask.surface).encode_count(tokens));
         Reply { status: StatusCode::OK, headers: out, body }
+    }
+}
+
+/// Is every deployment in another region than the call may be served in?
+fn is_elsewhere(plan: &Plan) -> bool {
+    let elsewhere = |skipped: &Skipped| matches!(skipped.reason, Reason::Region(_));
+    plan.candidates.is_empty() && !plan.skipped.is_empty() && plan.skipped.iter().all(elsewhere)
+}
+
+/// Says in the receipt why a group was not asked.
+fn tell_elsewhere(ticket: &mut Ticket, drawn: &Drawn) {
+    for skipped in &drawn.plan.skipped {
+        let reason = skipped.reason.to_string();
+        ticket.skip(&drawn.counted, skipped.deployment.id.clone(), None, reason);
     }
 }
 
@@ -416,7 +515,7 @@ fn fill_in_owners_settings(snapshot: &Snapshot, caller: &Caller, call: &mut Call
 }
 
 fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
-    let Refusal { error, headers } = refusal;
+    let Refusal { error, headers, .. } = refusal;
     let (retries, fallbacks) = (ticket.retries(), ticket.fallbacks());
     ticket.failed(&error, error.status());
     let mut reply = render_error(&error, call.ask.surface);

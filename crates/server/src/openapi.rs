@@ -146,7 +146,7 @@ fn tag(action: Action) -> &'static str {
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Reload => "administration",
-        Action::Manage(_) => "management",
+        Action::Manage(_) | Action::NotBuilt(_) => "management",
         Action::Spend(_) => "spend",
         Action::Response(_) => "responses",
     }

@@ -290,6 +290,7 @@ impl Inner {
                 let kept = &self.gateway.services().responses;
                 Box::pin(responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params)).await
             }
+            Action::NotBuilt(why) => Err(Error::new(Kind::Unsupported, why)),
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }

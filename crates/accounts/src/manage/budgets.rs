@@ -24,7 +24,7 @@ request! {
         allowed_models: Vec<String>,
         ; with limits: LimitFields
         ; refused &[
-            ("budget_reset_at", "follows from `budget_duration`"), ("tpd_limit", NOT_BUILT),
+            ("budget_reset_at", "follows from `budget_duration`"),
             ("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT),
         ]
     }
@@ -56,6 +56,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("max_parallel_requests", "Integer", "calls in flight"),
     ("tpm_limit", "Integer", "tokens a minute"),
     ("rpm_limit", "Integer", "requests a minute"),
+    ("tpd_limit", "Integer", "tokens a day, from midnight to midnight UTC"),
 ];
 
 impl Management {
@@ -141,9 +142,11 @@ impl Management {
         let budget = self.budget(request.id.get().map(String::as_str).unwrap_or_default()).await?;
         let of = Query { equal: vec![("budget_id", Some(budget.budget_id.clone()))], ..Query::default() };
         let (keys, customers) = (self.keys.list(&of).await?.total, self.customers.list(&of).await?.total);
-        if keys + customers > 0 {
-            let message =
-                format!("the budget binds {keys} keys and {customers} customers; change those first");
+        let tags = self.tags.list(&of).await?.total;
+        if keys + customers + tags > 0 {
+            let message = format!(
+                "the budget binds {keys} keys, {customers} customers and {tags} tags; change those first"
+            );
             return Err(bad("id", message));
         }
         self.budgets.remove(grant.actor(), &budget).await?;
