@@ -9,12 +9,27 @@ use tollway_store::records;
 /// Limits of single models, by the name they were set for.
 pub(crate) type ByModel = HashMap<Box<str>, Vec<Claim>>;
 
-/// A record's own limits, and a shared budget's where it has none.
-pub(crate) fn merged(own: &records::Limits, shared: Option<&records::Budget>) -> records::Limits {
-    let Some(shared) = shared.map(|budget| &budget.limits) else { return own.clone() };
+/// When a shared budget is back at what it usually is; `None`: it is so.
+pub(crate) fn raised_until(
+    budget: Option<&records::Budget>,
+    now: records::Millis,
+) -> Option<records::Millis> {
+    let budget = budget?;
+    budget.temp_budget_increase.and(budget.temp_budget_expiry).filter(|until| *until > now)
+}
+
+/// A record's own limits, and a shared budget's where it has none, as they are at `now`.
+pub(crate) fn merged(
+    own: &records::Limits,
+    budget: Option<&records::Budget>,
+    now: records::Millis,
+) -> records::Limits {
+    let Some(shared) = budget.map(|budget| &budget.limits) else { return own.clone() };
     let mut limits = own.clone();
     if limits.max_budget.is_none() {
-        limits.max_budget = shared.max_budget;
+        let more = budget.and_then(|budget| budget.temp_budget_increase);
+        let more = more.filter(|_| raised_until(budget, now).is_some()).unwrap_or_default();
+        limits.max_budget = shared.max_budget.map(|max| max.saturating_add(more));
         limits.budget_duration = limits.budget_duration.or_else(|| shared.budget_duration.clone());
         limits.budget_started_at = limits.budget_started_at.or(shared.budget_started_at);
     }

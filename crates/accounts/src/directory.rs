@@ -17,7 +17,7 @@ use tollway_model::{Error, Kind, Retry};
 use tollway_store::records::{Budget, Customer, Grace, Key, Membership, Millis, Record, Tag, Team, User};
 use tollway_store::{Change, Changes, Shelf, StoreError};
 
-use crate::claims::{ByModel, add_models, claim, merged};
+use crate::claims::{ByModel, add_models, claim, merged, raised_until};
 use crate::identity::{SharedBudgets, denied};
 use crate::tags::TagBook;
 use crate::{Identity, KeyHash, KnownTag, ModelAccess, Principal, Role, Rules, now};
@@ -89,6 +89,8 @@ pub struct KnownCustomer {
     /// Its limits.
     pub claim: Option<Claim>,
     by_model: ByModel,
+    /// Its limits are others from then on.
+    until: Option<Millis>,
     access: ModelAccess,
     /// What its shared budget may be spent on.
     budget: ModelAccess,
@@ -98,7 +100,14 @@ impl KnownCustomer {
     /// Somebody of whom nothing can be known now.
     fn unknown() -> KnownCustomer {
         let everything = ModelAccess::of(&[]);
-        KnownCustomer { record: None, claim: None, by_model: ByModel::new(), access: everything.clone(), budget: everything }
+        KnownCustomer {
+            record: None,
+            claim: None,
+            by_model: ByModel::new(),
+            until: None,
+            access: everything.clone(),
+            budget: everything,
+        }
     }
 
     /// Limits of single models, by the names they were set for.
@@ -286,7 +295,9 @@ impl Directory {
     pub async fn customer(&self, id: &Arc<str>, default_budget: Option<&Arc<str>>) -> Arc<KnownCustomer> {
         let default_budget = default_budget.or(self.options.default_customer_budget.as_ref());
         let name = (default_budget.cloned(), id.clone());
-        if let Some(known) = self.customers.get(&name) {
+        if let Some(known) = self.customers.get(&name)
+            && known.until.is_none_or(|until| until > now())
+        {
             return known;
         }
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -303,13 +314,14 @@ impl Directory {
             return Arc::new(KnownCustomer::unknown());
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
-        let limits = merged(&own, budget.as_ref());
+        let now = now();
+        let (limits, until) = (merged(&own, budget.as_ref(), now), raised_until(budget.as_ref(), now));
         let claim = claim(ScopeKind::Customer, id, &limits);
         let mut by_model = ByModel::new();
         add_models(ScopeKind::ModelPerCustomer, id, &limits, true, &mut by_model);
         let access = ModelAccess::of(record.as_ref().map_or(&[], |record| record.models.as_slice()));
         let budget = ModelAccess::of(budget.as_ref().map_or(&[], |budget| budget.allowed_models.as_slice()));
-        let known = Arc::new(KnownCustomer { record, claim, by_model, access, budget });
+        let known = Arc::new(KnownCustomer { record, claim, by_model, until, access, budget });
         self.customers.insert(name.clone(), known.clone());
         if self.epoch.load(Ordering::Acquire) != epoch {
             self.customers.remove(&name);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tollway_meters::{Claim, Scope, ScopeKind};
+use tollway_meters::{COUNTED, Claim, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Retry};
 use tollway_store::records::{self, Millis};
 
-use crate::claims::{ByModel, add_models, claim, compile, counting, merged};
+use crate::claims::{ByModel, add_models, claim, compile, counting, merged, raised_until};
 use crate::{KeySpend, ModelAccess, Principal, Role};
 
 /// The names of a caller, for receipts: cheap to copy.
@@ -57,6 +57,8 @@ pub struct Identity {
     claims: Vec<Claim>,
     by_model: ByModel,
     by_tag: HashMap<Box<str>, Claim>,
+    /// The key's claim while its providers are well, where some of its limits bind only when they are not.
+    calm: Option<Claim>,
     expires: Option<Millis>,
     refusal: Option<String>,
     /// Who it is from this time on: a temporary increase of the budget is over.
@@ -124,6 +126,7 @@ impl Identity {
             claims: Vec::new(),
             by_model: HashMap::new(),
             by_tag: HashMap::new(),
+            calm: None,
             expires: None,
             refusal: None,
             then: None,
@@ -132,24 +135,29 @@ impl Identity {
 
     /// Compiles a principal.
     pub fn of(principal: Principal, shared: &SharedBudgets, rules: &Rules) -> Identity {
+        Identity::from(principal, shared, rules, crate::now())
+    }
+
+    /// Who it is from `now` on, and who later, when a temporary increase of a budget is over.
+    fn from(principal: Principal, shared: &SharedBudgets, rules: &Rules, now: Millis) -> Identity {
         let key = principal.key.as_ref();
-        let increased = key.and_then(|key| key.temp_budget_increase.and(key.temp_budget_expiry));
-        let Some(until) = increased.filter(|until| *until > crate::now()) else {
-            return Identity::compiled(principal, shared, rules, false);
-        };
-        let later = Arc::new(Identity::compiled(principal.clone(), shared, rules, false));
-        Identity { then: Some((until, later)), ..Identity::compiled(principal, shared, rules, true) }
+        let own = key.and_then(|key| key.temp_budget_increase.and(key.temp_budget_expiry));
+        let shared_ones = [shared.key.as_ref(), shared.member.as_ref()].map(|one| raised_until(one, now));
+        let ends = shared_ones.into_iter().chain([own]).flatten().filter(|until| *until > now).min();
+        let then =
+            ends.map(|until| (until, Arc::new(Identity::from(principal.clone(), shared, rules, until))));
+        Identity { then, ..Identity::compiled(principal, shared, rules, now) }
     }
 
     /// Who it is now: whatever is limited in time ends by the clock, however long it is remembered.
     pub fn at(self: Arc<Self>, now: Millis) -> Arc<Identity> {
         match &self.then {
-            Some((until, later)) if *until <= now => later.clone(),
+            Some((until, later)) if *until <= now => later.clone().at(now),
             _ => self,
         }
     }
 
-    fn compiled(principal: Principal, shared: &SharedBudgets, rules: &Rules, increased: bool) -> Identity {
+    fn compiled(principal: Principal, shared: &SharedBudgets, rules: &Rules, now: Millis) -> Identity {
         let names = names(&principal);
         let mut identity = Identity {
             names,
@@ -160,12 +168,13 @@ impl Identity {
             claims: Vec::new(),
             by_model: HashMap::new(),
             by_tag: HashMap::new(),
+            calm: None,
             expires: principal.key.as_ref().and_then(|key| key.expires),
             refusal: refusal(&principal),
             then: None,
             principal,
         };
-        identity.collect_claims(shared, rules, increased);
+        identity.collect_claims(shared, rules, now);
         identity
     }
 
@@ -222,6 +231,11 @@ impl Identity {
     /// Whose limits every call counts against: key, user, team, member.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
+    }
+
+    /// The key's claim while its providers are well; `None`: it is the same whether they are or not.
+    pub fn calm_claim(&self) -> Option<&Claim> {
+        self.calm.as_ref()
     }
 
     /// Those that are about calls of the key with these tags.
@@ -282,12 +296,12 @@ impl Identity {
         }
     }
 
-    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules, increased: bool) {
+    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules, now: Millis) {
         let principal = self.principal.clone();
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
-            let mut limits = merged(&key.limits, shared.key.as_ref());
-            if increased {
+            let mut limits = merged(&key.limits, shared.key.as_ref(), now);
+            if key.temp_budget_expiry.is_some_and(|until| until > now) {
                 limits.max_budget = limits
                     .max_budget
                     .zip(key.temp_budget_increase)
@@ -295,6 +309,7 @@ impl Identity {
             }
             self.claim(ScopeKind::Key, ScopeKind::ModelPerKey, &key.id, &limits);
             self.claim_tags(key);
+            self.calm = calm(key, &limits);
         }
         if let Some(user) = &principal.user {
             let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
@@ -311,8 +326,8 @@ impl Identity {
             self.claim(ScopeKind::Team, ScopeKind::ModelPerTeam, &team.team_id, &team.limits);
             if let Some(user) = &self.names.user.clone() {
                 let own = principal.membership.as_ref();
-                let limits =
-                    merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
+                let own = own.map(|own| own.limits.clone()).unwrap_or_default();
+                let limits = merged(&own, shared.member.as_ref(), now);
                 let id = records::Membership::id_of(&team.team_id, user);
                 self.claim(ScopeKind::TeamMember, ScopeKind::ModelPerMember, &id, &limits);
             }
@@ -334,6 +349,18 @@ impl Identity {
             }
         }
     }
+}
+
+/// What a key claims while the providers are well: limits that bind only when they are not are counted.
+fn calm(key: &records::Key, limits: &records::Limits) -> Option<Claim> {
+    let is_dynamic = |how: &Option<String>| how.as_deref() == Some("dynamic");
+    let mut calm = limits.clone();
+    for (how, limit) in
+        [(&key.tpm_limit_type, &mut calm.tpm_limit), (&key.rpm_limit_type, &mut calm.rpm_limit)]
+    {
+        *limit = if is_dynamic(how) { limit.map(|_| COUNTED) } else { *limit };
+    }
+    (calm != *limits).then(|| claim(ScopeKind::Key, &key.id, &calm)).flatten()
 }
 
 fn names(principal: &Principal) -> Names {

@@ -4,18 +4,18 @@
 //! and a tag that nobody made costs no question.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tollway_meters::{Claim, ScopeKind};
 use tollway_model::Error;
-use tollway_store::records::{Budget, Tag};
+use tollway_store::records::{Budget, Millis, Tag};
 use tollway_store::{Query, Shelf, StoreError};
 
 use crate::ModelAccess;
+use crate::claims::{ByModel, add_models, claim, merged, raised_until};
 use crate::directory::in_time;
-use crate::claims::{ByModel, add_models, claim, merged};
 use crate::identity::{Owner, no_access};
 
 /// Records that are read at once.
@@ -33,8 +33,8 @@ pub struct KnownTag {
 }
 
 impl KnownTag {
-    fn of(tag: &Tag, budget: Option<&Budget>) -> KnownTag {
-        let limits = merged(&tag.limits, budget);
+    fn of(tag: &Tag, budget: Option<&Budget>, now: Millis) -> KnownTag {
+        let limits = merged(&tag.limits, budget, now);
         let mut by_model = ByModel::new();
         add_models(ScopeKind::ModelPerTag, &tag.name, &limits, true, &mut by_model);
         KnownTag {
@@ -67,6 +67,8 @@ pub(crate) struct TagBook {
     known: RwLock<Arc<Tags>>,
     /// What is known is what is stored.
     is_fresh: AtomicBool,
+    /// Some limits are others from then on; 0: they stay as they are.
+    until: AtomicI64,
     /// Grows with every change.
     epoch: AtomicU64,
     reading: tokio::sync::Mutex<()>,
@@ -87,6 +89,10 @@ impl TagBook {
         budgets: &Shelf<Budget>,
         is_away: bool,
     ) -> Vec<Arc<KnownTag>> {
+        let until = self.until.load(Ordering::Relaxed);
+        if until != 0 && until <= crate::now() {
+            self.is_fresh.store(false, Ordering::Release);
+        }
         if !is_away && !self.is_fresh.load(Ordering::Acquire) {
             Box::pin(self.read_again(tags, budgets)).await;
         }
@@ -104,7 +110,8 @@ impl TagBook {
         }
         let epoch = self.epoch.load(Ordering::Acquire);
         match in_time(Duration::ZERO, read(tags, budgets)).await {
-            Ok(found) => {
+            Ok((found, until)) => {
+                self.until.store(until.unwrap_or(0), Ordering::Relaxed);
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
                 // A change that came meanwhile may be missing.
                 self.is_fresh.store(true, Ordering::Release);
@@ -119,8 +126,9 @@ impl TagBook {
     }
 }
 
-async fn read(tags: &Shelf<Tag>, budgets: &Shelf<Budget>) -> Result<Tags, StoreError> {
-    let mut found = Tags::new();
+/// All tags, and when some of their limits become others.
+async fn read(tags: &Shelf<Tag>, budgets: &Shelf<Budget>) -> Result<(Tags, Option<Millis>), StoreError> {
+    let (mut found, now, mut until) = (Tags::new(), crate::now(), None);
     for page in 0.. {
         let query = Query { sort: Some("id"), offset: page * PAGE, limit: PAGE, ..Query::default() };
         let records = tags.list(&query).await?.records;
@@ -130,11 +138,12 @@ async fn read(tags: &Shelf<Tag>, budgets: &Shelf<Budget>) -> Result<Tags, StoreE
                 Some(id) => budgets.get(id).await?,
                 None => None,
             };
-            found.insert(tag.name.as_str().into(), Arc::new(KnownTag::of(&tag, budget.as_ref())));
+            until = until.into_iter().chain(raised_until(budget.as_ref(), now)).min();
+            found.insert(tag.name.as_str().into(), Arc::new(KnownTag::of(&tag, budget.as_ref(), now)));
         }
         if is_last {
             break;
         }
     }
-    Ok(found)
+    Ok((found, until))
 }

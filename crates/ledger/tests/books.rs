@@ -88,7 +88,9 @@ async fn uses_alike(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) 
     ];
     for (whole, by_model, id, belongs) in owners {
         let model = all.iter().find(|one| belongs(one)).unwrap().model_group().to_owned();
-        for from in [None, Some(begin), Some(begin + DAY + 5), Some((begin / DAY + 2) * DAY), Some(begin + 9 * DAY)] {
+        for from in
+            [None, Some(begin), Some(begin + DAY + 5), Some((begin / DAY + 2) * DAY), Some(begin + 9 * DAY)]
+        {
             let since = |one: &&Arc<Receipt>| belongs(one) && one.at >= from.unwrap_or(0);
             let wanted: Vec<_> = all.iter().filter(since).filter(|one| one.model_group() == model).collect();
             let scope = scope(by_model, &format!("{id}:{model}"));
@@ -105,7 +107,12 @@ async fn uses_alike(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) 
         assert_eq!(books.tokens(&scope, midnight).await.unwrap(), tokens, "{scope:?}");
         assert_eq!(plain.tokens(&scope, midnight).await.unwrap(), tokens, "{scope:?}");
     }
-    let of_key: u64 = all.iter().filter(|one| one.who.key.as_ref() == Some(&key)).filter_map(|one| one.usage).map(|usage| usage.total()).sum();
+    let of_key: u64 = all
+        .iter()
+        .filter(|one| one.who.key.as_ref() == Some(&key))
+        .filter_map(|one| one.usage)
+        .map(|usage| usage.total())
+        .sum();
     assert_eq!(books.tokens(&scope(ScopeKind::Key, &key), 0).await.unwrap(), of_key);
 }
 

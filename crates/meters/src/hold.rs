@@ -11,7 +11,7 @@ use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
-use crate::{AllowanceState, Claim, Demand, Limits, Scope, ScopeKind, Spent};
+use crate::{AllowanceState, COUNTED, Claim, Demand, Limits, Scope, ScopeKind, Spent};
 
 /// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
 #[must_use = "a hold that is dropped gives back what it holds"]
@@ -198,7 +198,8 @@ impl Taken {
 
     /// What is left of the claim when so much is used.
     pub(crate) fn state_with(&self, used: Left) -> AllowanceState {
-        let left = |limit: Option<u64>, used: u64| limit.map(|limit| (limit, limit.saturating_sub(used)));
+        let told = |limit: Option<u64>| limit.filter(|limit| *limit < COUNTED);
+        let left = |limit, used: u64| told(limit).map(|limit| (limit, limit.saturating_sub(used)));
         AllowanceState {
             scope: self.scope.clone(),
             requests: left(self.limits.rpm, used.requests),

@@ -160,6 +160,9 @@ pub struct Limits {
     pub day: Option<Arc<Claim>>,
 }
 
+/// A limit of requests or tokens that is never reached: what is used is counted, and nothing refused or told.
+pub const COUNTED: u64 = 1 << 62;
+
 impl Limits {
     /// Nothing is limited.
     pub fn is_empty(&self) -> bool {

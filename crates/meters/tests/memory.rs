@@ -564,7 +564,13 @@ async fn more_money_for_a_call_takes_no_further_request_and_no_place() {
         claim(
             ScopeKind::Key,
             "k",
-            Limits { rpm: Some(1), tpm: Some(1), parallel: Some(1), budgets: budgets.clone(), ..Limits::default() },
+            Limits {
+                rpm: Some(1),
+                tpm: Some(1),
+                parallel: Some(1),
+                budgets: budgets.clone(),
+                ..Limits::default()
+            },
         ),
         claim(ScopeKind::Team, "t", Limits { budgets, ..Limits::default() }),
         claim(ScopeKind::User, "u", Limits { rpm: Some(1), ..Limits::default() }),

@@ -352,7 +352,11 @@ fn random_claims(dice: &mut Dice, round: u64) -> Vec<Claim> {
         });
         let budgets = budgets.collect();
         let (rpm, tpm, parallel) = (dice.limit(9), dice.limit(300), dice.limit(5));
-        claims.push(claim(kind, &format!("round {round}"), Limits { rpm, tpm, parallel, budgets, ..Limits::default() }));
+        claims.push(claim(
+            kind,
+            &format!("round {round}"),
+            Limits { rpm, tpm, parallel, budgets, ..Limits::default() },
+        ));
     }
     claims
 }
@@ -495,7 +499,11 @@ async fn three_processes_never_pass_the_tokens_of_a_day_together() {
     let demand = Demand { tokens: left.max(1), ..Demand::default() };
     if left > 0 {
         let hold = instances[1].meters.reserve(&claims, demand).await.unwrap();
-        assert_eq!(hold.states()[0].day, Some((3_000, 0)), "the store knows what was used, and nothing is held");
+        assert_eq!(
+            hold.states()[0].day,
+            Some((3_000, 0)),
+            "the store knows what was used, and nothing is held"
+        );
     }
     let refused = denied(instances[2].meters.reserve(&claims, Demand { tokens: left + 1, ..demand }).await);
     assert_eq!((refused.limit, refused.scope), (LimitKind::DayTokens, scope));

@@ -207,7 +207,13 @@ fn limits() -> impl Strategy<Value = Limits> {
                 max: max.map(Money::from_nanos),
                 soft: None,
             };
-            Limits { rpm, tpm, parallel, budgets: windows.into_iter().zip(max).map(budget).collect(), ..Limits::default() }
+            Limits {
+                rpm,
+                tpm,
+                parallel,
+                budgets: windows.into_iter().zip(max).map(budget).collect(),
+                ..Limits::default()
+            }
         })
 }
 

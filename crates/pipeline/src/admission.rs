@@ -13,9 +13,10 @@ use tollway_ledger::{Books, Ledger};
 use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
-use tollway_route::Plan;
+use tollway_route::{Denied as Resting, Plan, Reason};
 use tollway_store::records::Customer;
 use tollway_wire::hosted::Runs;
+use tollway_wire::json::{Edits, Envelope};
 
 use crate::attempts::{self, Access};
 use crate::call::Call;
@@ -116,7 +117,15 @@ pub(crate) struct Beside {
     pub(crate) tags: Vec<Arc<KnownTag>>,
 }
 
+/// Most calls are for nobody else, and have nothing to carry for it.
+static NOBODY: Beside = Beside { customer: None, tags: Vec::new() };
+
 impl Beside {
+    /// Whom a call is for beside its caller.
+    pub(crate) fn known(found: &Option<Arc<Beside>>) -> &Beside {
+        found.as_deref().unwrap_or(&NOBODY)
+    }
+
     /// Looks up whom a call is made for, and those of `tags` that have limits.
     async fn of(services: &Services, identity: &Identity, call: &Call, tags: &[Arc<str>]) -> Beside {
         let Some(directory) = &services.directory else { return Beside::default() };
@@ -125,6 +134,10 @@ impl Beside {
             None => None,
         };
         Beside { customer, tags: directory.tags(tags).await }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.claims().next().is_some() || self.limited_models().next().is_some()
     }
 
     fn is_nobody(&self) -> bool {
@@ -164,9 +177,17 @@ impl Beside {
 }
 
 /// Gives a call that names no model the one of its customer.
-pub(crate) async fn name_model(services: &Services, caller: &Caller, call: &mut Call) -> Result<()> {
+pub(crate) async fn name_model(
+    services: &Services,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &mut Call,
+) -> Result<()> {
     let beside = Beside::of(services, &caller.identity, call, &[]).await;
     let model = beside.default_model().ok_or_else(crate::call::no_model)?;
+    let mut edits = Edits::new();
+    edits.set_str("model", model);
+    call.ask.envelope = Envelope::parse(call.ask.envelope.rewrite(&edits), snapshot.settings.max_depth)?;
     call.ask.model = model.to_owned();
     Ok(())
 }
@@ -178,7 +199,7 @@ pub(crate) async fn authorise<'c>(
     caller: &'c Caller,
     call: &Call,
     tags: &[Arc<str>],
-) -> Result<(Cow<'c, str>, Beside)> {
+) -> Result<(Cow<'c, str>, Option<Arc<Beside>>)> {
     let identity = &caller.identity;
     let asked = call.ask.model.as_str();
     let model = match identity.alias(asked) {
@@ -194,11 +215,11 @@ pub(crate) async fn authorise<'c>(
     }
     demand_params(identity, call)?;
     if call.attribution.customer.is_none() && tags.is_empty() {
-        return Ok((model, Beside::default()));
+        return Ok((model, None));
     }
     let beside = Beside::of(services, identity, call, tags).await;
     beside.may_use(&model, groups)?;
-    Ok((model, beside))
+    Ok((model, (!beside.is_nobody()).then(|| Arc::new(beside))))
 }
 
 /// May the call be made with this model in place of the one it asks for?
@@ -239,18 +260,18 @@ pub(crate) fn access(
     snapshot: &Arc<Snapshot>,
     call: &Call,
     identity: &Arc<Identity>,
-    beside: &Arc<Beside>,
+    beside: &Option<Arc<Beside>>,
     only_free: bool,
 ) -> Option<Access> {
     let anything = !snapshot.settings.recovery.check_access || identity.may_everything();
-    if !may_fall_back(snapshot, call) || (anything && beside.is_nobody() && !only_free) {
+    if !may_fall_back(snapshot, call) || (anything && beside.is_none() && !only_free) {
         return None;
     }
     let checks = snapshot.settings.recovery.check_access;
     let (snapshot, identity, beside) = (snapshot.clone(), identity.clone(), beside.clone());
     Some(Arc::new(move |model| {
         let groups = snapshot.access_groups(model);
-        let others = !checks || beside.may_use(model, groups).is_ok();
+        let others = !checks || Beside::known(&beside).may_use(model, groups).is_ok();
         let callers = anything || identity.may_use(model, groups).is_ok();
         others && callers && (!only_free || is_free(&snapshot, model))
     }))
@@ -301,13 +322,18 @@ pub(crate) async fn reserve(
     let Asked { identity, beside, model, call, tags, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(Granted::default()) };
     let budgets = &snapshot.budgets;
-    let is_limited = identity.is_limited() || !beside.is_nobody() || budgets.bind_tags();
+    let is_limited = identity.is_limited() || beside.is_limited() || budgets.bind_tags();
     if !is_limited && snapshot.settings.global_limits.is_none() {
         return Ok(Granted::default());
     }
     let mut claims: Vec<Claim> = Vec::with_capacity(8);
     claims.extend(snapshot.settings.global_limits.iter().cloned());
     claims.extend(identity.claims().iter().cloned());
+    if let Some(calm) = identity.calm_claim().filter(|_| !is_strained(asked.plan))
+        && let Some(own) = claims.iter_mut().find(|claim| claim.scope == calm.scope)
+    {
+        *own = calm.clone();
+    }
     claims.extend(model_claims(snapshot, identity, beside, model).into_owned());
     claims.extend(identity.tag_claims(tags).cloned());
     claims.extend(beside.claims().cloned());
@@ -336,6 +362,12 @@ pub(crate) async fn reserve(
             Err(error.into())
         }
     }
+}
+
+/// Does a deployment that may serve the call rest after failing?
+fn is_strained(plan: &Plan) -> bool {
+    let rests = |reason: &Reason| matches!(reason, Reason::Denied(Resting::Resting(_) | Resting::Probing));
+    plan.last_resort || plan.skipped.iter().any(|skipped| rests(&skipped.reason))
 }
 
 /// The limits for one model group of the caller and of whom it calls for, by whichever of its names they were set: an

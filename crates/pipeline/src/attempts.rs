@@ -49,7 +49,7 @@ pub(crate) struct Bounds {
     /// `None`: any group.
     pub(crate) access: Option<Access>,
     /// The caller, where its limits depend on the model, or those of whom it calls for.
-    pub(crate) limited: Option<(Arc<Identity>, Arc<Beside>)>,
+    pub(crate) limited: Option<(Arc<Identity>, Option<Arc<Beside>>)>,
     /// The only region that the call may be served in.
     pub(crate) region: Option<Arc<str>>,
     /// The call counts against a budget: of the caller, a tag, or everything.
@@ -183,7 +183,7 @@ impl Run<'_> {
                 Some((identity, beside)) => {
                     let asked = admission::Asked {
                         identity,
-                        beside,
+                        beside: Beside::known(beside),
                         model: &leg.counted,
                         call: self.call,
                         plan: &leg.plan,

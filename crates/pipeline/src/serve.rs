@@ -138,7 +138,7 @@ impl Gateway {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
         let named = match call.ask.model.is_empty() {
-            true => Box::pin(admission::name_model(&self.services, &caller, &mut call)).await,
+            true => Box::pin(admission::name_model(&self.services, &snapshot, &caller, &mut call)).await,
             false => Ok(()),
         };
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
@@ -186,36 +186,33 @@ impl Gateway {
             return Err(books_full().into());
         }
         services.learn_spend(&caller.identity, call.at).await;
-        let (model, beside) =
-            admission::authorise(services, snapshot, caller, call, ticket.tags()).await?;
+        let (model, others) = admission::authorise(services, snapshot, caller, call, ticket.tags()).await?;
+        let beside = Beside::known(&others);
         let mut drawn = self.plan(snapshot, call, &model, ticket.tags(), beside.region())?;
         if let Some(instead) = beside.default_model().filter(|_| is_elsewhere(&drawn.plan)) {
-            admission::may_use(snapshot, &caller.identity, &beside, instead)?;
+            admission::may_use(snapshot, &caller.identity, beside, instead)?;
             tell_elsewhere(ticket, &drawn);
             drawn = self.plan(snapshot, call, instead, ticket.tags(), beside.region())?;
         }
         ticket.routed(&drawn.counted);
-        let beside = Arc::new(beside);
-        let reserved = self.reserve(snapshot, caller, call, ticket, &beside, &drawn).await;
+        let reserved = self.reserve(snapshot, caller, call, ticket, beside, &drawn).await;
         let Granted { hold, only_free, is_budgeted } = match reserved {
             Err(refusal) if refusal.of_model => {
                 let names = [call.ask.model.as_str(), &model, &drawn.counted];
-                let spares = names.iter().map(|name| caller.identity.instead_of(name));
-                let spares = spares.filter(|spares| !spares.is_empty()).next();
-                let Some(spares) = spares else { return Err(refusal) };
-                let spare = self.spare(snapshot, caller, call, ticket, &beside, (&drawn, spares));
-                let Some(found) = Box::pin(spare).await else { return Err(refusal) };
-                let (other, granted) = found;
+                let mut spares = names.iter().map(|name| caller.identity.instead_of(name));
+                let Some(spares) = spares.find(|spares| !spares.is_empty()) else { return Err(refusal) };
+                let spare = self.spare(snapshot, caller, call, ticket, beside, (&drawn, spares));
+                let Some((other, granted)) = Box::pin(spare).await else { return Err(refusal) };
                 drawn = other;
                 granted
             }
             reserved => reserved?,
         };
         ticket.admitted(hold);
-        let access = admission::access(snapshot, call, &caller.identity, &beside, only_free);
+        let access = admission::access(snapshot, call, &caller.identity, &others, only_free);
         let limited = (admission::may_fall_back(snapshot, call)
-            && admission::is_limited_by_model(&caller.identity, &beside))
-        .then(|| (caller.identity.clone(), beside.clone()));
+            && admission::is_limited_by_model(&caller.identity, beside))
+        .then(|| (caller.identity.clone(), others.clone()));
         let is_strict = admission::is_strict(snapshot, &caller.identity);
         let region = beside.region().map(Arc::from);
         Ok(Admitted { drawn, bounds: Bounds { access, limited, region, is_budgeted, is_strict } })

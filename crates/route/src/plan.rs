@@ -105,7 +105,10 @@ impl fmt::Display for Reason {
             Reason::Unavailable(reason) => f.write_str(reason),
             Reason::Tags => f.write_str("its tags are not the call's"),
             Reason::Region(region) => {
-                write!(f, "the customer's calls are served in the region `{region}` only, and it is not known to be there")
+                write!(
+                    f,
+                    "the customer's calls are served in the region `{region}` only, and it is not known to be there"
+                )
             }
             Reason::TooLong { input, limit } => {
                 write!(f, "the prompt has about {input} tokens, and it takes {limit}")

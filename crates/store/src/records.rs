@@ -342,6 +342,10 @@ record! {
         limits: Limits,
         /// Models it may be spent on; empty: all.
         allowed_models: Vec<String>,
+        /// More allowance until `temp_budget_expiry`.
+        temp_budget_increase: Option<Money>,
+        /// When it ends.
+        temp_budget_expiry: Option<Millis>,
     }
 }
 

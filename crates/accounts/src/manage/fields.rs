@@ -142,8 +142,7 @@ pub(crate) const NO_MAIL: &str = "is not built yet: no e-mail is sent";
 /// As [`NO_GUARDS`].
 pub(crate) const NO_LOGIN: &str = "is not built yet: nobody logs in with a password, only with keys";
 /// As [`NO_GUARDS`].
-pub(crate) const NO_HANDOVER: &str =
-    "is not built yet: nobody would be told the new key; give it one with `/key/regenerate` and a `grace_period`";
+pub(crate) const NO_HANDOVER: &str = "is not built yet: nobody would be told the new key; give it one with `/key/regenerate` and a `grace_period`";
 /// As [`NO_GUARDS`].
 pub(crate) const NO_PASSTHROUGH: &str = "is not built yet: there are no pass-through routes";
 /// As [`NO_GUARDS`].

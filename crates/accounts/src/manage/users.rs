@@ -10,7 +10,10 @@ use tollway_store::records::{Millis, User};
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
-use super::fields::{Field, Item, MAX_ITEMS, NOT_BUILT, NO_CACHE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_LOGIN, NO_MAIL, NO_ORGANIZATIONS, Request as _, check_name, request};
+use super::fields::{
+    Field, Item, MAX_ITEMS, NO_CACHE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_LOGIN, NO_MAIL, NO_ORGANIZATIONS,
+    NOT_BUILT, Request as _, check_name, request,
+};
 use super::keys::{KeyFields, put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
 use super::params::names;

@@ -64,7 +64,8 @@ async fn tokens_of_a_day_are_limited_told_and_known_after_a_new_start() {
     assert_eq!(first.expect(200).header("x-ratelimit-api_key-limit-tokens_per_day"), "200");
     let left: u64 = first.header("x-ratelimit-api_key-remaining-tokens_per_day").parse().unwrap();
     assert!(left < 200, "{left}");
-    let refused = until_refused(&gateway, &limited, &body, 429, "for api_key: daily. Limit type: tokens_per_day").await;
+    let refused =
+        until_refused(&gateway, &limited, &body, 429, "for api_key: daily. Limit type: tokens_per_day").await;
     assert_eq!(refused.header("rate_limit_type"), "tokens_per_day");
     assert!(refused.header("reset_at").ends_with("T00:00:00Z"), "{}", refused.header("reset_at"));
     // What is not limited so goes on, and so does the key with more of it.
@@ -77,7 +78,14 @@ async fn tokens_of_a_day_are_limited_told_and_known_after_a_new_start() {
 
     gateway.post("/budget/new", &json!({ "budget_id": "daily", "tpd_limit": 60 })).await.expect(200);
     gateway.post("/customer/new", &json!({ "user_id": "c", "budget_id": "daily" })).await.expect(200);
-    until_refused(&gateway, KEY, &said("g", &json!({ "user": "c" })), 429, "for end_user: c. Limit type: tokens_per_day").await;
+    until_refused(
+        &gateway,
+        KEY,
+        &said("g", &json!({ "user": "c" })),
+        429,
+        "for end_user: c. Limit type: tokens_per_day",
+    )
+    .await;
     gateway.post("/team/new", &json!({ "team_id": "t", "tpd_limit": 60 })).await.expect(200);
     let of_team = key(&gateway, json!({ "team_id": "t" })).await;
     until_refused(&gateway, &of_team, &body, 429, "for team: t. Limit type: tokens_per_day").await;
@@ -86,26 +94,37 @@ async fn tokens_of_a_day_are_limited_told_and_known_after_a_new_start() {
 #[tokio::test]
 async fn a_tag_has_budgets_models_and_limits_by_key() {
     let fake = fake().await;
-    let gateway = Gateway::start(&config(&[with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", "")], "")).await;
+    let gateway =
+        Gateway::start(&config(&[with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", "")], "")).await;
     let web = |model: &str| said(model, &json!({ "metadata": { "tags": ["web"] } }));
     ask(&gateway, KEY, &web("g")).await.expect(200);
     gateway.post("/tag/new", &json!({ "name": "web", "max_budget": 0.2, "models": ["g"] })).await.expect(200);
     let denied = ask(&gateway, KEY, &web("h")).await;
     let error = denied.expect(403).json()["error"].clone();
-    assert_eq!((&error["type"], &error["param"]), (&json!("tag_model_access_denied"), &json!("model")), "{error}");
+    assert_eq!(
+        (&error["type"], &error["param"]),
+        (&json!("tag_model_access_denied"), &json!("model")),
+        "{error}"
+    );
     // What was spent before the tag was made counts.
     let refused = until_refused(&gateway, KEY, &web("g"), 422, "Tag=web").await;
     assert_eq!(refused.json()["error"]["type"], "budget_exceeded");
     ask(&gateway, KEY, &said("g", &json!({}))).await.expect(200);
     // A key that brings the tag along is bound, too.
     let tagged = key(&gateway, json!({ "tags": ["web"] })).await;
-    ask(&gateway, &tagged, &said("g", &json!({}))).await.expect(422);
-    gateway.post("/tag/update", &json!({ "name": "web", "max_budget": null, "rpm_limit": 2 })).await.expect(200);
+    until_refused(&gateway, &tagged, &said("g", &json!({})), 422, "Tag=web").await;
+    gateway
+        .post("/tag/update", &json!({ "name": "web", "max_budget": null, "rpm_limit": 2 }))
+        .await
+        .expect(200);
     until_refused(&gateway, &tagged, &said("g", &json!({})), 429, "for tag: web. Limit type: requests").await;
     gateway.post("/tag/delete", &json!({ "name": "web" })).await.expect(200);
     ask(&gateway, &tagged, &said("h", &json!({}))).await.expect(200);
     let list = gateway.get("/tag/list").await.json();
-    assert!(list.as_array().unwrap().iter().any(|one| one["name"] == "web" && one["created_at"].is_null()), "{list}");
+    assert!(
+        list.as_array().unwrap().iter().any(|one| one["name"] == "web" && one["created_at"].is_null()),
+        "{list}"
+    );
 
     let by_tag = key(&gateway, json!({ "tag_rpm_limit": { "batch": 1 } })).await;
     let batch = said("g", &json!({ "metadata": { "tags": ["batch"] } }));
@@ -116,7 +135,8 @@ async fn a_tag_has_budgets_models_and_limits_by_key() {
 #[tokio::test]
 async fn a_model_whose_budget_is_gone_is_replaced_by_the_keys_own_choice() {
     let fake = fake().await;
-    let models = [with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", ""), with_id(&fake, "i", "three", "")];
+    let models =
+        [with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", ""), with_id(&fake, "i", "three", "")];
     let gateway = Gateway::start(&config(&models, "")).await;
     let wanted = json!({
         "models": ["g", "h"], "model_max_budget": { "g": { "budget_limit": 0.05, "time_period": "1d" } },
@@ -134,7 +154,10 @@ async fn a_model_whose_budget_is_gone_is_replaced_by_the_keys_own_choice() {
     assert_eq!(answer.json()["model"], "g", "the caller's name for it");
     let receipt = gateway.receipt(&answer.headers).await;
     let why = reasons(&receipt);
-    assert!(why.contains("\"g\": \"a budget for this model alone is used up; h is asked instead"), "{receipt}");
+    assert!(
+        why.contains("\"g\": \"a budget for this model alone is used up; h is asked instead"),
+        "{receipt}"
+    );
     assert!(why.contains("\"i\": \"it cannot be asked"), "not the key's model: {receipt}");
     assert_eq!(receipt["group"], "h", "{receipt}");
     // Without spare models it is refused as ever.
@@ -155,7 +178,10 @@ async fn users_members_customers_and_tags_have_budgets_of_single_models() {
     });
     gateway.post("/team/new", &team).await.expect(200);
     let bob = key(&gateway, json!({ "team_id": "t", "user_id": "bob" })).await;
-    gateway.post("/customer/new", &json!({ "user_id": "shop", "model_max_budget": budget })).await.expect(200);
+    gateway
+        .post("/customer/new", &json!({ "user_id": "shop", "model_max_budget": budget }))
+        .await
+        .expect(200);
     gateway.post("/tag/new", &json!({ "name": "web", "model_max_budget": budget })).await.expect(200);
     let whose = [
         (ann.as_str(), json!({})),
@@ -214,4 +240,29 @@ async fn a_customers_calls_stay_in_its_region_and_have_its_model() {
     }
     assert_eq!(ask(&gateway, KEY, &nameless("stranger")).await.expect(400).json()["error"]["param"], "model");
     ask(&gateway, KEY, &said("far", &json!({}))).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_dynamic_limit_binds_while_a_deployment_rests() {
+    let fake = fake().await;
+    let models = [
+        with_id(&fake, "calm", "calm", ""),
+        at(&fake, "g", "openai/fake-ratelimit-30", &format!("{PRICE}, order: 1")),
+        with_id(&fake, "g", "two", ", order: 2"),
+    ];
+    let rest = "router_settings: {num_retries: 0, allowed_fails: 0, cooldown_time: 30}";
+    let gateway = Gateway::start(&config(&models, rest)).await;
+    let bound = key(&gateway, json!({ "rpm_limit": 3, "rpm_limit_type": "dynamic" })).await;
+    for _ in 0..6 {
+        let answer = ask(&gateway, &bound, &said("calm", &json!({}))).await;
+        assert!(answer.expect(200).headers.get("x-ratelimit-api_key-limit-requests").is_none());
+    }
+    // This one finds out that a provider refuses calls, and ends at another.
+    assert_eq!(
+        ask(&gateway, &bound, &said("g", &json!({}))).await.expect(200).header("x-litellm-model-id"),
+        "two"
+    );
+    let refused = ask(&gateway, &bound, &said("g", &json!({}))).await;
+    assert_eq!(refused.expect(429).header("rate_limit_type"), "requests");
+    ask(&gateway, &bound, &said("calm", &json!({}))).await.expect(200);
 }

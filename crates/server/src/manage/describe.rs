@@ -7,8 +7,9 @@ use tollway_accounts::manage::fields::Request;
 use tollway_accounts::manage::{
     AddMembers, BudgetIds, BudgetRequest, BulkKeys, BulkMembers, BulkUsers, CustomerIds, CustomerRequest,
     DeleteBudget, DeleteKeys, GenerateKey, KeyNames, MemberItems, ModelId, ModelRequest, NewCustomer,
-    NewModel, NewTeam, NewUser, OneKey, OneTag, OneTeam, RegenerateKey, RemoveMember, TagNames, TagRequest, TeamIds, TeamKeys, TeamModels,
-    TeamPermissions, TeamRequest, TeamsPermissions, UpdateKey, UpdateMember, UserIds, UserRequest, names,
+    NewModel, NewTeam, NewUser, OneKey, OneTag, OneTeam, RegenerateKey, RemoveMember, TagNames, TagRequest,
+    TeamIds, TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateKey, UpdateMember,
+    UserIds, UserRequest, names,
 };
 
 use super::Manage;

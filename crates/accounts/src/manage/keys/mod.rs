@@ -12,8 +12,8 @@ use tollway_store::records::{DeletedKey, Grace, Key, Team, User};
 pub use request::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, RegenerateKey, UpdateKey};
 pub(crate) use request::{check_aliases, put_free, put_name, put_names};
 
-use super::desk::patiently;
 use self::request::GUARANTEED;
+use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
 use super::fields::{Field, MAX_NAME, Request as _};
 use super::limits::check_within;
@@ -192,13 +192,8 @@ impl Management {
         let mut after = before.clone();
         request.fields.apply(&mut after, self.now())?;
         request.temp_budget_increase.put(&mut after.temp_budget_increase);
-        match &request.temp_budget_expiry {
-            Field::Absent => {}
-            Field::Null => after.temp_budget_expiry = None,
-            Field::Set(text) => {
-                after.temp_budget_expiry = Some(periods::read_end("temp_budget_expiry", text, self.now())?);
-            }
-        }
+        let expiry = &request.temp_budget_expiry;
+        periods::put_end("temp_budget_expiry", expiry, &mut after.temp_budget_expiry, self.now())?;
         self.save_key(grant, "updated", &before, after).await
     }
 
@@ -524,9 +519,15 @@ impl Management {
 impl Management {
     /// What is promised to the keys of a team is never more together than the team's own limit.
     async fn check_promises(&self, before: Option<&Key>, after: &Key) -> Result<()> {
-        let promised = |key: &Key| [promise(&key.tpm_limit_type, key.limits.tpm_limit), promise(&key.rpm_limit_type, key.limits.rpm_limit)];
+        let promised = |key: &Key| {
+            [
+                promise(&key.tpm_limit_type, key.limits.tpm_limit),
+                promise(&key.rpm_limit_type, key.limits.rpm_limit),
+            ]
+        };
         let wanted = promised(after);
-        let is_same = before.is_some_and(|before| promised(before) == wanted && before.team_id == after.team_id);
+        let is_same =
+            before.is_some_and(|before| promised(before) == wanted && before.team_id == after.team_id);
         if is_same || wanted == [None, None] {
             return Ok(());
         }
@@ -535,7 +536,8 @@ impl Management {
             return Err(bad("team_id", message));
         };
         let Some(team) = self.teams.get(id).await? else { return Ok(()) };
-        let others = self.keys.all(Query { equal: vec![("team_id", Some(id.clone()))], ..Query::default() }).await?;
+        let others =
+            self.keys.all(Query { equal: vec![("team_id", Some(id.clone()))], ..Query::default() }).await?;
         let mut taken = [0_u64; 2];
         for key in others.iter().filter(|key| key.id != after.id) {
             for (sum, more) in taken.iter_mut().zip(promised(key)) {

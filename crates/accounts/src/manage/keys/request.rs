@@ -7,7 +7,11 @@ use tollway_model::Result;
 use tollway_store::records::{Key, Millis};
 
 use crate::manage::errors::bad;
-use crate::manage::fields::{Count, Dollars, Field, Item, MAX_ITEMS, NOT_BUILT, NO_CACHE, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_HANDOVER, NO_MAIL, NO_ORGANIZATIONS, NO_PASSTHROUGH, check_free, check_name, check_names, request};
+use crate::manage::fields::{
+    Count, Dollars, Field, Item, MAX_ITEMS, NO_CACHE, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS,
+    NO_HANDOVER, NO_MAIL, NO_ORGANIZATIONS, NO_PASSTHROUGH, NOT_BUILT, check_free, check_name, check_names,
+    request,
+};
 use crate::manage::limits::LimitFields;
 use crate::manage::periods;
 use crate::manage::router_settings;
@@ -82,8 +86,8 @@ request! {
         tag_rpm_limit: BTreeMap<String, Count>,
         /// Models to call in place of one whose own budget, of the key or its owners, is used up.
         budget_fallbacks: BTreeMap<String, Vec<String>>,
-        /// `best_effort_throughput`, or `guaranteed_throughput`: then all such keys of the team have together no more
-        /// than the team's `tpm_limit`.
+        /// `best_effort_throughput`; `guaranteed_throughput`: all such keys of the team have together no more than the team's
+        /// `tpm_limit`; `dynamic`: it binds only while a deployment of the model rests after failing.
         tpm_limit_type: String,
         /// The same for `rpm_limit`.
         rpm_limit_type: String,
@@ -271,21 +275,20 @@ pub(crate) fn put_name(name: &str, field: &Field<String>, target: &mut Option<St
 /// How a limit is meant.
 fn put_type(name: &str, field: &Field<String>, target: &mut Option<String>) -> Result<()> {
     match field.get().map(String::as_str) {
-        None | Some("" | BEST_EFFORT | GUARANTEED) => put_name(name, field, target),
+        None | Some("" | BEST_EFFORT | GUARANTEED | DYNAMIC) => put_name(name, field, target),
         Some("default") => {
             *target = None;
             Ok(())
         }
-        Some("dynamic") => Err(bad(
-            name,
-            format!("`{name}`: `dynamic` is not built yet: limits hold whether providers refuse calls or not"),
-        )),
-        Some(_) => Err(bad(name, format!("`{name}` is `{BEST_EFFORT}` or `{GUARANTEED}`"))),
+        Some(_) => Err(bad(name, format!("`{name}` is `{BEST_EFFORT}`, `{GUARANTEED}` or `{DYNAMIC}`"))),
     }
 }
 
 /// A limit that is an upper bound and no more.
 const BEST_EFFORT: &str = "best_effort_throughput";
+
+/// A limit that binds only while a deployment of the model rests after failing.
+const DYNAMIC: &str = "dynamic";
 
 /// A limit that the team's limit has room for beside those of all other keys that say so.
 pub(crate) const GUARANTEED: &str = "guaranteed_throughput";

@@ -9,7 +9,10 @@ use tollway_model::Result;
 use tollway_store::records::{Millis, Team};
 
 use crate::manage::errors::bad;
-use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_ORGANIZATIONS, NO_PASSTHROUGH, OneOrMany, check_name, request};
+use crate::manage::fields::{
+    Count, Dollars, Item, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_ORGANIZATIONS, NO_PASSTHROUGH,
+    NOT_BUILT, OneOrMany, check_name, request,
+};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
 use crate::manage::limits::{LimitFields, ModelMoney};
 use crate::manage::periods;

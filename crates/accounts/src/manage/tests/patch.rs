@@ -122,9 +122,15 @@ async fn one_field_of_a_team_a_user_a_customer_and_a_budget_at_a_time() {
     body["budget_id"] = json!("b");
     world.management.budget_new(&budget, body.to_string().as_bytes()).await.unwrap();
 
+    let of_budgets =
+        [("temp_budget_increase", json!(3)), ("temp_budget_expiry", json!("2027-01-01T00:00:00Z"))];
     let of_customers = [("default_model", json!("z")), ("allowed_model_region", json!("eu"))];
     for what in ["team", "user", "customer", "budget"] {
-        let more = if what == "customer" { &of_customers[..] } else { &[] };
+        let more = match what {
+            "customer" => &of_customers[..],
+            "budget" => &of_budgets,
+            _ => &[],
+        };
         for (name, value) in changes.iter().chain(more) {
             if what == "budget" && ["models", "metadata", "blocked"].contains(name) {
                 continue;
