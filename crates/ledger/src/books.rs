@@ -110,21 +110,28 @@ pub trait Books: Send + Sync {
             for (_, day) in self.days(&days).await? {
                 found.add(Sum { money: day.money, calls: day.calls(), unknown: day.unknown });
             }
-            filter.range = Range { from: Some(from), until: Some(first.saturating_mul(DAY)) };
-            filter.model_group = Some(model.to_owned());
-            let mut after = None;
-            while filter.range.from < filter.range.until {
-                let receipts = self.list(&filter, after.as_ref(), PAGE).await?;
-                for receipt in &receipts {
-                    found.add(Sum::of(&line::Line::of(receipt)));
-                }
-                match receipts.last().filter(|_| receipts.len() == PAGE as usize) {
-                    Some(last) => after = Some(Place { at: last.at, id: last.id.clone() }),
-                    None => break,
-                }
+            if from < first.saturating_mul(DAY) {
+                filter.range = Range { from: Some(from), until: Some(first.saturating_mul(DAY)) };
+                filter.model_group = Some(model.to_owned());
+                found.add(self.added_up(&filter).await?);
             }
         }
         Ok(found)
+    }
+
+    /// What receipts add up to, one by one: for short stretches of time.
+    async fn added_up(&self, filter: &Filter) -> StoreResult<Sum> {
+        let (mut sum, mut after) = (Sum::default(), None);
+        loop {
+            let receipts = self.list(filter, after.as_ref(), PAGE).await?;
+            for receipt in &receipts {
+                sum.add(Sum::of(&line::Line::of(receipt)));
+            }
+            match receipts.last().filter(|_| receipts.len() == PAGE as usize) {
+                Some(last) => after = Some(Place { at: last.at, id: last.id.clone() }),
+                None => return Ok(sum),
+            }
+        }
     }
 
     /// What all scopes of a kind have spent, the largest first.

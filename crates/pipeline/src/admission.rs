@@ -1,180 +1,33 @@
 //! May they, now? Model access, limits and money, in the order that clients of LiteLLM know.
 
+mod beside;
+mod limit_headers;
+mod refusal;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use tollway_accounts::{Directory, Identity, KnownCustomer, KnownTag, iso};
-use tollway_ledger::books::ADMIN;
-use tollway_ledger::{Books, Ledger};
-use tollway_meters::{AllowanceState, Claim, Demand, Denied, Hold, LimitKind, Meters, Scope, ScopeKind};
-use tollway_model::{Error, Kind, Money, Operation, Origin, Result, Retry, Usage};
+use tollway_accounts::Identity;
+use tollway_meters::{Claim, Demand, Hold, LimitKind, Scope, ScopeKind};
+use tollway_model::{Error, Kind, Money, Operation, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
 use tollway_route::{Denied as Resting, Plan, Reason};
-use tollway_store::records::Customer;
 use tollway_wire::hosted::Runs;
 use tollway_wire::json::{Edits, Envelope};
 
 use crate::attempts::{self, Access};
 use crate::call::Call;
 use crate::caller::Caller;
-use crate::clock::unix_millis;
-use crate::demand::{FOURTH, Offer, Size, Terms, Usual, WHOLE, Worst, demand, modest};
-use crate::headers::{self, set};
-use crate::responses::Responses;
+use crate::demand::{FOURTH, Offer, Size, Terms, WHOLE, Worst, demand, modest};
+use crate::services::Services;
 use crate::snapshot::Snapshot;
 
-/// What knows callers, limits and books. Without them only the master key calls, and receipts stay in memory.
-#[derive(Default)]
-pub struct Services {
-    /// Who is known.
-    pub directory: Option<Arc<Directory>>,
-    /// Limits and budgets.
-    pub meters: Option<Meters>,
-    /// The journal.
-    pub ledger: Option<Ledger>,
-    /// Receipts and their sums, once they are shipped.
-    pub books: Option<Arc<dyn Books>>,
-    /// Answers kept for those who made them.
-    pub responses: Arc<Responses>,
-    pub(crate) usual: Usual,
-}
+use self::refusal::refusal;
 
-impl std::fmt::Debug for Services {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Services").finish_non_exhaustive()
-    }
-}
-
-impl Services {
-    /// With all of them.
-    pub fn new(directory: Arc<Directory>, meters: Meters, ledger: Ledger, books: Arc<dyn Books>) -> Services {
-        Services {
-            directory: Some(directory),
-            meters: Some(meters),
-            ledger: Some(ledger),
-            books: Some(books),
-            responses: Arc::default(),
-            usual: Usual::default(),
-        }
-    }
-
-    /// Asks the books what the caller's key has spent, where that is not known or was heard long ago. Only who asks for
-    /// the first time waits, and not for long. `now`: milliseconds since 1970.
-    pub(crate) async fn learn_spend(&self, identity: &Identity, now: i64) {
-        let (Some(books), Some(ledger)) = (&self.books, &self.ledger) else { return };
-        let Some(question) = identity.spend.question(now) else { return };
-        let id = identity.names.key.clone().unwrap_or_else(|| ADMIN.into());
-        let (books, ledger, spend) = (books.clone(), ledger.clone(), identity.spend.clone());
-        let is_first = spend.known().is_none();
-        let asked = tokio::spawn(async move {
-            let scope = Scope { kind: ScopeKind::Key, id };
-            ledger.ships(&scope).await;
-            match books.spent(&scope, None).await {
-                Ok(sum) => spend.learn(question, sum.money),
-                Err(error) => {
-                    tracing::debug!(target: "tollway::ledger", %error, "what a key has spent is not known");
-                }
-            }
-        });
-        if is_first {
-            let _ = tokio::time::timeout(FIRST_SPEND, asked).await;
-        }
-    }
-
-    /// The same, with answers kept in `responses`.
-    pub fn with_responses(mut self, responses: Arc<Responses>) -> Services {
-        self.responses = responses;
-        self
-    }
-}
-
-/// How long the first call of a key waits for what the key has spent.
-const FIRST_SPEND: Duration = Duration::from_millis(100);
-
-/// A refusal with what its answer's headers say.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) error: Error,
-    pub(crate) headers: HeaderMap,
-    /// A budget for this model alone is used up: another one might be called.
-    pub(crate) of_model: bool,
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Refusal { error, headers: HeaderMap::new(), of_model: false }
-    }
-}
-
-/// Whose limits a call counts for beside its caller's: the customer it is made for, and its tags that somebody made.
-#[derive(Debug, Default)]
-pub(crate) struct Beside {
-    pub(crate) customer: Option<Arc<KnownCustomer>>,
-    pub(crate) tags: Vec<Arc<KnownTag>>,
-}
-
-/// Most calls are for nobody else, and have nothing to carry for it.
-static NOBODY: Beside = Beside { customer: None, tags: Vec::new() };
-
-impl Beside {
-    /// Whom a call is for beside its caller.
-    pub(crate) fn known(found: &Option<Arc<Beside>>) -> &Beside {
-        found.as_deref().unwrap_or(&NOBODY)
-    }
-
-    /// Looks up whom a call is made for, and those of `tags` that have limits.
-    async fn of(services: &Services, identity: &Identity, call: &Call, tags: &[Arc<str>]) -> Beside {
-        let Some(directory) = &services.directory else { return Beside::default() };
-        let customer = match &call.attribution.customer {
-            Some(id) => Some(directory.customer(id, identity.customer_budget.as_ref()).await),
-            None => None,
-        };
-        Beside { customer, tags: directory.tags(tags).await }
-    }
-
-    fn is_limited(&self) -> bool {
-        self.claims().next().is_some() || self.limited_models().next().is_some()
-    }
-
-    fn is_nobody(&self) -> bool {
-        self.customer.is_none() && self.tags.is_empty()
-    }
-
-    /// May all of them use this model?
-    fn may_use(&self, model: &str, groups: &[Arc<str>]) -> Result<()> {
-        self.customer.iter().try_for_each(|customer| customer.check(model, groups))?;
-        self.tags.iter().try_for_each(|tag| tag.may_use(model, groups))
-    }
-
-    /// Their limits of single models, by the names they were set for.
-    fn limited_models(&self) -> impl Iterator<Item = (&str, &[Claim])> {
-        let customers = self.customer.iter().flat_map(|customer| customer.limited_models());
-        customers.chain(self.tags.iter().flat_map(|tag| tag.limited_models()))
-    }
-
-    fn claims(&self) -> impl Iterator<Item = &Claim> {
-        let customers = self.customer.iter().filter_map(|customer| customer.claim.as_ref());
-        customers.chain(self.tags.iter().filter_map(|tag| tag.claim.as_ref()))
-    }
-
-    fn record(&self) -> Option<&Customer> {
-        self.customer.as_ref().and_then(|customer| customer.record.as_ref())
-    }
-
-    /// The only region that calls of the customer may be served in.
-    pub(crate) fn region(&self) -> Option<&str> {
-        self.record().and_then(|record| record.allowed_model_region.as_deref())
-    }
-
-    /// The model of calls of the customer that cannot have the one they ask for.
-    pub(crate) fn default_model(&self) -> Option<&str> {
-        self.record().and_then(|record| record.default_model.as_deref())
-    }
-}
+pub(crate) use self::beside::Beside;
+pub(crate) use self::limit_headers::limit_headers;
+pub(crate) use self::refusal::{Refusal, wait_until};
 
 /// Gives a call that names no model the one of its customer.
 pub(crate) async fn name_model(
@@ -530,199 +383,6 @@ pub(crate) const fn is_of_model(kind: ScopeKind) -> bool {
     kind.owner_of_model().is_some()
 }
 
-/// Whose limit it is, for people: a name instead of a hash.
-fn shown(denied: &Denied, identity: &Identity, model: &str) -> String {
-    let principal = &identity.principal;
-    match denied.scope.kind {
-        ScopeKind::Key => {
-            let key = principal.key.as_ref();
-            key.map_or_else(String::new, |key| key.key_alias.clone().unwrap_or_else(|| key.key_name.clone()))
-        }
-        ScopeKind::TagPerKey => denied.scope.id.split_once(':').map_or("", |(_, tag)| tag).to_owned(),
-        kind if is_of_model(kind) => model.to_owned(),
-        _ => denied.scope.id.to_string(),
-    }
-}
-
-fn refusal(denied: &Denied, identity: &Identity, model: &str, snapshot: &Snapshot) -> Refusal {
-    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity, model));
-    let reset = denied.resets_at.map_or_else(
-        || "It does not reset by itself.".to_owned(),
-        |at| format!("Limit resets at: {} UTC", iso(at)),
-    );
-    let mut headers = HeaderMap::new();
-    if denied.limit == LimitKind::Budget {
-        let who = budget_word(denied.scope.kind);
-        let message = format!(
-            "Budget has been exceeded! {who}={name} Current cost: {}, Max budget: {}. {reset}",
-            Money::from_nanos(denied.used),
-            Money::from_nanos(denied.max),
-        );
-        let error = Error::new(Kind::Budget, message).with_status(snapshot.settings.budget_status);
-        set_reset(&mut headers, denied.resets_at);
-        return Refusal { error, headers, of_model: is_of_model(denied.scope.kind) };
-    }
-    let remaining = (denied.max - denied.used).max(0);
-    let message = format!(
-        "Rate limit exceeded for {scope}: {name}. Limit type: {}. Current limit: {}, Remaining: {remaining}. {reset}",
-        denied.limit.name(),
-        denied.max,
-    );
-    // What never fits, however long one waits, is no reason to come back.
-    let retry = denied.resets_at.map_or(Retry::Never, |at| Retry::Later(Some(wait_until(at))));
-    let error = Error::new(Kind::RateLimit, message).with_origin(Origin::Gateway).with_retry(retry);
-    set(&mut headers, RATE_LIMIT_TYPE, HeaderValue::from_static(denied.limit.name()));
-    set_reset(&mut headers, denied.resets_at);
-    Refusal { error, headers, of_model: false }
-}
-
-/// How long to wait until a moment, in whole seconds: a second at least, an hour at most.
-pub(crate) fn wait_until(at: i64) -> Duration {
-    let wait = u64::try_from(at.saturating_sub(unix_millis())).unwrap_or(0);
-    Duration::from_millis(wait.clamp(1_000, 3_600_000).next_multiple_of(1_000))
-}
-
-const RATE_LIMIT_TYPE: HeaderName = HeaderName::from_static("rate_limit_type");
-const RESET_AT: HeaderName = HeaderName::from_static("reset_at");
-
-fn set_reset(headers: &mut HeaderMap, at: Option<i64>) {
-    if let Some(at) = at {
-        set(headers, RESET_AT, iso(at));
-    }
-}
-
-const fn budget_word(kind: ScopeKind) -> &'static str {
-    match kind {
-        ScopeKind::Key => "Key",
-        ScopeKind::User => "User",
-        ScopeKind::Team => "Team",
-        ScopeKind::TeamMember => "Team member",
-        ScopeKind::Customer => "End User",
-        ScopeKind::Tag | ScopeKind::TagPerKey => "Tag",
-        ScopeKind::Organization => "Organization",
-        ScopeKind::ModelPerKey
-        | ScopeKind::ModelPerTeam
-        | ScopeKind::ModelPerUser
-        | ScopeKind::ModelPerMember
-        | ScopeKind::ModelPerCustomer
-        | ScopeKind::ModelPerTag => "Model",
-        ScopeKind::Deployment => "Deployment",
-        ScopeKind::Provider => "Provider",
-        ScopeKind::Global => "Proxy",
-        ScopeKind::TokensADay => "Tokens",
-    }
-}
-
-/// The key's own limits and what it has spent of its budget, as LiteLLM's clients read them.
-fn key_headers(states: &[AllowanceState], change: Money, numbers: &mut Numbers<'_>) {
-    let Some(key) = states.iter().find(|state| state.scope.kind == ScopeKind::Key) else { return };
-    if let Some((max, used)) = key.budget {
-        numbers.add_money(&headers::KEY_SPEND, used + change);
-        numbers.add_money(&headers::KEY_MAX_BUDGET, max);
-    }
-    for (name, limit) in [(headers::KEY_TPM, key.tokens), (headers::KEY_RPM, key.requests)] {
-        if let Some((limit, _)) = limit {
-            numbers.add_whole(&name, limit, "");
-        }
-    }
-}
-
-/// What is left of the caller's limits, as LiteLLM's clients read it by scope and OpenAI's for the tightest.
-///
-/// What the key has spent includes this call's likely cost; `change` is what the real one, once it is known, adds to that.
-pub(crate) fn limit_headers(states: &[AllowanceState], change: Money, out: &mut HeaderMap) {
-    if states.is_empty() {
-        return;
-    }
-    let mut numbers = Numbers { text: BytesMut::with_capacity(states.len() * 64 + 128), out };
-    key_headers(states, change, &mut numbers);
-    let mut requests: Option<(u64, u64, i64)> = None;
-    let mut tokens: Option<(u64, u64, i64)> = None;
-    for state in states {
-        let Some(names) = LIMIT_NAMES.of_scope(state.scope.kind) else { continue };
-        for ([limit_name, left_name], pair) in
-            names.iter().zip([state.requests, state.tokens, state.parallel, state.day])
-        {
-            let Some((limit, left)) = pair else { continue };
-            numbers.add_whole(limit_name, limit, "");
-            numbers.add_whole(left_name, left, "");
-        }
-        let tighter = |known: Option<(u64, u64, i64)>, pair: Option<(u64, u64)>| match (known, pair) {
-            (Some(known), Some((_, left))) if known.1 <= left => Some(known),
-            (_, Some((limit, left))) => Some((limit, left, state.resets_at)),
-            (known, None) => known,
-        };
-        requests = tighter(requests, state.requests);
-        tokens = tighter(tokens, state.tokens);
-    }
-    let now = unix_millis();
-    for ([limit_name, left_name, reset_name], tightest) in LIMIT_NAMES.tightest.iter().zip([requests, tokens])
-    {
-        let Some((limit, left, resets_at)) = tightest else { continue };
-        let seconds = (resets_at - now).max(0).div_euclid(1000).unsigned_abs();
-        numbers.add_whole(limit_name, limit, "");
-        numbers.add_whole(left_name, left, "");
-        numbers.add_whole(reset_name, seconds, "s");
-    }
-}
-
-/// Numbers for headers, written into one buffer that all of them share: there are two dozen for every limited call.
-struct Numbers<'a> {
-    text: BytesMut,
-    out: &'a mut HeaderMap,
-}
-
-impl Numbers<'_> {
-    fn add_whole(&mut self, name: &HeaderName, number: u64, unit: &str) {
-        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        self.text.extend_from_slice(unit.as_bytes());
-        self.set(name);
-    }
-
-    fn add_money(&mut self, name: &HeaderName, money: Money) {
-        // Writing into memory cannot fail.
-        let _ = write!(self.text, "{money}");
-        self.set(name);
-    }
-
-    fn set(&mut self, name: &HeaderName) {
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.text.split().freeze()) {
-            self.out.insert(name, value);
-        }
-    }
-}
-
-/// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
-struct LimitNames {
-    /// By kind of scope: limit and rest of requests, of tokens, of places, of tokens a day.
-    scopes: [(ScopeKind, [[HeaderName; 2]; 4]); ScopeKind::ALL.len()],
-    /// Limit, rest and reset of requests, of tokens.
-    tightest: [[HeaderName; 3]; 2],
-}
-
-static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
-    // Made once and kept for ever: a copy of a static name costs nothing.
-    let name = |text: String| HeaderName::from_static(text.leak());
-    let of_scope = |kind: ScopeKind| {
-        let names = ["requests", "tokens", "max_parallel_requests", "tokens_per_day"].map(|what| {
-            ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
-        });
-        (kind, names)
-    };
-    LimitNames {
-        scopes: ScopeKind::ALL.map(of_scope),
-        tightest: ["requests", "tokens"].map(|what| {
-            ["limit", "remaining", "reset"].map(|which| name(format!("x-ratelimit-{which}-{what}")))
-        }),
-    }
-});
-
-impl LimitNames {
-    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 4]> {
-        self.scopes.iter().find(|(one, _)| *one == kind).map(|(_, names)| names)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -764,47 +424,5 @@ router_settings: {model_group_alias: {smart: g}}
         check(&["d1"], &["k:1:g"]);
         check(&["g", "smart"], &["k:1:g", "k:1:g"]);
         check(&["other"], &[]);
-    }
-
-    #[test]
-    fn headers_tell_every_scope_and_the_tightest() {
-        let state = |kind, left| AllowanceState {
-            scope: tollway_meters::Scope { kind, id: "x".into() },
-            requests: Some((100, left)),
-            tokens: None,
-            parallel: Some((7, 6)),
-            day: (kind == ScopeKind::Key).then_some((1_000, 900)),
-            budget: None,
-            resets_at: 0,
-        };
-        let mut out = HeaderMap::new();
-        limit_headers(&[state(ScopeKind::Key, 90), state(ScopeKind::Team, 80)], Money::ZERO, &mut out);
-        let mut told: Vec<String> = out
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
-            .collect();
-        told.sort_unstable();
-        assert_eq!(
-            told,
-            [
-                "x-litellm-key-rpm-limit: 100",
-                "x-ratelimit-api_key-limit-max_parallel_requests: 7",
-                "x-ratelimit-api_key-limit-requests: 100",
-                "x-ratelimit-api_key-limit-tokens_per_day: 1000",
-                "x-ratelimit-api_key-remaining-max_parallel_requests: 6",
-                "x-ratelimit-api_key-remaining-requests: 90",
-                "x-ratelimit-api_key-remaining-tokens_per_day: 900",
-                "x-ratelimit-limit-requests: 100",
-                "x-ratelimit-remaining-requests: 80",
-                "x-ratelimit-reset-requests: 0s",
-                "x-ratelimit-team-limit-max_parallel_requests: 7",
-                "x-ratelimit-team-limit-requests: 100",
-                "x-ratelimit-team-remaining-max_parallel_requests: 6",
-                "x-ratelimit-team-remaining-requests: 80",
-            ]
-        );
-        for (kind, names) in &LIMIT_NAMES.scopes {
-            assert!(names.iter().flatten().all(|name| name.as_str().contains(kind.name())), "{kind:?}");
-        }
     }
 }

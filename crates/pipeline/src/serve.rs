@@ -1,32 +1,41 @@
 //! The journey of a call, top to bottom.
 
-use std::borrow::Cow;
+mod answer_headers;
+mod ending;
+mod instead;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use tollway::Transport;
-use tollway_model::{Cost, Dialect, Error, Kind, Money, Operation, Result};
-use tollway_route::{Board, Deployment, Plan, Reason, Skipped};
-use tollway_wire::{Framing, codec};
+use tollway_ledger::Receipts;
+use tollway_model::{Dialect, Error, Kind, Money, Operation, Result};
+use tollway_route::{Board, Plan};
+use tollway_wire::codec;
 
-use crate::admission::{self, Asked, Beside, Granted, Refusal, Services};
-use crate::answer::{Opened, Showing};
-use crate::attempts::{self, Bounds, Dice, Drawn, Won};
+use crate::admission::{self, Asked, Beside, Granted, Refusal};
+use crate::answer::Showing;
+use crate::attempts::{self, Bounds, Dice, Drawn};
 use crate::call::Call;
 use crate::caller::{Caller, Presented};
-use crate::clock::millis_text;
 use crate::control::fill_in;
 use crate::headers::{self, set};
 use crate::reply::{Reply, ReplyBody, StreamReply};
 use crate::responses;
+use crate::services::Services;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
-use tollway_ledger::Receipts;
+
+use self::answer_headers::{common_headers, json_headers, set_key_spend, stream_headers};
+use self::ending::{refuse, reply};
+use self::instead::{is_elsewhere, tell_elsewhere};
+
+pub(crate) use self::answer_headers::id_headers;
+pub use self::ending::{json_reply, render_error};
 
 /// Everything that outlives a call.
 #[derive(Debug)]
@@ -240,40 +249,6 @@ impl Gateway {
         admission::reserve(&self.services, snapshot, &asked).await
     }
 
-    /// The first of the key's spare models that the call may use and that its budgets have room for. `None`: none of them.
-    async fn spare(
-        &self,
-        snapshot: &Snapshot,
-        caller: &Caller,
-        call: &Call,
-        ticket: &mut Ticket,
-        beside: &Beside,
-        (spent, spares): (&Drawn, &[String]),
-    ) -> Option<(Drawn, Granted)> {
-        let why = |model: &str| format!("a budget for this model alone is used up; {model} is asked instead");
-        for model in spares {
-            let may = admission::may_use(snapshot, &caller.identity, beside, model);
-            let drawn = may.and_then(|()| self.plan(snapshot, call, model, ticket.tags(), beside.region()));
-            let Some(drawn) = drawn.ok().filter(|drawn| !drawn.plan.candidates.is_empty()) else {
-                let why = "it cannot be asked in place of a model whose budget is used up".to_owned();
-                ticket.skip(&spent.counted, model.as_str().into(), None, why);
-                continue;
-            };
-            match self.reserve(snapshot, caller, call, ticket, beside, &drawn).await {
-                Ok(granted) => {
-                    ticket.routed(&drawn.counted);
-                    ticket.skip(&drawn.counted, spent.counted.clone(), None, why(model));
-                    return Some((drawn, granted));
-                }
-                Err(refusal) => {
-                    let why = refusal.error.message().to_owned();
-                    ticket.skip(&spent.counted, model.as_str().into(), None, why);
-                }
-            }
-        }
-        None
-    }
-
     /// A place for one more call; `None` when the gateway is full.
     fn enter(&self, settings: &Settings) -> Option<Place> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -372,20 +347,6 @@ impl Gateway {
     }
 }
 
-/// Is every deployment in another region than the call may be served in?
-fn is_elsewhere(plan: &Plan) -> bool {
-    let elsewhere = |skipped: &Skipped| matches!(skipped.reason, Reason::Region(_));
-    plan.candidates.is_empty() && !plan.skipped.is_empty() && plan.skipped.iter().all(elsewhere)
-}
-
-/// Says in the receipt why a group was not asked.
-fn tell_elsewhere(ticket: &mut Ticket, drawn: &Drawn) {
-    for skipped in &drawn.plan.skipped {
-        let reason = skipped.reason.to_string();
-        ticket.skip(&drawn.counted, skipped.deployment.id.clone(), None, reason);
-    }
-}
-
 /// Providers whose dialect cannot count get their tokens counted here, with OpenAI's encodings.
 fn count_locally(call: &Call, plan: &Plan) -> Option<impl Future<Output = Result<u64>> + use<>> {
     if call.ask.operation != Operation::CountTokens {
@@ -448,57 +409,6 @@ pub(crate) fn showing(call: &Call, prompt: u64) -> Showing {
     }
 }
 
-/// What the caller gets when the attempts are over.
-fn reply(
-    won: Result<Won>,
-    snapshot: &Snapshot,
-    call: &Call,
-    caller: &Caller,
-    showing: Showing,
-    mut ticket: Ticket,
-) -> Reply {
-    let won = match won {
-        Ok(won) => won,
-        Err(error) => return refuse(error.into(), call, ticket),
-    };
-    let took = ticket.first_byte();
-    let allowances = ticket.allowances();
-    let mut out = HeaderMap::with_capacity(24 + 8 * allowances.len());
-    common_headers(&mut out, call);
-    deployment_headers(&mut out, &won.deployment, caller);
-    recovery_headers(&mut out, &won, snapshot, call, &ticket);
-    let showing = won.showing.unwrap_or(showing);
-    match won.opened {
-        Opened::Complete { body, settlement, headers, .. } => {
-            headers::copy_provider_headers(&headers, &mut out);
-            json_headers(&mut out);
-            let overhead = ticket.overhead(took);
-            notice_header(&mut out, &ticket);
-            let held = ticket.held();
-            let cost = ticket.answered(settlement);
-            timing_headers(&mut out, took, overhead);
-            // What was held is part of what is spent, until the cost takes its place.
-            let change = cost.known().map_or(Money::ZERO, |money| money - held);
-            key_spend_header(&mut out, &ticket);
-            admission::limit_headers(&allowances, change, &mut out);
-            if let Cost::Known(money) = cost {
-                set(&mut out, headers::COST, money.to_string());
-            }
-            Reply { status: StatusCode::OK, headers: out, body: ReplyBody::full(body) }
-        }
-        Opened::Stream { first, source, headers } => {
-            headers::copy_provider_headers(&headers, &mut out);
-            key_spend_header(&mut out, &ticket);
-            admission::limit_headers(&allowances, Money::ZERO, &mut out);
-            stream_headers(&mut out, &showing);
-            notice_header(&mut out, &ticket);
-            timing_headers(&mut out, took, ticket.overhead(took));
-            let stream = StreamReply::streaming(first, source, showing, ticket, snapshot.settings.keep_alive);
-            Reply { status: StatusCode::OK, headers: out, body: ReplyBody::Stream(Box::new(stream)) }
-        }
-    }
-}
-
 /// What the call does not say of retries, waits and fallbacks, its key may, and after it the key's team.
 fn fill_in_owners_settings(snapshot: &Snapshot, caller: &Caller, call: &mut Call) -> Result<()> {
     let identity = &caller.identity;
@@ -509,166 +419,6 @@ fn fill_in_owners_settings(snapshot: &Snapshot, caller: &Caller, call: &mut Call
         fill_in(&mut call.control, settings, &may)?;
     }
     Ok(())
-}
-
-fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
-    let Refusal { error, headers, .. } = refusal;
-    let (retries, fallbacks) = (ticket.retries(), ticket.fallbacks());
-    ticket.failed(&error, error.status());
-    let mut reply = render_error(&error, call.ask.surface);
-    reply.headers.extend(headers);
-    if let Some(provider) = ticket.refusal() {
-        headers::copy_provider_headers(provider, &mut reply.headers);
-    }
-    common_headers(&mut reply.headers, call);
-    key_spend_header(&mut reply.headers, &ticket);
-    if retries > 0 {
-        set(&mut reply.headers, headers::RETRIES, HeaderValue::from(retries));
-    }
-    if fallbacks > 0 {
-        set(&mut reply.headers, headers::FALLBACKS, HeaderValue::from(fallbacks));
-    }
-    reply
-}
-
-/// An error in the caller's own dialect.
-pub fn render_error(error: &Error, surface: Dialect) -> Reply {
-    // Messages quote what was wrong, and errors are logged and passed on by whoever gets them.
-    let error = &error.rewritten(hide_keys);
-    let mut out = HeaderMap::with_capacity(8);
-    json_headers(&mut out);
-    if let tollway_model::Retry::Later(Some(pause)) = error.retry() {
-        set(&mut out, header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
-    }
-    if error.kind() == Kind::Authentication && error.origin() == tollway_model::Origin::Caller {
-        out.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    // The official clients try again by themselves unless they are told that it cannot help.
-    if error.retry() == tollway_model::Retry::Never {
-        out.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
-    }
-    set(&mut out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Reply { status, headers: out, body: ReplyBody::full(codec(surface).encode_error(error)) }
-}
-
-/// `text` with `sk-***` for every virtual key in it.
-fn hide_keys(text: &str) -> Cow<'_, str> {
-    const START: &str = "sk-";
-    /// Shorter words are none.
-    const SHORTEST: usize = 12;
-    if !text.contains(START) {
-        return Cow::Borrowed(text);
-    }
-    let mut hidden = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(START) {
-        let (before, found) = rest.split_at(at);
-        hidden.push_str(before);
-        let word =
-            |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '_';
-        let (key, after) = found.split_at(found.find(|character| !word(character)).unwrap_or(found.len()));
-        let begins = !before.ends_with(|character: char| character.is_ascii_alphanumeric());
-        hidden.push_str(if begins && key.len() >= SHORTEST { "sk-***" } else { key });
-        rest = after;
-    }
-    hidden.push_str(rest);
-    Cow::Owned(hidden)
-}
-
-/// What the caller's key has spent since ever; of a key with a budget, [`admission::limit_headers`] tells afterwards what
-/// counts there.
-fn key_spend_header(out: &mut HeaderMap, ticket: &Ticket) {
-    set_key_spend(out, ticket.key_spend());
-}
-
-fn set_key_spend(out: &mut HeaderMap, spend: Option<Money>) {
-    if let Some(spend) = spend {
-        set(out, headers::KEY_SPEND, spend.to_string());
-    }
-}
-
-fn common_headers(out: &mut HeaderMap, call: &Call) {
-    set(out, headers::CALL_ID, call.shown_id());
-    set(out, headers::LITELLM_VERSION, HeaderValue::from_static(headers::VERSION));
-    id_headers(out, call.ask.surface, &call.id);
-}
-
-/// Where the receipt is found, also under the name by which each dialect's clients look for the id of a call.
-pub(crate) fn id_headers(out: &mut HeaderMap, surface: Dialect, id: &str) {
-    let request_id = match surface {
-        Dialect::Anthropic => headers::ANTHROPIC_REQUEST_ID,
-        _ => headers::REQUEST_ID,
-    };
-    if let Ok(id) = HeaderValue::try_from(id) {
-        out.insert(headers::RECEIPT, id.clone());
-        out.insert(request_id, id);
-    }
-}
-
-/// What it took to get the answer.
-fn recovery_headers(out: &mut HeaderMap, won: &Won, snapshot: &Snapshot, call: &Call, ticket: &Ticket) {
-    let retries = ticket.retries();
-    if retries > 0 {
-        set(out, headers::RETRIES, HeaderValue::from(retries));
-        // Another order of the group is tried where no retry is allowed, too.
-        if won.max_retries > 0 {
-            set(out, headers::MAX_RETRIES, HeaderValue::from(won.max_retries));
-        }
-    }
-    if won.fallbacks > 0 {
-        set(out, headers::FALLBACKS, HeaderValue::from(won.fallbacks));
-    }
-    if won.failures.is_empty() {
-        return;
-    }
-    if call.control.include_fallback_errors || snapshot.settings.recovery.tell_failures {
-        let failures = won.failures.iter().map(|failure| (failure.group.as_ref(), &failure.error));
-        set(out, headers::FALLBACK_ERRORS, headers::failures_text(failures));
-    }
-}
-
-fn deployment_headers(out: &mut HeaderMap, deployment: &Deployment, caller: &Caller) {
-    set(out, headers::MODEL_ID, deployment.id.as_ref());
-    set(out, headers::MODEL_GROUP, deployment.group.as_ref());
-    // Where a deployment is, is the operator's business only.
-    if caller.is_admin()
-        && let Some(endpoint) = deployment.endpoint()
-    {
-        set(out, headers::MODEL_API_BASE, endpoint.base());
-    }
-}
-
-fn notice_header(out: &mut HeaderMap, ticket: &Ticket) {
-    if !ticket.notices().is_empty() {
-        set(out, headers::NOTICES, headers::notices_text(ticket.notices().iter()));
-    }
-}
-
-fn timing_headers(out: &mut HeaderMap, took: Duration, overhead: Duration) {
-    set(out, headers::DURATION, millis_text(took));
-    set(out, headers::OVERHEAD, millis_text(overhead));
-}
-
-fn json_headers(out: &mut HeaderMap) {
-    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-}
-
-fn stream_headers(out: &mut HeaderMap, showing: &Showing) {
-    let kind = match showing.framing {
-        Framing::Sse => "text/event-stream; charset=utf-8",
-        Framing::JsonArray => "application/json",
-    };
-    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    out.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
-}
-
-/// A whole JSON answer of the gateway itself.
-pub fn json_reply(status: StatusCode, value: &serde_json::Value) -> Reply {
-    let mut out = HeaderMap::with_capacity(4);
-    json_headers(&mut out);
-    Reply { status, headers: out, body: ReplyBody::full(Bytes::from(value.to_string())) }
 }
 
 #[cfg(test)]

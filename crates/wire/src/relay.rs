@@ -5,17 +5,25 @@
 //! event that the client did not ask for; and the few events that say what the call used and how it ended, which go
 //! through the dialect's own decoder. A piece that needs no change is passed on without a copy.
 
+mod look;
+mod whole;
+
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
 use tollway_model::{Dialect, Error, Event, FinishReason, Kind, Usage};
 
 use crate::codec::{Restore, StreamDecoder, codec};
-use crate::json::{Members, write_str};
-use crate::openai_responses::conversation::{find, may_hold_response};
+use crate::json::write_str;
+use crate::openai_responses::conversation::find;
 use crate::sse::MAX_EVENT_BYTES;
+
+use self::look::{
+    FINDERS, Interest, contains, ends_like_json, interest, is_usage_only, is_whole, model_value,
+};
+
+pub(crate) use self::look::event_length;
+pub use self::whole::{Whole, finish_reason};
 
 /// How the stream is shown.
 #[derive(Debug, Clone, Copy)]
@@ -290,158 +298,6 @@ fn decoder(dialect: Dialect) -> Box<dyn StreamDecoder> {
     }
 }
 
-/// Does an event tell how the call ends?
-enum Interest {
-    None,
-    /// It repeats usage so far; worth keeping in case the stream is cut.
-    Usage,
-    Decode,
-}
-
-fn interest(dialect: Dialect, event: &[u8]) -> Interest {
-    match dialect {
-        Dialect::Anthropic => {
-            // `event: content_block_delta` is nearly all of a stream.
-            if event.starts_with(b"event: content_block") || event.starts_with(b"event: ping") {
-                Interest::None
-            } else {
-                Interest::Decode
-            }
-        }
-        Dialect::Gemini => {
-            if contains(event, &FINDERS.gemini_finish)
-                || contains(event, &FINDERS.error)
-                || contains(event, &FINDERS.gemini_block)
-            {
-                Interest::Decode
-            } else if contains(event, &FINDERS.gemini_usage) {
-                Interest::Usage
-            } else {
-                Interest::None
-            }
-        }
-        Dialect::OpenaiResponses => {
-            if may_hold_response(event) || contains(event, &FINDERS.error) {
-                Interest::Decode
-            } else {
-                Interest::None
-            }
-        }
-        _ => {
-            let decode = has_object(event, &FINDERS.usage)
-                || has_text(event, &FINDERS.finish_reason)
-                || contains(event, &FINDERS.error)
-                || (event.len() < 64 && contains(event, &FINDERS.done));
-            if decode { Interest::Decode } else { Interest::None }
-        }
-    }
-}
-
-/// Can this be a whole event? One that its provider cut off in the middle would only break the client's reader.
-fn ends_like_json(event: &[u8]) -> bool {
-    matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
-}
-
-/// Searchers for the few keys that every event is searched for; making one costs as much as a search.
-struct Finders {
-    usage: Finder,
-    finish_reason: Finder,
-    error: Finder,
-    done: Finder,
-    choices: Finder,
-    model: Finder,
-    message_start: Finder,
-    gemini_finish: Finder,
-    gemini_usage: Finder,
-    gemini_block: Finder,
-}
-
-type Finder = memmem::Finder<'static>;
-
-static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
-    usage: Finder::new("\"usage\""),
-    finish_reason: Finder::new("\"finish_reason\""),
-    error: Finder::new("\"error\""),
-    done: Finder::new("[DONE]"),
-    choices: Finder::new("\"choices\""),
-    model: Finder::new("\"model\""),
-    message_start: Finder::new("message_start"),
-    gemini_finish: Finder::new("\"finishReason\""),
-    gemini_usage: Finder::new("\"usageMetadata\""),
-    gemini_block: Finder::new("blockReason"),
-});
-
-fn contains(haystack: &[u8], needle: &Finder) -> bool {
-    needle.find(haystack).is_some()
-}
-
-/// Is the key's value an object (`"usage":null` stands in every chunk of some providers)?
-fn has_object(event: &[u8], key: &Finder) -> bool {
-    has_value(event, key, b'{')
-}
-
-fn has_text(event: &[u8], key: &Finder) -> bool {
-    has_value(event, key, b'"')
-}
-
-/// Does a value of any of the keys (one for each choice) begin so?
-fn has_value(event: &[u8], key: &Finder, first: u8) -> bool {
-    key.find_iter(event).any(|at| {
-        let rest = event.get(at + key.needle().len()..).unwrap_or_default();
-        rest.iter().find(|byte| !matches!(byte, b' ' | b':')) == Some(&first)
-    })
-}
-
-/// OpenAI's last chunk: usage and no choices.
-fn is_usage_only(event: &[u8]) -> bool {
-    has_object(event, &FINDERS.usage) && {
-        FINDERS.choices.find(event).is_some_and(|at| {
-            let mut rest =
-                event.get(at + 9..).unwrap_or_default().iter().filter(|byte| !byte.is_ascii_whitespace());
-            rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() == Some(&b']')
-        })
-    }
-}
-
-/// Where the value of the first `"model"` key is, quotes included. Inside strings quotes are escaped, so the
-/// pattern can only match a real key, and providers put the model before anything a caller controls.
-fn model_value(event: &[u8]) -> Option<Range<usize>> {
-    let key = FINDERS.model.find(event)? + 7;
-    let rest = event.get(key..)?;
-    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
-    let value = rest.get(start..)?;
-    if value.first() != Some(&b'"') {
-        return None;
-    }
-    let end = memchr::memchr(b'"', value.get(1..)?)?;
-    Some(key + start..key + start + end + 2)
-}
-
-/// Is a last event complete but for its blank line?
-fn is_whole(event: &[u8]) -> bool {
-    if event.trim_ascii().is_empty() {
-        return !event.is_empty();
-    }
-    let data: Vec<&[u8]> =
-        event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:")).collect();
-    let data = data.join(&b'\n');
-    let data = data.trim_ascii();
-    data == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
-}
-
-/// Length of the first whole event, its blank line included; nothing before `from` is its end.
-pub(crate) fn event_length(bytes: &[u8], mut from: usize) -> Option<usize> {
-    while let Some(at) = memchr::memchr(b'\n', bytes.get(from..)?) {
-        let next = from + at + 1;
-        match bytes.get(next..)? {
-            [b'\n', ..] => return Some(next + 1),
-            [b'\r', b'\n', ..] => return Some(next + 2),
-            _ => from = next,
-        }
-    }
-    None
-}
-
 pub(crate) fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8>)>) -> Bytes {
     let added: usize = changes.iter().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(end + added);
@@ -453,100 +309,6 @@ pub(crate) fn apply(piece: &[u8], end: usize, changes: Vec<(Range<usize>, Vec<u8
     }
     out.extend_from_slice(piece.get(at..end).unwrap_or_default());
     Bytes::from(out)
-}
-
-/// Why a complete answer ended. The last such key counts; of several choices, that of the last.
-///
-/// Looks for bytes only: text that the model wrote has its quotes escaped.
-pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
-    let key: &[u8] = match dialect {
-        Dialect::OpenaiChat | Dialect::OpenaiText => b"\"finish_reason\"",
-        Dialect::Anthropic => b"\"stop_reason\"",
-        Dialect::Gemini => b"\"finishReason\"",
-        _ => return None,
-    };
-    let rest = body.get(memmem::rfind(body, key)? + key.len()..)?;
-    let start = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':')?;
-    let value = rest.get(start..)?.strip_prefix(b"\"")?;
-    let word = std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()?;
-    match dialect {
-        Dialect::Anthropic => Some(crate::anthropic::finish_reason(word)),
-        Dialect::Gemini => {
-            Some(crate::gemini::finish_reason(word, memmem::find(body, b"\"functionCall\"").is_some()))
-        }
-        _ if refuses(body) => Some(FinishReason::Refusal),
-        _ => crate::openai_chat::finish_reason(word),
-    }
-}
-
-/// Does an answer of OpenAI's hold a refusal? It ends with `stop` all the same.
-fn refuses(body: &[u8]) -> bool {
-    let key: &[u8] = b"\"refusal\"";
-    memmem::find_iter(body, key).any(|at| {
-        let rest = body.get(at + key.len()..).unwrap_or_default();
-        let value = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
-        let value = value.and_then(|start| rest.get(start..)).unwrap_or_default();
-        value.starts_with(b"\"") && !value.starts_with(b"\"\"")
-    })
-}
-
-/// What concerns the gateway in a complete answer, found in one look at its top level.
-#[derive(Debug, Clone, Default)]
-pub struct Whole {
-    /// The text of the model's name.
-    model: Option<Range<usize>>,
-    usage: Option<Range<usize>>,
-    service_tier: Option<Range<usize>>,
-}
-
-impl Whole {
-    /// Looks at `body`; finds nothing in one that is not a whole object.
-    pub fn look(body: &[u8]) -> Whole {
-        let mut found = Whole::default();
-        let mut members = Members::of(body);
-        for (key, value) in members.by_ref() {
-            match key {
-                b"model" => found.model = Some(value),
-                b"usage" => found.usage = Some(value),
-                b"service_tier" => found.service_tier = Some(value),
-                _ => {}
-            }
-        }
-        if members.is_whole() { found } else { Whole::default() }
-    }
-
-    /// What the answer's `usage` says was used, where that object tells all.
-    pub fn usage(&self, dialect: Dialect, body: &[u8]) -> Option<Usage> {
-        codec(dialect).read_counts(std::str::from_utf8(body.get(self.usage.clone()?)?).ok()?)
-    }
-
-    /// The tier that served the call. OpenAI names it beside the usage, Anthropic inside.
-    pub fn service_tier<'b>(&self, body: &'b [u8]) -> Option<&'b str> {
-        let beside = self.service_tier.clone().and_then(|range| body.get(range));
-        let inside = || {
-            let usage = body.get(self.usage.clone()?)?;
-            let (_, value) = Members::of(usage).find(|(key, _)| *key == b"service_tier")?;
-            usage.get(value)
-        };
-        let quoted = beside.or_else(inside)?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        std::str::from_utf8(quoted).ok()
-    }
-
-    /// The answer with `model` as its model; `None` when it is that already, or has none.
-    pub fn show_model(&self, body: &[u8], model: &str) -> Option<Vec<u8>> {
-        let range = self.model.clone()?;
-        let shown = body.get(range.clone())?;
-        let mut text = Vec::with_capacity(model.len() + 2);
-        write_str(model, &mut text);
-        if shown == text || !shown.starts_with(b"\"") {
-            return None;
-        }
-        let mut out = Vec::with_capacity(body.len() + text.len());
-        out.extend_from_slice(body.get(..range.start)?);
-        out.extend_from_slice(&text);
-        out.extend_from_slice(body.get(range.end..)?);
-        Some(out)
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use tollway_wire::json::{Edits, Envelope, MAX_DEPTH};
 use tollway_wire::openai_responses::conversation::{self, Passage};
 
 use super::{Responses, origin, owner, response_id};
-use crate::admission::Services;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::clock::unix_millis;
+use crate::services::Services;
 use crate::settings::Settings;
 
 /// A turn of a conversation.

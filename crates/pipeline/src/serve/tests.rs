@@ -1,10 +1,13 @@
 use std::time::Instant;
 
+use bytes::Bytes;
 use tollway_accounts::{Identity, KeyHash, Principal, Role, Rules, SharedBudgets};
 use tollway_meters::{Meters, NothingSpent, SystemClock};
 use tollway_model::{Money, Retry};
 use tollway_store::records::{Key, Limits};
+use tollway_wire::Framing;
 
+use super::ending::hide_keys;
 use super::*;
 use crate::call::{AcceptRules, Surface};
 use crate::settings::CallLimits;
