@@ -21,12 +21,12 @@ async fn record(world: &World) -> (i64, i64) {
         one.who.key = (key != 3).then(|| format!("id-{key}").into());
         one.who.token = format!("hash-{key}-{}", number / 40 % 2).into();
         one.who.user = Some(format!("user-{}", key % 7).into());
-        one.who.team = (key % 6 != 0).then(|| format!("team-{}", key % 6).into());
-        one.who.customer = (key % 4 != 0).then(|| format!("customer-{}", key % 11).into());
+        one.who.team = (!key.is_multiple_of(6)).then(|| format!("team-{}", key % 6).into());
+        one.who.customer = (!key.is_multiple_of(4)).then(|| format!("customer-{}", key % 11).into());
         Arc::new(one)
     };
     let receipts: Vec<Arc<Receipt>> = (0..600).map(one).collect();
-    world.books.record(&Batch::of(receipts.clone())).await.unwrap();
+    world.books.record(&Batch::of(&receipts).unwrap()).await.unwrap();
     (receipts[0].at / DAY, NOW / DAY + 1)
 }
 
