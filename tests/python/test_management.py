@@ -92,7 +92,7 @@ def test_what_is_wrong_is_a_400_that_names_the_field(admin, name):
         ({"guardrails": ["x"]}, "guardrails"),
         ({"router_settings": {"num_retries": 30}}, "router_settings.num_retries"),
         ({"router_settings": {"routing_strategy": "least-busy"}}, "router_settings.routing_strategy"),
-        ({"budget_fallbacks": {"paid/x": ["plain-chat"]}}, "budget_fallbacks"),
+        ({"budget_fallbacks": {"paid/x": "plain-chat"}}, "budget_fallbacks"),
         ({"spend": 3}, "spend"),
         ({"models": [1]}, "models"),
     ]:
@@ -422,8 +422,11 @@ def test_a_members_models_and_a_budgets_models_bind(stack, admin, name):
     admin.post("/customer/new", {"user_id": name, "budget_id": name})
     admin.chat(user=name)
     assert error(admin.chat("plain-claude", status=403, user=name))["type"] == "customer_model_access_denied"
-    for field, value in [("default_model", "plain-chat"), ("allowed_model_region", "eu")]:
-        assert error(admin.post("/customer/update", {"user_id": name, field: value}, 400))["param"] == field
+    assert error(admin.post("/customer/update", {"user_id": name, "allowed_model_region": "mars"}, 400))["param"] == "allowed_model_region"
+    admin.post("/customer/update", {"user_id": name, "default_model": "plain-chat"})
+    eventually(lambda: admin.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "user": name}))
+    admin.post("/customer/update", {"user_id": name, "allowed_model_region": "eu"})
+    eventually(lambda: admin.chat(user=name, status=503))
 
 
 def test_models_that_end_are_told(admin, name):
