@@ -426,7 +426,7 @@ def test_a_members_models_and_a_budgets_models_bind(stack, admin, name):
     admin.post("/customer/update", {"user_id": name, "default_model": "plain-chat"})
     eventually(lambda: admin.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "user": name}))
     admin.post("/customer/update", {"user_id": name, "allowed_model_region": "eu"})
-    eventually(lambda: admin.chat(user=name, status=503))
+    eventually(lambda: admin.chat(user=name, status=403))
 
 
 def test_models_that_end_are_told(admin, name):

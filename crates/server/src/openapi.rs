@@ -112,6 +112,11 @@ fn operation(route: &Route, path: &str) -> Value {
             map.insert(status.into(), json!({ "description": description, "content": error }));
         }
     }
+    if matches!(route.action, Action::NotBuilt(_))
+        && let Some(map) = responses.as_object_mut()
+    {
+        map.remove("200");
+    }
     operation.insert("responses".into(), responses);
     Value::Object(operation)
 }
