@@ -146,7 +146,10 @@ fn rust(filter: Option<&str>, servers: &Servers, tally: &mut Tally) -> anyhow::R
     tally.run("documentation examples", Runner::Cargo, &mut command, None)
 }
 
-/// Runs the tests of several gateways for long, one after the other.
+/// Rounds of killing a process that writes its journal.
+const CRASHES: &str = "100";
+
+/// Runs the tests of several gateways for long, one after the other, and kills processes that write journals.
 pub(crate) fn cluster() -> anyhow::Result<()> {
     services::for_rust()?;
     shell::step("build programs", shell::cargo().args(["build", "--workspace", "--bins"]))?;
@@ -155,7 +158,11 @@ pub(crate) fn cluster() -> anyhow::Result<()> {
     command.args(["test", "--package", "tollway-gateway", "--test", "cluster", "--"]);
     command.args(["--test-threads", "1", "--nocapture"]).env("TOLLWAY_SOAK", "1");
     servers.offer_to(&mut command);
-    shell::step("tests of several gateways, for long", &mut command)
+    shell::step("tests of several gateways, for long", &mut command)?;
+    let mut command = shell::cargo();
+    command.args(["test", "--package", "tollway-ledger", "--test", "crash"]);
+    command.env("TOLLWAY_CRASH_ROUNDS", CRASHES);
+    shell::step("processes that are killed while they write", &mut command)
 }
 
 /// The programs the end-to-end suites start.

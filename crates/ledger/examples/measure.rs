@@ -101,7 +101,7 @@ async fn record(url: &str, count: u64) {
         let some: Vec<Arc<Receipt>> =
             (start..(start + 2000).min(count)).map(sample::receipt).map(Arc::new).collect();
         let begun = Instant::now();
-        let batch = Batch::of(some);
+        let batch = Batch::of(&some).unwrap();
         adding += begun.elapsed();
         let begun = Instant::now();
         books.record(&batch).await.unwrap();

@@ -3,7 +3,7 @@
 //! A batch of receipts is recorded in one transaction: those whose id is known already are passed over, and sums move
 //! for the others only, so that a batch may arrive any number of times.
 
-mod line;
+pub(crate) mod line;
 mod memory;
 mod sql;
 mod sums;
@@ -78,6 +78,20 @@ pub trait Books: Send + Sync {
 
     /// Days, oldest first, with everything that makes them differ. Empty lists of the filter mean everything.
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>>;
+
+    /// What calls of a day (since 1970) spent by scopes of a kind, in the order of their ids, beginning behind `after`.
+    /// Scopes without calls and money are left out.
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>>;
+
+    /// Ids of the keys that ever called as the filter asks (key, user, team, organization), in their order, beginning
+    /// behind `after`. Calls without a key have the empty id, which is the first.
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>>;
 
     /// Changes what a scope has spent, for a reason; the same id counts once.
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool>;
@@ -269,6 +283,8 @@ pub struct DayFilter {
     pub within: Option<Within>,
     /// What the rows tell apart; days that are the same in all of it are one row, with the rest of its key empty.
     pub detail: Detail,
+    /// Rows that are left out at first.
+    pub skip: u32,
     /// Most rows; `None`: all. Which ones they are when there are more is not said.
     pub limit: Option<u32>,
 }
@@ -333,6 +349,13 @@ pub enum DaysOf {
     Customers(Vec<String>),
     /// Tags', these or all; a call with two tags is in two rows.
     Tags(Vec<String>),
+}
+
+impl DaysOf {
+    /// Are these the days of customers or tags that are named?
+    pub fn names_some(&self) -> bool {
+        matches!(self, DaysOf::Customers(ids) | DaysOf::Tags(ids) if !ids.is_empty())
+    }
 }
 
 /// A change of what a scope has spent that no call made: a reset, a correction.

@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::Notify;
 
 pub(crate) use cursor::Cursor;
@@ -35,7 +34,10 @@ pub(crate) use reader::{Damage, Frontier, Reader};
 pub(crate) use recover::scan;
 pub(crate) use sync::Flusher;
 
+use crate::opening::Opening;
 use crate::options::Options;
+use crate::packed;
+use crate::receipt::Receipt;
 
 /// A pause after a write that failed.
 const RETRY: Duration = Duration::from_millis(100);
@@ -149,24 +151,23 @@ impl Journal {
         })
     }
 
-    /// Adds a record; it is in the file after the next write.
-    pub(crate) fn append(&self, kind: Kind, record: &impl Serialize) -> Result<u64, Refused> {
-        framed(kind, record, |frame| self.enqueue(kind, frame, None))?.ok_or(Refused::NoRoom)
+    /// Adds an opening; it is in the file after the next write.
+    pub(crate) fn append(&self, kind: Kind, opening: &Opening<'_>) -> Result<u64, Refused> {
+        let write = |buffer: &mut Vec<u8>| record::write(buffer, opening).is_ok();
+        framed(kind, write, |frame| self.enqueue(kind, frame, None))?.ok_or(Refused::NoRoom)
     }
 
     /// Adds the receipt of a call whose opening was parked. An opening that is still there is of no use any more.
-    pub(crate) fn append_settled(
-        &self,
-        record: &impl Serialize,
-        opened: Option<Parked>,
-    ) -> Result<u64, Refused> {
-        framed(Kind::Settled, record, |frame| self.enqueue(Kind::Settled, frame, opened))?
+    pub(crate) fn append_settled(&self, receipt: &Receipt, opened: Option<Parked>) -> Result<u64, Refused> {
+        let write = |buffer: &mut Vec<u8>| packed::pack(buffer, receipt).is_ok();
+        framed(Kind::Settled, write, |frame| self.enqueue(Kind::Settled, frame, opened))?
             .ok_or(Refused::NoRoom)
     }
 
     /// Keeps an opening for the housekeeper, which comes within 10 ms. `None`: there is no room.
-    pub(crate) fn park(&self, opening: &impl Serialize) -> Option<Parked> {
-        let parked = framed(Kind::Opened, opening, |frame| {
+    pub(crate) fn park(&self, opening: &Opening<'_>) -> Option<Parked> {
+        let write = |buffer: &mut Vec<u8>| record::write(buffer, opening).is_ok();
+        let parked = framed(Kind::Opened, write, |frame| {
             let mut pending = lock(&self.pending);
             // Openings are of use after a crash only; receipts are money.
             let full = self.is_stuck() && pending.buffer.len() + frame.len() > self.options.memory_bytes / 2;
@@ -461,14 +462,15 @@ impl Pending {
 }
 
 /// Makes a frame without its sequence, and lends it out.
-fn framed<T>(kind: Kind, record: &impl Serialize, lend: impl FnOnce(&mut [u8]) -> T) -> Result<T, Refused> {
+fn framed<T>(
+    kind: Kind,
+    write: impl FnOnce(&mut Vec<u8>) -> bool,
+    lend: impl FnOnce(&mut [u8]) -> T,
+) -> Result<T, Refused> {
     SCRATCH.with_borrow_mut(|scratch| {
         frame::begin(scratch, kind);
-        let written = record::write(scratch, record);
-        let result = match written {
-            Ok(()) if scratch.len() <= frame::MAX_BODY => Ok(lend(scratch)),
-            _ => Err(Refused::TooLarge),
-        };
+        let written = write(scratch) && scratch.len() <= frame::MAX_BODY;
+        let result = if written { Ok(lend(scratch)) } else { Err(Refused::TooLarge) };
         if scratch.capacity() > KEPT_BUFFER {
             *scratch = Vec::new();
         }

@@ -10,6 +10,7 @@ mod ledger;
 pub mod litellm;
 mod opening;
 mod options;
+mod packed;
 mod receipt;
 pub mod sample;
 mod ship;

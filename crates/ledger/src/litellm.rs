@@ -10,10 +10,10 @@ mod reports;
 use std::sync::Arc;
 
 pub use activity::{Entity, daily_activity};
-pub use logs::{log_row, logs_by_day, logs_page};
+pub use logs::{LogDay, log_row, logs_by_day, logs_of_keys, logs_page};
 pub use reports::{
-    ReportBy, global_activity, global_activity_by_model, global_spend, short_date, spend_by_tag,
-    spend_report, spend_report_by_key,
+    ReportBy, global_activity, global_activity_by_model, global_spend, report_day, short_date, spend_by_tag,
+    spend_report, spend_report_by_key, spend_report_groups, spend_report_lines,
 };
 
 use crate::books::{DAY, Day, DayKey, Millis};

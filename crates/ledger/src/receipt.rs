@@ -165,6 +165,25 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Its name in JSON and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Answered => "answered",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::ClientClosed => "client_closed",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+
+    /// By its name; what a newer version calls otherwise reads as failed.
+    pub(crate) fn from_name(name: &str) -> Outcome {
+        let known = [Outcome::Answered, Outcome::Refused, Outcome::ClientClosed, Outcome::Interrupted];
+        known.into_iter().find(|outcome| outcome.name() == name).unwrap_or(Outcome::Failed)
+    }
+}
+
 /// A deployment that was not tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkippedRecord {

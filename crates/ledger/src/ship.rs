@@ -19,6 +19,7 @@ use crate::books::{Batch, Books};
 use crate::journal::{Cursor, Instance, Kind, Reader, record};
 use crate::ledger::Ledger;
 use crate::opening::Opening;
+use crate::packed::{PackedReceipt, PackedReceipts};
 use crate::receipt::Receipt;
 
 /// Bytes of records after which a batch is full.
@@ -85,9 +86,7 @@ struct Taken {
     receipts: u64,
     /// There are no more for now.
     ended: bool,
-    youngest: i64,
     opened: Vec<(u64, bool, Opening<'static>)>,
-    settled: Vec<String>,
     unreadable: u64,
 }
 
@@ -207,13 +206,13 @@ impl Shipper {
         let progress = &ledger.shared().progress;
         let Some(batch) = taken.batch.map(Arc::new) else {
             if taken.receipts > 0 {
-                progress.gone(taken.receipts, taken.youngest);
+                progress.gone(taken.receipts, 0);
             }
             return true;
         };
         let mut pause = SHORTEST;
-        let oldest = batch.receipts().iter().map(|receipt| receipt.at).min();
-        progress.oldest(oldest.unwrap_or_default());
+        let (oldest, youngest) = batch.between;
+        progress.oldest(oldest);
         loop {
             let (lane, books, _) = self.lane();
             let (ledger, place, some) = (self.ledger.clone(), directory.to_owned(), batch.clone());
@@ -221,7 +220,7 @@ impl Shipper {
             let recorded = recorded.await.unwrap_or_else(|error| Err(StoreError::Broken(error.to_string())));
             let error = match recorded {
                 Ok(()) => {
-                    progress.gone(taken.receipts, taken.youngest);
+                    progress.gone(taken.receipts, youngest);
                     return true;
                 }
                 Err(error) => error.to_string(),
@@ -246,7 +245,10 @@ impl Shipper {
                 self.open.insert(opening.id.to_string(), (*segment, opening.clone()));
             }
         }
-        for id in &taken.settled {
+        if self.open.is_empty() {
+            return;
+        }
+        for id in taken.batch.iter().flat_map(Batch::ids) {
             self.open.remove(id);
         }
     }
@@ -304,7 +306,7 @@ async fn record(
         Err(error) => error,
     };
     let mut refused = Vec::new();
-    let taken = halves(books, batch.receipts(), &mut refused).await?;
+    let taken = halves(books, batch, &mut refused).await?;
     // A store that refuses everything is at fault itself.
     if taken == 0 && !refused.is_empty() {
         return Err(first);
@@ -317,31 +319,31 @@ async fn record(
     Ok(())
 }
 
-/// Records what can be recorded of some receipts; returns how many that were.
+/// Records what can be recorded of a batch that was refused as a whole; returns how many receipts that were.
 fn halves<'a>(
     books: &'a dyn Books,
-    receipts: &'a [Arc<Receipt>],
-    refused: &'a mut Vec<(Arc<Receipt>, StoreError)>,
+    batch: &'a Batch,
+    refused: &'a mut Vec<(Receipt, StoreError)>,
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<usize, StoreError>> + Send + 'a>> {
     Box::pin(async move {
-        let error = match books.record(&Batch::of(receipts.to_vec())).await {
-            Ok(_) => return Ok(receipts.len()),
+        let error = match books.record(batch).await {
+            Ok(_) => return Ok(batch.len()),
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
             Err(error) => error,
         };
-        if let [receipt] = receipts {
-            refused.push((receipt.clone(), error));
+        if batch.len() < 2 {
+            refused.extend(batch.receipts()?.pop().map(|receipt| (receipt, error)));
             return Ok(0);
         }
-        let (left, right) = receipts.split_at(receipts.len() / 2);
-        Ok(halves(books, left, refused).await? + halves(books, right, refused).await?)
+        let (left, right) = batch.halves();
+        Ok(halves(books, &left, refused).await? + halves(books, &right, refused).await?)
     })
 }
 
 /// Reads up to a batch of receipts, and the openings between them.
 fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: usize) -> io::Result<Taken> {
     let mut taken = Taken::default();
-    let mut receipts: Vec<Arc<Receipt>> = Vec::new();
+    let mut receipts = PackedReceipts::with_capacity(reader.ahead(frontier).min(BATCH_BYTES));
     let (mut bytes, mut records) = (0, 0);
     while receipts.len() < most && bytes < BATCH_BYTES && records < 4 * most {
         let segment = reader.cursor().segment;
@@ -359,18 +361,13 @@ fn read(reader: &mut Reader, frontier: Option<crate::journal::Frontier>, most: u
             },
             Kind::Settled => {
                 taken.receipts += 1;
-                match record::read::<Receipt>(entry.record) {
-                    Ok(receipt) => {
-                        taken.youngest = taken.youngest.max(receipt.at);
-                        taken.settled.push(receipt.id.clone());
-                        receipts.push(Arc::new(receipt));
-                    }
-                    Err(_) => taken.unreadable += 1,
-                }
+                receipts.push(PackedReceipt(entry.record));
             }
         }
     }
-    taken.batch = (!receipts.is_empty()).then(|| Batch::of(receipts));
+    let (batch, unreadable) = Batch::new(receipts);
+    taken.unreadable += unreadable as u64;
+    taken.batch = Some(batch).filter(|batch| !batch.is_empty());
     Ok(taken)
 }
 

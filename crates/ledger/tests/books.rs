@@ -59,6 +59,7 @@ async fn suite(store: &Store) {
     reads_alike(&books, &plain).await;
     adjusts_once(&books, &plain, &all).await;
     sums_alike(&books, &plain).await;
+    pieces_are_the_whole(&books, &plain).await;
     proves(&books).await;
     finds_and_repairs_damage(store, &books, &plain).await;
     forgets(&books, &plain, &all).await;
@@ -66,14 +67,14 @@ async fn suite(store: &Store) {
 }
 
 async fn records_once(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
-    let batch = Batch::of(all[..400].to_vec());
+    let batch = Batch::of(&all[..400]).unwrap();
     assert_eq!(books.record(&batch).await.unwrap(), 400);
     assert_eq!(books.record(&batch).await.unwrap(), 0, "known already");
     // Half of it is known, and one is there twice.
     let mut half = all[200..].to_vec();
     half.push(all[650].clone());
-    assert_eq!(books.record(&Batch::of(half)).await.unwrap(), 300);
-    assert_eq!(plain.record(&Batch::of(all.to_vec())).await.unwrap(), 700);
+    assert_eq!(books.record(&Batch::of(&half).unwrap()).await.unwrap(), 300);
+    assert_eq!(plain.record(&Batch::of(all).unwrap()).await.unwrap(), 700);
 }
 
 async fn reads_alike(books: &dyn Books, plain: &dyn Books) {
@@ -300,6 +301,53 @@ async fn sums_alike(books: &dyn Books, plain: &dyn Books) {
     assert!(books.list(&nobody, None, 9).await.unwrap().is_empty());
 }
 
+/// What long answers are made of: the sums of a day, and whoever called, a few at a time.
+async fn pieces_are_the_whole(books: &dyn Books, plain: &dyn Books) {
+    let first = sample::BEGIN / DAY;
+    for kind in KINDS {
+        for day in [first, first + 2, first + 90] {
+            let expected = plain.day_sums(kind, day, None, 1000).await.unwrap();
+            assert_eq!(expected.is_empty(), day == first + 90, "{kind:?}");
+            let mut found = Vec::new();
+            loop {
+                let after = found.last().map(|(id, _): &(Arc<str>, _)| id.to_string());
+                let piece = books.day_sums(kind, day, after.as_deref(), 7).await.unwrap();
+                let over = piece.len() < 7;
+                found.extend(piece);
+                if over {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{kind:?} {day}");
+        }
+    }
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let within = Within { users: names(&["user-4"]), teams: names(&["team-1"]), ..Within::default() };
+    for filter in [
+        DayFilter::default(),
+        DayFilter { teams: names(&["team-1", "team-2"]), ..DayFilter::default() },
+        DayFilter { teams: names(&[""]), ..DayFilter::default() },
+        DayFilter { users: names(&["user-4"]), models: names(&["nobody's"]), ..DayFilter::default() },
+        DayFilter { without_teams: names(&["team-1"]), ..DayFilter::default() },
+        DayFilter { keys: names(&["key-3", "key-5", "nobody's"]), ..DayFilter::default() },
+        DayFilter { within: Some(within), ..DayFilter::default() },
+        DayFilter { within: Some(Within::default()), ..DayFilter::default() },
+    ] {
+        let expected = plain.callers(&filter, None, 1000).await.unwrap();
+        let mut found: Vec<String> = Vec::new();
+        loop {
+            let piece = books.callers(&filter, found.last().map(String::as_str), 2).await.unwrap();
+            let over = piece.len() < 2;
+            found.extend(piece);
+            if over {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    assert!(plain.callers(&DayFilter::default(), None, 1000).await.unwrap().len() > 5);
+}
+
 async fn proves(books: &dyn Books) {
     let found = books.verify(&|_, _| ()).await.unwrap();
     assert_eq!((found.different, found.receipts), (0, 700), "{:?}", found.differences);
@@ -333,7 +381,7 @@ async fn finds_and_repairs_damage(store: &Store, books: &dyn Books, plain: &dyn 
     let after = books.rebuild(&|_, _| ()).await.unwrap();
     assert_eq!(after.different, 0, "{:?}", after.differences);
     assert!(after.receipts < 700);
-    let back = Batch::of(receipts(700));
+    let back = Batch::of(&receipts(700)).unwrap();
     assert_eq!(books.record(&back).await.unwrap(), 700 - after.receipts);
     proves(books).await;
     sums_alike(books, plain).await;
@@ -368,7 +416,7 @@ async fn forgets(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
     let mut late = sample::receipt(9_999);
     late.at = sample::BEGIN - 30 * DAY;
     for books in [books, plain] {
-        assert_eq!(books.record(&Batch::of(vec![Arc::new(late.clone())])).await.unwrap(), 1);
+        assert_eq!(books.record(&Batch::of(&[Arc::new(late.clone())]).unwrap()).await.unwrap(), 1);
     }
     assert_eq!(books.verify(&|_, _| ()).await.unwrap().different, 0);
     assert!(books.thin(sample::BEGIN + DAY).await.unwrap() > 0);
@@ -386,7 +434,7 @@ async fn takes_odd_text(books: &dyn Books) {
     odd.who.customer = Some("x\0".into());
     odd.who.tags = vec!["t\0".into(), "t\0".into(), "%_".into()];
     odd.outcome = Outcome::Answered;
-    assert_eq!(books.record(&Batch::of(vec![Arc::new(odd.clone())])).await.unwrap(), 1);
+    assert_eq!(books.record(&Batch::of(&[Arc::new(odd.clone())]).unwrap()).await.unwrap(), 1);
     let read = books.get(&odd.id).await.unwrap().unwrap();
     assert_eq!(read.model, "a\u{fffd}b'\"\\ü");
     let tagged = Filter { tag: Some("t\u{fffd}".into()), ..Filter::default() };
@@ -434,7 +482,7 @@ async fn postgresql_drops_whole_days() {
     let Some(url) = tollway_testkit::services::new_database() else { return };
     let store = Store::open_and_migrate(&url).await.unwrap();
     let books = SqlBooks::new(store.sql().clone());
-    books.record(&Batch::of(receipts(100))).await.unwrap();
+    books.record(&Batch::of(&receipts(100)).unwrap()).await.unwrap();
     let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('receipts')";
     let partitions = || async {
         store.sql().query_one(Statement::from(count), vec![]).await.unwrap().unwrap().int(0).unwrap()
@@ -446,12 +494,12 @@ async fn postgresql_drops_whole_days() {
     assert_eq!(partitions().await, before - 2);
     // Another process dropped it: this one finds out.
     let other = SqlBooks::new(store.sql().clone());
-    other.record(&Batch::of(vec![receipts(100)[99].clone()])).await.unwrap();
+    other.record(&Batch::of(&[receipts(100)[99].clone()]).unwrap()).await.unwrap();
     assert_eq!(
         books.retain(sample::BEGIN + 9 * DAY).await.unwrap().partitions,
         u64::try_from(before - 2).unwrap()
     );
     let new = sample::receipt(700_000);
     let moved = Receipt { at: receipts(100)[99].at, ..new };
-    assert_eq!(other.record(&Batch::of(vec![Arc::new(moved)])).await.unwrap(), 1);
+    assert_eq!(other.record(&Batch::of(&[Arc::new(moved)]).unwrap()).await.unwrap(), 1);
 }

@@ -49,7 +49,7 @@ impl Books for Faulty {
                 self.inner.record(batch).await?;
                 Err(StoreError::Unavailable("the connection broke".into()))
             }
-            Fault::Poison if batch.receipts().iter().any(|receipt| receipt.model == POISON) => {
+            Fault::Poison if batch.receipts()?.iter().any(|receipt| receipt.model == POISON) => {
                 Err(StoreError::Broken("invalid byte sequence".into()))
             }
             Fault::Poison => self.inner.record(batch).await,
@@ -82,6 +82,18 @@ impl Books for Faulty {
     }
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
         self.inner.days(filter).await
+    }
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        self.inner.day_sums(kind, day, after, limit).await
+    }
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>> {
+        self.inner.callers(filter, after, limit).await
     }
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {
         self.inner.adjust(adjustment).await

@@ -1,7 +1,6 @@
 //! What goes back to the caller, and the body that streams it.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tollway_model::{Dialect, Error, Event};
 use tollway_wire::{Framing, codec};
 
 use crate::answer::{Opened, Showing, Source};
+use crate::pieces::{Cut, Pieces};
 use crate::ticket::{Settlement, Ticket};
 
 /// What goes back to the caller.
@@ -33,6 +33,8 @@ pub enum ReplyBody {
     Full(Option<Bytes>),
     /// Piece by piece.
     Stream(Box<StreamReply>),
+    /// Made while it is sent.
+    Pieces(Pieces),
 }
 
 impl std::fmt::Debug for ReplyBody {
@@ -40,6 +42,7 @@ impl std::fmt::Debug for ReplyBody {
         f.write_str(match self {
             ReplyBody::Full(_) => "Full",
             ReplyBody::Stream(_) => "Stream",
+            ReplyBody::Pieces(_) => "Pieces",
         })
     }
 }
@@ -53,16 +56,19 @@ impl ReplyBody {
 
 impl http_body::Body for ReplyBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             ReplyBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             ReplyBody::Stream(stream) => {
                 stream.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            ReplyBody::Pieces(pieces) => {
+                pieces.poll_next(context).map(|next| next.map(|piece| piece.map(Frame::data)))
             }
         }
     }
@@ -71,6 +77,7 @@ impl http_body::Body for ReplyBody {
         match self {
             ReplyBody::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             ReplyBody::Stream(stream) => stream.is_over(),
+            ReplyBody::Pieces(_) => false,
         }
     }
 
@@ -79,7 +86,7 @@ impl http_body::Body for ReplyBody {
             ReplyBody::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            ReplyBody::Stream(_) => SizeHint::default(),
+            ReplyBody::Stream(_) | ReplyBody::Pieces(_) => SizeHint::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use tollway_accounts::manage::Management;
 use tollway_accounts::rights;
 use tollway_model::{Dialect, Error, Kind, Operation, Result};
 use tollway_pipeline::{
-    AcceptRules, Call, Caller, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error, unix_millis,
+    AcceptRules, Call, Caller, Cut, Gateway, Reply, ReplyBody, Snapshot, Surface, render_error, unix_millis,
 };
 use tollway_wire::Framing;
 
@@ -26,7 +26,7 @@ use crate::manage::Manage;
 use crate::models::Shape;
 use crate::peer::{Busy, Peer};
 use crate::routes::{Access, Action, Matched, ROUTES, Route, allowed, find};
-use crate::spend::{Desk, Pages, Spend};
+use crate::spend::{Answer, Desk, Pages, Spend};
 use crate::{admin, body, docs, health, manage, models, openapi, responses, tokens};
 
 /// What the process does for the server.
@@ -93,7 +93,7 @@ pub struct AnswerBody {
 
 impl http_body::Body for AnswerBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -360,7 +360,10 @@ impl Inner {
             named,
             now: unix_millis(),
         };
-        Ok(manage::reply(&desk.act(what, body).await?))
+        Ok(match desk.act(what, body).await? {
+            Answer::Whole(value) => manage::reply(&value),
+            Answer::Long(pieces) => manage::long_reply(pieces),
+        })
     }
 
     async fn model_call(

@@ -31,7 +31,10 @@ async fn sums_are_shown_proved_and_made_anew() {
     let store = Store::open_in(&data).unwrap();
     let books = SqlBooks::new(store.sql().clone());
     books
-        .record(&Batch::of((0..200).map(|number| Arc::new(sample::receipt(number))).collect()))
+        .record(
+            &Batch::of(&(0..200).map(|number| Arc::new(sample::receipt(number))).collect::<Vec<_>>())
+                .unwrap(),
+        )
         .await
         .unwrap();
     let (ledger, _) = Ledger::open(&data, Options::default()).unwrap();

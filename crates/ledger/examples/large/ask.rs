@@ -10,9 +10,10 @@ use tollway_ledger::sample;
 /// How long an answer may take.
 const BOUND: Duration = Duration::from_millis(300);
 
-/// The days of all receipts, those of one day, and hours that begin within a minute.
+/// The days of all receipts, those of one day, an hour, and hours that begin within a minute.
 const MONTH: &str = "start_date=2026-10-21&end_date=2026-11-20";
 const DAY: &str = "start_date=2026-11-01&end_date=2026-11-01";
+const HOUR: &str = "start_date=2026-11-01%2010:00:00&end_date=2026-11-01%2010:59:59";
 const ODD: &str = "start_date=2026-10-25%2007:13:11&end_date=2026-11-17%2021:40:59";
 
 pub(super) fn ask(address: &str, keys: u64) {
@@ -20,24 +21,31 @@ pub(super) fn ask(address: &str, keys: u64) {
     lookups(address, keys);
     println!(
         "{:<74} {:>6} {:>9} {:>9} {:>9} {:>9}",
-        "question", "status", "bytes", "first ms", "best ms", "worst ms"
+        "question", "status", "bytes", "first ms", "median ms", "whole ms"
     );
-    let mut slow = Vec::new();
-    for question in questions(keys) {
-        let (status, bytes, first, best, worst) = asker.times(&question);
-        let mark = if best > BOUND { " over" } else { "" };
+    let all = questions(keys);
+    let (mut slow, mut refused) = (0, 0);
+    for question in &all {
+        let (first, median, answer) = asker.times(question);
+        let over = median > BOUND;
+        let mark = if over { " over" } else { "" };
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
         println!(
-            "{question:<74} {status:>6} {bytes:>9} {:>9.1} {:>9.1} {:>9.1}{mark}",
+            "{question:<74} {:>6} {:>9} {:>9.1} {:>9.1} {:>9.1}{mark}",
+            answer.status,
+            answer.bytes,
             millis(first),
-            millis(best),
-            millis(worst)
+            millis(median),
+            millis(answer.whole)
         );
-        if best > BOUND {
-            slow.push(question);
-        }
+        slow += usize::from(over);
+        refused += usize::from(answer.status == 400);
     }
-    println!("{} of the questions took more than {} ms", slow.len(), BOUND.as_millis());
+    println!(
+        "{} questions: {slow} took more than {} ms, {refused} were refused",
+        all.len(),
+        BOUND.as_millis()
+    );
 }
 
 /// What a call waits for: a key that is remembered, one that is seen for the first time, and one that nobody has.
@@ -48,8 +56,8 @@ fn lookups(address: &str, keys: u64) {
             .map(|number| {
                 asker.key = key(number);
                 let begun = Instant::now();
-                let (status, _) = asker.get("/v1/models");
-                assert_eq!(status, expected, "{what}");
+                let answer = asker.get("/v1/models");
+                assert_eq!(answer.status, expected, "{what}");
                 begun.elapsed()
             })
             .collect();
@@ -243,6 +251,27 @@ fn logs(quiet: u64) -> Vec<String> {
     ] {
         found.push(format!("/spend/logs/v2?page_size=100&{filter}"));
     }
+    found.extend(orders(quiet));
+    found
+}
+
+/// Lists in every other order.
+fn orders(quiet: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    for by in ["startTime", "endTime", "spend", "total_tokens", "request_duration_ms", "ttft_ms", "model"] {
+        for of in [
+            HOUR.to_owned(),
+            format!("user_id=user-{quiet}"),
+            "team_id=team-777".to_owned(),
+            format!("{DAY}&team_id=team-7"),
+            "model=rare".to_owned(),
+            format!("{HOUR}&model=model-3"),
+        ] {
+            found.push(format!("/spend/logs/v2?page_size=100&sort_by={by}&sort_order=asc&{of}"));
+        }
+    }
+    found.push(format!("/spend/logs/v2?page_size=100&page=90&sort_by=spend&sort_order=desc&{HOUR}"));
+    found.push("/spend/logs/v2?page_size=100&sort_by=spend&sort_order=desc".to_owned());
     found
 }
 
@@ -258,26 +287,18 @@ impl Asker {
         Asker { address: address.to_owned(), key: MASTER.to_owned(), stream: None }
     }
 
-    /// Status, bytes, and how long the first answer took, the fastest and the slowest of five more.
-    fn times(&mut self, question: &str) -> (u16, usize, Duration, Duration, Duration) {
-        let begun = Instant::now();
-        let (status, bytes) = self.get(question);
-        let first = begun.elapsed();
+    /// How long the first answer took to its first bytes, the median of three more, and the last of them.
+    fn times(&mut self, question: &str) -> (Duration, Duration, Answer) {
+        let first = self.get(question);
         // What takes this long is not asked again to be sure.
-        let times = if first > Duration::from_secs(5) { 0 } else { 5 };
-        let took: Vec<Duration> = (0..times)
-            .map(|_| {
-                let begun = Instant::now();
-                self.get(question);
-                begun.elapsed()
-            })
-            .collect();
-        let (best, worst) = (took.iter().min().unwrap_or(&first), took.iter().max().unwrap_or(&first));
-        (status, bytes, first, *best, *worst)
+        let count = if first.whole > Duration::from_secs(20) { 0 } else { 3 };
+        let mut answers: Vec<Answer> = (0..count).map(|_| self.get(question)).collect();
+        answers.sort_by_key(|answer| answer.begun);
+        let median = answers.get(answers.len() / 2).copied().unwrap_or(first);
+        (first.begun, median.begun, median)
     }
 
-    /// Status and length of an answer.
-    fn get(&mut self, question: &str) -> (u16, usize) {
+    fn get(&mut self, question: &str) -> Answer {
         self.stream = Some(self.stream.take().unwrap_or_else(|| {
             let stream = TcpStream::connect(&self.address).unwrap();
             stream.set_nodelay(true).unwrap();
@@ -288,12 +309,11 @@ impl Asker {
             "GET {question} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
             self.address, self.key
         );
+        let asked = Instant::now();
         stream.get_mut().write_all(request.as_bytes()).unwrap();
-        let (mut status, mut length) = (0, 0);
+        let (mut status, mut length) = (0, None);
         loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).unwrap();
-            let line = line.trim_end().to_ascii_lowercase();
+            let line = line(stream);
             if line.is_empty() {
                 break;
             }
@@ -301,11 +321,50 @@ impl Asker {
                 status = rest.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
             }
             if let Some(rest) = line.strip_prefix("content-length: ") {
-                length = rest.parse().unwrap();
+                length = Some(rest.parse().unwrap());
             }
         }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        (status, length)
+        let begun = asked.elapsed();
+        let bytes = match length {
+            Some(length) => skip(stream, length),
+            // In chunks, each with its length, and an empty one at the end.
+            None => {
+                let mut bytes = 0;
+                loop {
+                    let length = u64::from_str_radix(&line(stream), 16).unwrap();
+                    bytes += skip(stream, length);
+                    line(stream);
+                    if length == 0 {
+                        break bytes;
+                    }
+                }
+            }
+        };
+        // A whole answer is there when all of it is.
+        let whole = asked.elapsed();
+        Answer { status, bytes, begun: if length.is_some() { whole } else { begun }, whole }
     }
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    status: u16,
+    bytes: u64,
+    /// To its end, or, of one that is made while it is sent, to its first bytes.
+    begun: Duration,
+    /// To its end.
+    whole: Duration,
+}
+
+fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    line.trim_end().to_ascii_lowercase()
+}
+
+fn skip(stream: &mut BufReader<TcpStream>, length: u64) -> u64 {
+    let skipped = std::io::copy(&mut stream.take(length), &mut std::io::sink()).unwrap();
+    assert_eq!(skipped, length, "the answer broke off");
+    length
 }

@@ -1,4 +1,4 @@
-//! A receipt as one row: typed columns for everything that is filtered and summed, and the rest as JSON.
+//! A receipt as one row: typed columns for everything that is filtered and summed, and the rest as one record.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tollway_model::{Dialect, FinishReason, Money, Notice, Operation, Usage};
+use tollway_store::sql::{Cells, clean};
+use tollway_store::{StoreError, StoreResult};
 
 use super::Millis;
 use crate::receipt::{
@@ -57,6 +59,18 @@ pub(crate) struct Line<'a> {
     pub(crate) shares: Vec<Share<'a>>,
 }
 
+/// How many columns a line has.
+pub(crate) const COLUMNS: usize = 31;
+
+/// The columns of a line, from which it is read.
+pub(crate) trait Columns<'a> {
+    /// An integer, or null.
+    fn int(&self, column: usize) -> StoreResult<Option<i64>>;
+
+    /// A text, or null.
+    fn text(&self, column: usize) -> StoreResult<Option<Cow<'a, str>>>;
+}
+
 /// What one deployment has of a call: the last one what is left when the others have theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Share<'a> {
@@ -99,6 +113,16 @@ impl<'a> Share<'a> {
             output: usage.total_output(),
             cache_read: usage.cache_read,
             cache_write: usage.total_cache_write(),
+        }
+    }
+
+    /// As databases take it.
+    fn cleaned(&self) -> Share<'_> {
+        Share {
+            deployment: clean(&self.deployment),
+            provider: clean(&self.provider),
+            model: clean(&self.model),
+            ..*self
         }
     }
 
@@ -199,6 +223,100 @@ impl<'a> Line<'a> {
             tags: Cow::Borrowed(&who.tags),
             shares: shares(receipt),
         }
+    }
+
+    /// Writes the [`COLUMNS`].
+    pub(crate) fn write(&self, cells: &mut impl Cells) -> StoreResult<()> {
+        let broken = |error: serde_json::Error| StoreError::Broken(error.to_string());
+        let tags = if self.tags.is_empty() {
+            None
+        } else {
+            let tags: Vec<_> = self.tags.iter().map(|tag| clean(tag)).collect();
+            Some(serde_json::to_string(&tags).map_err(broken)?)
+        };
+        let shares = if self.shares.is_empty() {
+            None
+        } else {
+            let shares: Vec<_> = self.shares.iter().map(Share::cleaned).collect();
+            Some(serde_json::to_string(&shares).map_err(broken)?)
+        };
+        cells.text(Some(&self.id));
+        cells.int(Some(self.at));
+        cells.text(self.call_id.as_deref());
+        cells.text(Some(&self.token));
+        cells.text(Some(&self.key));
+        for text in [&self.user, &self.team, &self.organization, &self.customer, &self.model] {
+            cells.text(text.as_deref());
+        }
+        cells.text(Some(&self.model_group));
+        cells.text(self.provider.as_deref());
+        cells.text(self.deployment.as_deref());
+        cells.text(Some(&self.surface));
+        cells.text(Some(&self.operation));
+        cells.int(Some(i64::from(self.status)));
+        cells.text(Some(self.outcome.name()));
+        cells.int(self.nanos);
+        cells.int(Some(i64::from(self.unknown)));
+        cells.int(self.held);
+        cells.int(Some(i64::from(self.estimated)));
+        for count in [self.input, self.output, self.cache_read, self.cache_write, self.total_us] {
+            cells.count(count);
+        }
+        cells.int(self.first_byte_us.and_then(|time| i64::try_from(time).ok()));
+        cells.int(Some(i64::from(self.stream)));
+        cells.text(self.session.as_deref());
+        cells.text(tags.as_deref());
+        cells.text(shares.as_deref());
+        Ok(())
+    }
+
+    /// Reads the [`COLUMNS`].
+    pub(crate) fn read(columns: &impl Columns<'a>) -> StoreResult<Line<'a>> {
+        fn missing(column: usize) -> StoreError {
+            StoreError::Broken(format!("column {column} of a receipt is null"))
+        }
+        fn json<T: serde::de::DeserializeOwned>(text: Option<Cow<'_, str>>) -> StoreResult<Vec<T>> {
+            let Some(text) = text else { return Ok(Vec::new()) };
+            serde_json::from_str(&text)
+                .map_err(|error| StoreError::Broken(format!("a list of a receipt cannot be read: {error}")))
+        }
+        let text = |column| columns.text(column)?.ok_or_else(|| missing(column));
+        let int = |column| columns.int(column)?.ok_or_else(|| missing(column));
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        let count = |column| int(column).map(unsigned);
+        Ok(Line {
+            id: text(0)?,
+            at: int(1)?,
+            call_id: columns.text(2)?,
+            token: text(3)?,
+            key: text(4)?,
+            user: columns.text(5)?,
+            team: columns.text(6)?,
+            organization: columns.text(7)?,
+            customer: columns.text(8)?,
+            model: columns.text(9)?,
+            model_group: text(10)?,
+            provider: columns.text(11)?,
+            deployment: columns.text(12)?,
+            surface: text(13)?,
+            operation: text(14)?,
+            status: u16::try_from(int(15)?).unwrap_or(0),
+            outcome: Outcome::from_name(&text(16)?),
+            nanos: columns.int(17)?,
+            unknown: int(18)? != 0,
+            held: columns.int(19)?,
+            estimated: int(20)? != 0,
+            input: count(21)?,
+            output: count(22)?,
+            cache_read: count(23)?,
+            cache_write: count(24)?,
+            total_us: count(25)?,
+            first_byte_us: columns.int(26)?.map(unsigned),
+            stream: int(27)? != 0,
+            session: columns.text(28)?,
+            tags: Cow::Owned(json(columns.text(29)?)?),
+            shares: json(columns.text(30)?)?,
+        })
     }
 
     /// Did the caller get its answer?

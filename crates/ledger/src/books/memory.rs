@@ -172,11 +172,12 @@ impl super::DaysOf {
 #[async_trait]
 impl Books for MemoryBooks {
     async fn record(&self, batch: &Batch) -> StoreResult<u64> {
+        let receipts = batch.receipts()?;
         let mut state = self.state();
         let mut new = 0;
-        for receipt in &batch.receipts {
+        for receipt in receipts {
             if state.ids.insert(receipt.id.clone()) {
-                state.receipts.insert((receipt.at, receipt.id.clone()), receipt.clone());
+                state.receipts.insert((receipt.at, receipt.id.clone()), Arc::new(receipt));
                 new += 1;
             }
         }
@@ -241,7 +242,47 @@ impl Books for MemoryBooks {
             found.entry(key.with(filter.detail)).or_default().add(&day);
         }
         let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-        Ok(found.into_iter().take(limit).collect())
+        Ok(found.into_iter().skip(filter.skip as usize).take(limit).collect())
+    }
+
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        let state = self.state();
+        let kept = state.tally(|receipt| receipt.at.div_euclid(DAY) == day);
+        let carried =
+            state.carried.hours.iter().filter(|((_, _, hour), _)| (hour * HOUR).div_euclid(DAY) == day);
+        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+        for ((_, id, _), sum) in
+            kept.hours.iter().chain(carried).filter(|((name, ..), _)| *name == kind.name())
+        {
+            sums.entry(id).or_default().add(*sum);
+        }
+        let behind = sums
+            .into_iter()
+            .filter(|(id, sum)| after.is_none_or(|after| *id > after) && *sum != Sum::default());
+        Ok(behind.take(limit as usize).map(|(id, sum)| (Arc::from(id), sum)).collect())
+    }
+
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>> {
+        let state = self.state();
+        let any = DayFilter {
+            days: (i64::MIN, i64::MAX),
+            of: super::DaysOf::All,
+            models: Vec::new(),
+            model_groups: Vec::new(),
+            providers: Vec::new(),
+            ..filter.clone()
+        };
+        let days = state.tally(|_| true).days;
+        let rows = days.keys().chain(state.carried.days.keys()).filter(|key| any.holds(key));
+        let keys: BTreeSet<&str> = rows.map(|key| key.key.as_ref()).collect();
+        let behind = keys.into_iter().filter(|id| after.is_none_or(|after| *id > after));
+        Ok(behind.take(limit as usize).map(str::to_owned).collect())
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {

@@ -28,6 +28,7 @@ use super::{
     Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
     Retained, Verification,
 };
+use crate::packed::PackedReceipts;
 use crate::receipt::Receipt;
 use partitions::Partitions;
 
@@ -83,7 +84,7 @@ impl SqlBooks {
     }
 
     /// Sees to it that receipts have a place.
-    async fn make_room(&self, receipts: &[Arc<Receipt>]) -> StoreResult<()> {
+    async fn make_room(&self, receipts: &PackedReceipts) -> StoreResult<()> {
         match self.sql.dialect() {
             Dialect::Sqlite => Ok(()),
             Dialect::Postgres => self.partitions.ensure(&self.sql, receipts).await,
@@ -144,6 +145,20 @@ impl Books for SqlBooks {
 
     async fn days(&self, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
         days::days(&self.sql, filter).await
+    }
+
+    async fn day_sums(
+        &self,
+        kind: ScopeKind,
+        day: i64,
+        after: Option<&str>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+        sums::of_day(&self.sql, kind, day, after, limit).await
+    }
+
+    async fn callers(&self, filter: &DayFilter, after: Option<&str>, limit: u32) -> StoreResult<Vec<String>> {
+        days::keys(&self.sql, filter, after, limit).await
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> StoreResult<bool> {

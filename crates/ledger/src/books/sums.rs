@@ -1,15 +1,18 @@
 //! What receipts add up to.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use serde::Serialize;
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
+use tollway_store::StoreResult;
 
 use super::line::{Line, Share};
-use super::{DAY, Detail, HOUR, MINUTE};
+use super::{DAY, Detail, HOUR, MINUTE, Millis};
+use crate::packed::{PackedReceipt, PackedReceipts};
 use crate::receipt::Receipt;
 
 /// What a scope spent.
@@ -527,23 +530,77 @@ impl DayKey<'_> {
 /// Receipts that are recorded together, with what they add up to.
 #[derive(Debug)]
 pub struct Batch {
-    pub(crate) receipts: Vec<Arc<Receipt>>,
+    /// By id.
+    pub(crate) receipts: Arc<PackedReceipts>,
     pub(crate) tally: Tally,
+    /// When the first and the last of them arrived.
+    pub(crate) between: (Millis, Millis),
 }
 
 impl Batch {
-    /// Sorts, and adds up. A receipt that is there twice counts once.
-    pub fn of(mut receipts: Vec<Arc<Receipt>>) -> Batch {
-        receipts.sort_by(|a, b| a.id.cmp(&b.id));
-        receipts.dedup_by(|a, b| a.id == b.id);
-        let lines: Vec<Line<'_>> = receipts.iter().map(|receipt| Line::of(receipt)).collect();
-        let tally = Tally::of(lines.iter());
-        drop(lines);
-        Batch { receipts, tally }
+    /// Adds up receipts. One that is there twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be written down.
+    pub fn of(receipts: &[Arc<Receipt>]) -> StoreResult<Batch> {
+        let packed = PackedReceipts::of(receipts.iter().map(AsRef::as_ref))?;
+        Ok(Batch::new(packed).0)
+    }
+
+    /// The same of packed ones, and how many of them cannot be read: those are left out.
+    pub(crate) fn new(mut receipts: PackedReceipts) -> (Batch, usize) {
+        let ((tally, between), unreadable) = receipts.sort(|lines| {
+            let arrivals = lines.iter().map(|line| line.at);
+            let between = (arrivals.clone().min().unwrap_or_default(), arrivals.max().unwrap_or_default());
+            (Tally::of(lines.iter()), between)
+        });
+        (Batch { receipts: Arc::new(receipts), tally, between }, unreadable)
+    }
+
+    /// How many receipts it has.
+    pub fn len(&self) -> usize {
+        self.receipts.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.receipts.is_empty()
     }
 
     /// The receipts, by id.
-    pub fn receipts(&self) -> &[Arc<Receipt>] {
-        &self.receipts
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn receipts(&self) -> StoreResult<Vec<Receipt>> {
+        self.receipts.iter().map(PackedReceipt::receipt).collect()
+    }
+
+    /// The receipts' ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.receipts.iter().filter_map(|receipt| receipt.id().ok())
+    }
+
+    /// Those of its receipts that `keep` holds for, by id.
+    pub(crate) fn only(&self, keep: impl Fn(&str) -> bool) -> Batch {
+        let mut kept = PackedReceipts::default();
+        for receipt in self.receipts.iter().filter(|receipt| receipt.id().is_ok_and(&keep)) {
+            kept.push(receipt);
+        }
+        Batch::new(kept).0
+    }
+
+    /// Its two halves.
+    pub(crate) fn halves(&self) -> (Batch, Batch) {
+        let part = |range: std::ops::Range<usize>| {
+            let mut part = PackedReceipts::default();
+            for receipt in range.filter_map(|index| self.receipts.get(index)) {
+                part.push(receipt);
+            }
+            Batch::new(part).0
+        };
+        let (middle, end) = (self.len() / 2, self.len());
+        (part(0..middle), part(middle..end))
     }
 }

@@ -3,8 +3,8 @@
 //! A frame is `length u32 · CRC-32C u32 · body`, a body `mark u8 · kind u8 · sequence u64 · record`; numbers are
 //! little-endian, the length and the checksum are the body's. A reader that lost its place looks for the next frame, so
 //! nothing inside a record may look like one, whatever a caller writes into a name: the mark is a byte that neither UTF-8
-//! nor the kinds of [MessagePack](super::record) know. Inside a number it has letters of a field's name before it, which
-//! make a length that no frame has.
+//! nor the columns of a [packed receipt](crate::packed) nor the kinds of [MessagePack](super::record) know. Inside a number
+//! of MessagePack it has letters of a field's name before it, which make a length that no frame has.
 
 /// Bytes before the body.
 pub(super) const PREFIX: usize = 8;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Cursor, Kind, Reader, record, size_of};
+use super::{Cursor, Kind, Reader, size_of};
+use crate::packed::PackedReceipt;
 
 /// What is in one process's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,10 +46,6 @@ pub fn inspect(directory: &Path) -> io::Result<Vec<Left>> {
 }
 
 fn look(directory: PathBuf) -> io::Result<Left> {
-    #[derive(serde::Deserialize)]
-    struct Arrived {
-        at: i64,
-    }
     let in_use = File::open(directory.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
     let refused = std::fs::read(directory.join("refused.jsonl")).unwrap_or_default();
     let mut left = Left {
@@ -65,7 +62,7 @@ fn look(directory: PathBuf) -> io::Result<Left> {
         if entry.kind == Kind::Settled {
             left.unshipped += 1;
             if left.oldest_at.is_none() {
-                left.oldest_at = record::read::<Arrived>(entry.record).ok().map(|arrived| arrived.at);
+                left.oldest_at = PackedReceipt(entry.record).at().ok();
             }
         }
     }

@@ -77,6 +77,13 @@ impl Reader {
         Cursor { segment: self.segment, offset: self.offset + self.at as u64, sequence: self.last }
     }
 
+    /// Bytes between it and the frontier, where they are in one segment.
+    pub(crate) fn ahead(&self, frontier: Option<Frontier>) -> usize {
+        let length = frontier.filter(|frontier| frontier.segment == self.segment);
+        let ahead = length.map_or(0, |frontier| frontier.length.saturating_sub(self.cursor().offset));
+        usize::try_from(ahead).unwrap_or(usize::MAX)
+    }
+
     /// Where its segments are.
     pub(crate) fn directory(&self) -> &std::path::Path {
         &self.directory

@@ -18,18 +18,19 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_ser
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipt::Receipt;
+    use crate::opening::Opening;
     use crate::sample;
 
     #[test]
-    fn a_receipt_reads_back() {
+    fn an_opening_reads_back() {
         for seed in 0..64 {
             let receipt = sample::receipt(seed);
+            let opening = Opening::of(&receipt);
             let mut bytes = Vec::new();
-            write(&mut bytes, &receipt).unwrap();
-            let back: Receipt = read(&bytes).unwrap();
-            let shown = |receipt: &Receipt| serde_json::to_value(receipt).unwrap();
-            assert_eq!(shown(&back), shown(&receipt));
+            write(&mut bytes, &opening).unwrap();
+            let back: Opening<'_> = read(&bytes).unwrap();
+            let shown = |opening: &Opening<'_>| serde_json::to_value(opening).unwrap();
+            assert_eq!(shown(&back), shown(&opening));
         }
     }
 

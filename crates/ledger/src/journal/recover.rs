@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::{Cursor, Damage, Kind, Reader, record, segment};
 use crate::opening::Opening;
+use crate::packed::PackedReceipt;
 
 /// What is in a directory.
 #[derive(Debug, Default)]
@@ -17,11 +16,6 @@ pub(crate) struct Found {
     /// Receipts behind the cursor.
     pub(crate) unshipped: u64,
     pub(crate) damage: Damage,
-}
-
-#[derive(Deserialize)]
-struct Id {
-    id: String,
 }
 
 /// Reads a whole directory. `open` gains the calls that were opened and loses those that were settled.
@@ -46,8 +40,8 @@ pub(crate) fn scan(
                 }
             }
             Kind::Settled => {
-                if let Ok(Id { id }) = record::read(entry.record) {
-                    open.remove(&id);
+                if let Ok(id) = PackedReceipt(entry.record).id() {
+                    open.remove(id);
                 }
                 found.unshipped += u64::from(entry.sequence > cursor.sequence);
             }

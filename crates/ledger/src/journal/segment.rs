@@ -10,7 +10,7 @@ pub(super) const HEADER: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 24;
 
 const MAGIC: &[u8; 8] = b"TOLLJRNL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const SUFFIX: &str = "journal";
 
 /// Where the segment that begins with `first` is.
@@ -78,9 +78,10 @@ pub(super) fn open(directory: &Path, first: u64) -> io::Result<(File, bool)> {
     let version = bytes.get(8..12).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes);
     let checksum = bytes.get(20..24)
         == Some(crc32c::crc32c(bytes.get(..20).unwrap_or_default()).to_le_bytes().as_slice());
-    if magic && checksum && version.is_some_and(|version| version > VERSION) {
+    if let Some(version) = version.filter(|version| magic && checksum && *version != VERSION) {
+        let age = if version > VERSION { "a newer" } else { "an older" };
         return Err(io::Error::other(format!(
-            "{} was written by a newer version of Tollway",
+            "{} was written by {age} version of Tollway, in a form that this one does not read: let that one ship it",
             path(directory, first).display()
         )));
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::ledger::Ledger;
 use crate::opening::Opening;
 use crate::options::OnFull;
+use crate::packed::PackedReceipt;
 use crate::receipt::{Outcome, Receipt};
 use crate::sample;
 
@@ -40,8 +41,13 @@ fn records(directory: &Path) -> Vec<(u64, Kind, String)> {
     let mut reader = Reader::new(directory.to_owned(), Cursor::default());
     let mut found = Vec::new();
     while let Some(entry) = reader.next(None).unwrap() {
-        let json: serde_json::Value = record::read(entry.record).unwrap();
-        found.push((entry.sequence, entry.kind, json["id"].as_str().unwrap().to_owned()));
+        let id = match entry.kind {
+            Kind::Settled => PackedReceipt(entry.record).id().unwrap().to_owned(),
+            Kind::Opened | Kind::StillOpen => {
+                record::read::<Opening<'_>>(entry.record).unwrap().id.into_owned()
+            }
+        };
+        found.push((entry.sequence, entry.kind, id));
     }
     found
 }
@@ -182,7 +188,7 @@ fn calls_in_flight_become_interrupted_receipts() {
     let mut receipts = Vec::new();
     while let Some(entry) = reader.next(None).unwrap() {
         if entry.kind == Kind::Settled {
-            receipts.push(record::read::<Receipt>(entry.record).unwrap());
+            receipts.push(PackedReceipt(entry.record).receipt().unwrap());
         }
     }
     let interrupted = receipts.last().unwrap();
@@ -362,7 +368,7 @@ fn an_endless_receipt_is_shortened_and_its_money_kept() {
     assert_ne!(ledger.settled(&receipt), 0);
     let mut reader =
         Reader::new(ledger.shared().journal.instance().directory().to_owned(), Cursor::default());
-    let kept: Receipt = record::read(reader.next(None).unwrap().unwrap().record).unwrap();
+    let kept = PackedReceipt(reader.next(None).unwrap().unwrap().record).receipt().unwrap();
     assert_eq!((kept.cost.nanos, kept.who.tags.len()), (receipt.cost.nanos, 32));
 }
 
@@ -387,7 +393,7 @@ proptest! {
         while let Some(entry) = reader.next(None).unwrap() {
             prop_assert!(entry.sequence > last);
             last = entry.sequence;
-            let receipt: Receipt = record::read(entry.record).unwrap();
+            let receipt = PackedReceipt(entry.record).receipt().unwrap();
             prop_assert!(all.contains(&serde_json::to_string(&receipt).unwrap()));
             prop_assert_eq!(&receipt.id, &originals[&entry.sequence]);
         }

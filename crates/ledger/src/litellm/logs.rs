@@ -134,39 +134,67 @@ pub fn logs_page(receipts: &[Receipt], total: Counted, page: u64, page_size: u64
 /// `/spend/logs` with dates and `summarize`: what was spent each day, by key, user and model. Days without calls are
 /// there from the first one with any to `last`.
 pub fn logs_by_day(days: &[DayRow], last: i64) -> Value {
-    #[derive(Default)]
-    struct Parts<'a> {
-        total: Money,
-        keys: BTreeMap<&'a str, Money>,
-        users: BTreeMap<&'a str, Money>,
-        models: BTreeMap<&'a str, Money>,
-    }
-    let mut found: BTreeMap<i64, Parts<'_>> = BTreeMap::new();
-    for (key, day) in days {
-        let parts = found.entry(key.day).or_default();
-        parts.total += day.money;
-        *parts.keys.entry(key.token.as_ref()).or_default() += day.money;
-        *parts.users.entry(key.user.as_ref()).or_default() += day.money;
-        *parts.models.entry(model(key)).or_default() += day.money;
+    let mut found: BTreeMap<i64, (BTreeMap<&str, Money>, LogDay)> = BTreeMap::new();
+    for row in days {
+        let (keys, rest) = found.entry(row.0.day).or_default();
+        *keys.entry(row.0.token.as_ref()).or_default() += row.1.money;
+        rest.add(row);
     }
     if let Some((first, _)) = found.first_key_value() {
         for day in *first..=last {
             found.entry(day).or_default();
         }
     }
-    let item = |(day, parts): (i64, Parts<'_>)| {
-        let mut item = dollars(&parts.keys);
-        item.insert("startTime".to_owned(), date(day).into());
-        item.insert("spend".to_owned(), parts.total.to_dollars_lossy().into());
-        item.insert("users".to_owned(), dollars(&parts.users).into());
-        item.insert("models".to_owned(), dollars(&parts.models).into());
+    let item = |(day, (keys, rest)): (i64, (BTreeMap<&str, Money>, LogDay))| {
+        let mut item = dollars(&keys);
+        item.extend(rest.members(day));
         Value::Object(item)
     };
     found.into_iter().map(item).collect()
 }
 
-fn dollars(sums: &BTreeMap<&str, Money>) -> Map<String, Value> {
-    sums.iter().map(|(name, money)| ((*name).to_owned(), money.to_dollars_lossy().into())).collect()
+/// What a day of [`logs_by_day`] has beside its keys.
+#[derive(Debug, Default)]
+pub struct LogDay {
+    total: Money,
+    users: BTreeMap<String, Money>,
+    models: BTreeMap<String, Money>,
+}
+
+impl LogDay {
+    /// Adds a row of the day.
+    pub fn add(&mut self, (key, day): &DayRow) {
+        self.total += day.money;
+        for (sums, name) in [(&mut self.users, key.user.as_ref()), (&mut self.models, model(key))] {
+            match sums.get_mut(name) {
+                Some(sum) => *sum += day.money,
+                None => drop(sums.insert(name.to_owned(), day.money)),
+            }
+        }
+    }
+
+    /// The members of the day.
+    pub fn members(&self, day: i64) -> Map<String, Value> {
+        Map::from_iter([
+            ("startTime".to_owned(), date(day).into()),
+            ("spend".to_owned(), self.total.to_dollars_lossy().into()),
+            ("users".to_owned(), dollars(&self.users).into()),
+            ("models".to_owned(), dollars(&self.models).into()),
+        ])
+    }
+}
+
+/// What the keys of some rows spent, as members of a day.
+pub fn logs_of_keys(rows: &[DayRow]) -> Map<String, Value> {
+    let mut keys: BTreeMap<&str, Money> = BTreeMap::new();
+    for (key, day) in rows {
+        *keys.entry(key.token.as_ref()).or_default() += day.money;
+    }
+    dollars(&keys)
+}
+
+fn dollars<T: AsRef<str>>(sums: &BTreeMap<T, Money>) -> Map<String, Value> {
+    sums.iter().map(|(name, money)| (name.as_ref().to_owned(), money.to_dollars_lossy().into())).collect()
 }
 
 /// The model as the provider names it; the caller's name where no provider was asked.

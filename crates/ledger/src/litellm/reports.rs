@@ -38,50 +38,92 @@ pub enum ReportBy {
     Customer,
 }
 
+impl ReportBy {
+    /// The member of a day that lists its groups.
+    pub fn list(self) -> &'static str {
+        match self {
+            ReportBy::Team => "teams",
+            ReportBy::Customer => "customers",
+        }
+    }
+
+    /// The member of a group that names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReportBy::Team => "team_name",
+            ReportBy::Customer => "customer",
+        }
+    }
+
+    /// What a group is called.
+    pub fn shown(self, id: &str, alias: Alias<'_>) -> Arc<str> {
+        match self {
+            ReportBy::Team if id.is_empty() => "Unassigned Team".into(),
+            ReportBy::Team => alias(id).unwrap_or_else(|| Arc::from(id)),
+            ReportBy::Customer => Arc::from(id),
+        }
+    }
+}
+
 /// `/global/spend/report` by team or customer: each day's groups, each with what every key spent on every model.
 pub fn spend_report(days: &[DayRow], by: ReportBy, alias: Alias<'_>) -> Value {
-    type Group<'a> = BTreeMap<(&'a str, &'a str), Day>;
-    let mut found: BTreeMap<i64, BTreeMap<&str, Group<'_>>> = BTreeMap::new();
-    for (key, day) in days {
-        let id = match by {
-            ReportBy::Team => &key.team,
-            ReportBy::Customer => &key.of_id,
-        };
-        let group = found.entry(key.day).or_default().entry(id.as_ref()).or_default();
-        group.entry((logs::model(key), key.token.as_ref())).or_default().add(day);
+    let mut found: BTreeMap<i64, Vec<&DayRow>> = BTreeMap::new();
+    for row in days {
+        found.entry(row.0.day).or_default().push(row);
     }
-    let (list, name) = match by {
-        ReportBy::Team => ("teams", "team_name"),
-        ReportBy::Customer => ("customers", "customer"),
-    };
-    let group = |(id, group): (&&str, &Group<'_>)| {
-        let shown = match by {
-            ReportBy::Team if id.is_empty() => "Unassigned Team".into(),
-            ReportBy::Team => alias(id).unwrap_or_else(|| Arc::from(*id)),
-            ReportBy::Customer => Arc::from(*id),
+    let one = |(day, rows): (i64, Vec<&DayRow>)| json!({ "group_by_day": report_day(day), by.list(): groups(rows.into_iter(), by, alias) });
+    found.into_iter().map(one).collect()
+}
+
+/// A day as reports write it.
+pub fn report_day(day: i64) -> String {
+    timestamp(day.saturating_mul(DAY)).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+}
+
+/// The groups of one day.
+pub fn spend_report_groups(rows: &[DayRow], by: ReportBy, alias: Alias<'_>) -> Vec<Value> {
+    groups(rows.iter(), by, alias)
+}
+
+fn groups<'a>(rows: impl Iterator<Item = &'a DayRow>, by: ReportBy, alias: Alias<'_>) -> Vec<Value> {
+    let mut found: BTreeMap<&str, Vec<&DayRow>> = BTreeMap::new();
+    for row in rows {
+        let id = match by {
+            ReportBy::Team => &row.0.team,
+            ReportBy::Customer => &row.0.of_id,
         };
-        let line = |((model, token), day): (&(&str, &str), &Day)| {
-            json!({
-                "model": model,
-                "api_key": token,
-                "spend": day.money.to_dollars_lossy(),
-                "total_tokens": day.input + day.output,
-            })
-        };
-        let total: Money = group.values().map(|day| day.money).sum();
+        found.entry(id.as_ref()).or_default().push(row);
+    }
+    let group = |(id, rows): (&str, Vec<&DayRow>)| {
+        let total: Money = rows.iter().map(|(_, day)| day.money).sum();
         json!({
-            name: shown,
+            by.name(): by.shown(id, alias),
             "total_spend": total.to_dollars_lossy(),
-            "metadata": group.iter().map(line).collect::<Vec<_>>(),
+            "metadata": lines(rows.into_iter()),
         })
     };
-    let one = |(day, groups): (&i64, &BTreeMap<&str, Group<'_>>)| {
+    found.into_iter().map(group).collect()
+}
+
+/// The lines of a group: what every key spent on every model.
+pub fn spend_report_lines(rows: &[DayRow]) -> Vec<Value> {
+    lines(rows.iter())
+}
+
+fn lines<'a>(rows: impl Iterator<Item = &'a DayRow>) -> Vec<Value> {
+    let mut found: BTreeMap<(&str, &str), Day> = BTreeMap::new();
+    for (key, day) in rows {
+        found.entry((logs::model(key), key.token.as_ref())).or_default().add(day);
+    }
+    let line = |((model, token), day): ((&str, &str), Day)| {
         json!({
-            "group_by_day": timestamp(day.saturating_mul(DAY)).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
-            list: groups.iter().map(group).collect::<Vec<_>>(),
+            "model": model,
+            "api_key": token,
+            "spend": day.money.to_dollars_lossy(),
+            "total_tokens": day.input + day.output,
         })
     };
-    found.iter().map(one).collect()
+    found.into_iter().map(line).collect()
 }
 
 /// `/global/spend/report?group_by=api_key`, and the reports of one key, user or team: each key's models, the largest

@@ -201,7 +201,10 @@ fn activity_counts_calls_and_tokens() {
 async fn routes_agree_with_each_other() {
     let books = MemoryBooks::new();
     books
-        .record(&Batch::of((0..300).map(|number| Arc::new(sample::receipt(number))).collect()))
+        .record(
+            &Batch::of(&(0..300).map(|number| Arc::new(sample::receipt(number))).collect::<Vec<_>>())
+                .unwrap(),
+        )
         .await
         .unwrap();
     let all = books.days(&DayFilter { days: (0, i64::MAX), ..DayFilter::default() }).await.unwrap();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tollway_accounts::manage::{Management, Params};
 use tollway_accounts::rights::{Grant, ROUTE_NOT_ALLOWED};
 use tollway_model::{Dialect, Error, Kind, Result};
-use tollway_pipeline::{Reply, ReplyBody, json_reply, render_error};
+use tollway_pipeline::{Pieces, Reply, ReplyBody, json_reply, render_error};
 
 pub(crate) use describe::{answer_schema, parameters, request_type, schemas};
 
@@ -206,6 +206,13 @@ pub(crate) fn reply(value: &Value) -> Reply {
     let mut reply = json_reply(StatusCode::OK, value);
     // Answers may hold a key that is shown this once.
     reply.headers.insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// The same, as it is made.
+pub(crate) fn long_reply(pieces: Pieces) -> Reply {
+    let mut reply = reply(&Value::Null);
+    reply.body = ReplyBody::Pieces(pieces);
     reply
 }
 

@@ -119,7 +119,7 @@ impl Desk<'_> {
         if let (Some(last), Some(first)) = (shown.first(), shown.last()) {
             let detailed = DayFilter { days: (*first, *last), limit: Some(ROWS + 1), ..filter };
             let books = self.books()?;
-            let too_many = self.looks_through_all(&detailed).await?;
+            let too_many = self.looks_through_all(&detailed).await? || self.surely_many(&detailed).await?;
             let mut found =
                 if too_many { Vec::new() } else { books.days(&detailed).await.map_err(stored)? };
             if too_many || found.len() > ROWS as usize {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use tollway_ledger::Receipt;
-use tollway_ledger::books::{Counted, DayFilter, Filter, Order, Place, SortBy};
+use tollway_ledger::books::{Counted, DayFilter, Detail, Filter, Order, Place, SortBy};
 use tollway_ledger::litellm::{log_row, logs_by_day, logs_page};
 use tollway_model::{Error, Kind, Money, Result};
 
-use super::{Desk, period, stored};
+use super::{Answer, Desk, period, stored};
 
 /// Most rows of `/spend/logs` without pages.
 const ALL: u32 = 1_000;
@@ -22,7 +22,7 @@ const WALKED: u64 = 20_000;
 
 impl Desk<'_> {
     /// `GET /spend/logs`: sums by day when it is asked for days, else the latest calls.
-    pub(super) async fn logs(&self) -> Result<Value> {
+    pub(super) async fn logs(&self) -> Result<Answer> {
         let summarized = self.params.text("summarize")?.is_none() || self.params.flag("summarize")?;
         let named = ["request_id", "api_key", "user_id"];
         let mut filter = Filter { range: period::range(&self.params)?, ..Filter::default() };
@@ -35,18 +35,21 @@ impl Desk<'_> {
         self.common(&mut filter, named).await?;
         self.narrow(&mut filter);
         let receipts = self.books()?.list(&filter, None, ALL).await.map_err(stored)?;
-        Ok(receipts.iter().map(log_row).collect())
+        Ok(Answer::Whole(receipts.iter().map(log_row).collect()))
     }
 
-    async fn logs_by_day(&self) -> Result<Value> {
+    async fn logs_by_day(&self) -> Result<Answer> {
         let days = period::days_or_latest(&self.params, self.now)?;
-        let mut filter = DayFilter { days, within: self.within(), ..DayFilter::default() };
+        let mut filter =
+            DayFilter { days, within: self.within(), detail: Detail::Keys, ..DayFilter::default() };
         filter.users.extend(self.text("user_id")?);
         if let Some(key) = self.text("api_key")? {
             self.days_of_keys(&mut filter, &[key]).await?;
         }
-        let rows = self.days(filter).await?;
-        Ok(logs_by_day(&rows, days.1))
+        match self.few_days(filter.clone()).await? {
+            Some(rows) => Ok(Answer::Whole(logs_by_day(&rows, days.1))),
+            None => self.long(|scribe| scribe.logs_by_day(filter)).await.map(Answer::Long),
+        }
     }
 
     /// `GET /spend/logs/v2` and `/spend/logs/ui`: pages of calls, newest first.
@@ -75,14 +78,16 @@ impl Desk<'_> {
         };
         // One more than is shown, to know whether there is one.
         let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
-        let mut receipts = books.list(&filter, begin.as_ref(), limit).await.map_err(stored)?;
+        // Neither waits for the other: of what no index knows both read very many rows.
+        let (receipts, counted) =
+            tokio::join!(books.list(&filter, begin.as_ref(), limit), books.count(&filter, COUNTED));
+        let (mut receipts, counted) = (receipts.map_err(stored)?, counted.map_err(stored)?);
         let more = receipts.len() as u64 > size;
         receipts.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         let next = receipts.last().filter(|_| more).map(place);
         if let Some(place) = &next {
             self.pages.remember(list, page + 1, place.clone());
         }
-        let counted = books.count(&filter, COUNTED).await.map_err(stored)?;
         // Whoever goes on to the last page gets to the end, although the count does not.
         let least = if more { page.saturating_mul(size) + 1 } else { 0 };
         let total = Counted { calls: counted.calls.max(least), ..counted };

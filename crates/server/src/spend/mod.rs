@@ -8,6 +8,7 @@ mod activity;
 mod calculate;
 mod describe;
 mod logs;
+mod long;
 mod pages;
 mod period;
 mod receipts;
@@ -22,9 +23,9 @@ use serde_json::Value;
 use tollway_accounts::manage::{Management, Params, token_of};
 use tollway_accounts::rights::{Grant, Scope};
 use tollway_ledger::Books;
-use tollway_ledger::books::{ADMIN, Day, DayFilter, DayKey, Filter, Within};
+use tollway_ledger::books::{ADMIN, Day, DayFilter, DayKey, Detail, Filter, Within};
 use tollway_model::{Error, Kind, Result, Retry};
-use tollway_pipeline::{Caller, Gateway, Snapshot};
+use tollway_pipeline::{Caller, Gateway, Pieces, Snapshot};
 use tollway_store::StoreError;
 
 pub(crate) use describe::{answer_schema, parameters, request_type, schemas};
@@ -78,6 +79,15 @@ const ROWS: u32 = 20_000;
 /// Most names that are looked up for one answer.
 const NAMES: usize = 1_000;
 
+/// An answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// All of it.
+    Whole(Value),
+    /// As it is made.
+    Long(Pieces),
+}
+
 /// Where a spend request is answered.
 pub(crate) struct Desk<'a> {
     pub(crate) gateway: &'a Gateway,
@@ -95,13 +105,28 @@ pub(crate) struct Desk<'a> {
 
 impl Desk<'_> {
     /// Answers. `body` is empty where the route takes none.
-    pub(crate) async fn act(&self, what: Spend, body: bytes::Bytes) -> Result<Value> {
+    pub(crate) async fn act(&self, what: Spend, body: bytes::Bytes) -> Result<Answer> {
         match what {
             Spend::Calculate | Spend::Estimate => {}
             _ => self.params.allow(parameters(what))?,
         }
         match what {
             Spend::Logs => self.logs().await,
+            Spend::GlobalTeams => self.global_teams().await,
+            Spend::GlobalReport => self.global_report().await,
+            Spend::KeyReport | Spend::UserReport | Spend::TeamReport => self.report_of(what).await,
+            _ => self.whole(what, body).await.map(Answer::Whole),
+        }
+    }
+
+    async fn whole(&self, what: Spend, body: bytes::Bytes) -> Result<Value> {
+        match what {
+            Spend::Logs
+            | Spend::GlobalTeams
+            | Spend::GlobalReport
+            | Spend::KeyReport
+            | Spend::UserReport
+            | Spend::TeamReport => Err(Error::internal("this answer may be long")),
             Spend::LogPages => self.log_pages().await,
             Spend::LogSession => self.log_session().await,
             Spend::Log => self.log().await,
@@ -114,11 +139,8 @@ impl Desk<'_> {
             Spend::GlobalLogs => self.global_logs().await,
             Spend::GlobalKeys => self.global_keys().await,
             Spend::GlobalModels => self.global_models().await,
-            Spend::GlobalTeams => self.global_teams().await,
             Spend::GlobalTags => self.global_tags().await,
             Spend::GlobalProviders => self.global_providers().await,
-            Spend::GlobalReport => self.global_report().await,
-            Spend::KeyReport | Spend::UserReport | Spend::TeamReport => self.report_of(what).await,
             Spend::GlobalActivity => self.global_activity(false).await,
             Spend::GlobalExceptions => self.global_exceptions().await,
             Spend::GlobalActivityByModel => self.global_activity(true).await,
@@ -205,18 +227,41 @@ impl Desk<'_> {
         Ok(ids)
     }
 
-    /// Rows of days, all of them: more than an answer is made of are refused.
-    async fn days(&self, filter: DayFilter) -> Result<Vec<(DayKey<'static>, Day)>> {
+    /// Rows of days, all of them; `None`: they are more than an answer is made of at once.
+    async fn few_days(&self, filter: DayFilter) -> Result<Option<Vec<(DayKey<'static>, Day)>>> {
+        if self.surely_many(&filter).await? {
+            return Ok(None);
+        }
         let days =
             self.books()?.days(&DayFilter { limit: Some(ROWS + 1), ..filter }).await.map_err(stored)?;
-        if days.len() > ROWS as usize {
+        Ok((days.len() <= ROWS as usize).then_some(days))
+    }
+
+    /// Are there more rows of days than an answer is made of? Looks only where everybody is asked for and keys are told
+    /// apart: there it is cheaper to count rows than to read them in vain.
+    async fn surely_many(&self, filter: &DayFilter) -> Result<bool> {
+        let some = [&filter.keys, &filter.tokens, &filter.users, &filter.teams, &filter.organizations];
+        let everybodys = some.iter().all(|list| list.is_empty())
+            && filter.without_teams.is_empty()
+            && filter.within.is_none()
+            && !filter.of.names_some();
+        if !everybodys || !matches!(filter.detail, Detail::All | Detail::Keys) {
+            return Ok(false);
+        }
+        let behind = DayFilter { skip: ROWS, limit: Some(1), ..filter.clone() };
+        Ok(!self.books()?.days(&behind).await.map_err(stored)?.is_empty())
+    }
+
+    /// The same: more are refused.
+    async fn days(&self, filter: DayFilter) -> Result<Vec<(DayKey<'static>, Day)>> {
+        let Some(days) = self.few_days(filter).await? else {
             return Err(Error::invalid_at(
                 "start_date",
                 format!(
                     "this would be more than {ROWS} rows; ask for fewer days, or for one key, user or team"
                 ),
             ));
-        }
+        };
         Ok(days)
     }
 

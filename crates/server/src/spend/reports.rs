@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tollway_ledger::books::{DayFilter, DaysOf, Detail};
 use tollway_ledger::litellm::{ReportBy, spend_report, spend_report_by_key};
 use tollway_model::{Error, Result};
 
-use super::{Desk, Spend, period};
+use super::{Answer, Desk, ROWS, Spend, period};
 
 impl Desk<'_> {
     /// `GET /global/spend/report`: by team, customer or key.
-    pub(super) async fn global_report(&self) -> Result<Value> {
+    pub(super) async fn global_report(&self) -> Result<Answer> {
         let days = period::days(&self.params)?;
         let mut filter = DayFilter { days, detail: Detail::Keys, ..DayFilter::default() };
         let mut by = match self.params.text("group_by")? {
@@ -36,14 +35,33 @@ impl Desk<'_> {
         if customer.is_some() {
             by = Some(ReportBy::Customer);
         }
-        let Some(by) = by else { return Ok(spend_report_by_key(&self.days(filter).await?)) };
+        let Some(by) = by else { return self.report_by_key(filter).await };
         match by {
             ReportBy::Team => {}
             ReportBy::Customer => filter.of = DaysOf::Customers(customer.into_iter().collect()),
         }
-        let rows = self.days(filter).await?;
+        let few = if self.calls_much(&filter).await? { None } else { self.few_days(filter.clone()).await? };
+        let Some(rows) = few else {
+            return self.long(|scribe| scribe.report_by_day(filter, by)).await.map(Answer::Long);
+        };
         let names = self.aliases(&rows).await?;
-        Ok(spend_report(&rows, by, &|id| names.get(id).map(Arc::clone)))
+        Ok(Answer::Whole(spend_report(&rows, by, &|id| names.get(id).map(Arc::clone))))
+    }
+
+    /// Has a customer that is named called so often that its rows need not be read to see that they are many?
+    async fn calls_much(&self, filter: &DayFilter) -> Result<bool> {
+        if !filter.of.names_some() {
+            return Ok(false);
+        }
+        let sums = self.days(DayFilter { detail: Detail::Days, ..filter.clone() }).await?;
+        Ok(sums.iter().map(|(_, day)| day.calls()).sum::<i64>() > i64::from(ROWS))
+    }
+
+    async fn report_by_key(&self, filter: DayFilter) -> Result<Answer> {
+        match self.few_days(filter.clone()).await? {
+            Some(rows) => Ok(Answer::Whole(spend_report_by_key(&rows))),
+            None => self.long(|scribe| scribe.report_by_key(filter)).await.map(Answer::Long),
+        }
     }
 
     /// The key, user or team that asks, where it names none.
@@ -57,7 +75,7 @@ impl Desk<'_> {
     }
 
     /// `GET /key/spend/report`, `/user/spend/report`, `/team/spend/report`: by key and model.
-    pub(super) async fn report_of(&self, what: Spend) -> Result<Value> {
+    pub(super) async fn report_of(&self, what: Spend) -> Result<Answer> {
         let days = period::days(&self.params)?;
         let mut filter =
             DayFilter { days, detail: Detail::Keys, within: self.within(), ..DayFilter::default() };
@@ -76,6 +94,6 @@ impl Desk<'_> {
             Spend::UserReport => filter.users.push(named),
             _ => filter.teams.push(named),
         }
-        Ok(spend_report_by_key(&self.days(filter).await?))
+        self.report_by_key(filter).await
     }
 }

@@ -1,6 +1,7 @@
 //! The routes on real books in memory, asked through the route table by every kind of caller.
 
 mod answers;
+mod long;
 mod scopes;
 mod sets_back;
 
@@ -17,11 +18,11 @@ use tollway_ledger::books::{Batch, Books, SqlBooks};
 use tollway_ledger::{Outcome, Receipt, sample};
 use tollway_meters::{Meters, NothingSpent, Scope, SystemClock};
 use tollway_model::{Money, Result, Secret};
-use tollway_pipeline::{Gateway, Keyring, Services, Snapshot, Sources, unix_millis};
+use tollway_pipeline::{Gateway, Keyring, ReplyBody, Services, Snapshot, Sources, unix_millis};
 use tollway_store::records::{Key, Membership, Team, User};
 use tollway_store::{SaltKey, Sealer, Store};
 
-use super::{Desk, Pages};
+use super::{Answer, Desk, Pages};
 use crate::manage;
 use crate::routes::{Access, Action, Matched, ROUTES, find};
 
@@ -175,7 +176,7 @@ impl World {
     /// The receipts of calls with these numbers; the keys take turns, the master key among them.
     pub(super) async fn record(&self, numbers: std::ops::Range<u64>) -> Vec<Arc<Receipt>> {
         let receipts: Vec<Arc<Receipt>> = numbers.map(|number| Arc::new(receipt(number))).collect();
-        self.books.record(&Batch::of(receipts.clone())).await.unwrap();
+        self.books.record(&Batch::of(&receipts).unwrap()).await.unwrap();
         receipts
     }
 
@@ -199,37 +200,72 @@ impl World {
 
     /// As the service does it.
     async fn try_ask(&self, key: &str, method: Method, url: &str, body: &str) -> Result<Value> {
-        let snapshot = self.gateway.snapshot();
         let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
         let Matched::Route(index, named) = find(&method, path) else { panic!("no route {method} {path}") };
         let route = &ROUTES[index];
         let (Action::Spend(what), Access::Right(right)) = (route.action, route.access) else {
             panic!("{path}")
         };
-        let mut headers = HeaderMap::new();
-        headers.insert("x-api-key", key.parse().unwrap());
-        let presented = snapshot.keyring.presented(&headers, &"/".parse().unwrap())?;
-        let caller = self.gateway.identify(&snapshot, &presented).await?;
+        let snapshot = self.gateway.snapshot();
+        let caller = self.caller(&snapshot, key).await?;
         let principal = &caller.identity.principal;
         rights::permits(principal, right, route.path, path)?;
         let grant = match &self.management {
             Some(management) => management.authorize(principal, right, route.path, path).await?,
             None => rights::authorize(principal, &[], right, route.path, path)?,
         };
-        let decoded =
+        let named =
             named.map(|text| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned());
-        let desk = Desk {
+        let desk = Desk { named, params: manage::params(query), ..self.desk(&snapshot, &caller, grant) };
+        match desk.act(what, Bytes::from(body.to_owned())).await? {
+            Answer::Whole(value) => Ok(value),
+            Answer::Long(pieces) => {
+                let bytes =
+                    http_body_util::BodyExt::collect(ReplyBody::Pieces(pieces)).await.unwrap().to_bytes();
+                Ok(serde_json::from_slice(&bytes).unwrap())
+            }
+        }
+    }
+
+    async fn caller(&self, snapshot: &Arc<Snapshot>, key: &str) -> Result<tollway_pipeline::Caller> {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", key.parse().unwrap());
+        let presented = snapshot.keyring.presented(&headers, &"/".parse().unwrap())?;
+        self.gateway.identify(snapshot, &presented).await
+    }
+
+    fn desk<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        caller: &'a tollway_pipeline::Caller,
+        grant: rights::Grant,
+    ) -> Desk<'a> {
+        Desk {
             gateway: &self.gateway,
-            snapshot: &snapshot,
+            snapshot,
             management: self.management.clone(),
             pages: &self.pages,
-            caller: &caller,
+            caller,
             grant,
-            params: manage::params(query),
-            named: decoded,
+            params: manage::params(None),
+            named: None,
             now: NOW,
+        }
+    }
+
+    /// Something at a desk, by right of reading what was spent.
+    async fn at_desk<T>(&self, key: &str, work: impl AsyncFnOnce(&Desk<'_>) -> T) -> T {
+        let snapshot = self.gateway.snapshot();
+        let caller = self.caller(&snapshot, key).await.unwrap();
+        let Matched::Route(index, _) = find(&Method::GET, "/global/spend/report") else { panic!() };
+        let Access::Right(right) = ROUTES[index].access else { panic!() };
+        let path = ROUTES[index].path;
+        let principal = &caller.identity.principal;
+        let grant = match &self.management {
+            Some(management) => management.authorize(principal, right, path, path).await,
+            None => rights::authorize(principal, &[], right, path, path),
         };
-        desk.act(what, Bytes::from(body.to_owned())).await
+        work(&self.desk(&snapshot, &caller, grant.unwrap())).await
     }
 }
 

@@ -9,7 +9,7 @@ use tollway_ledger::litellm::{self, DayRow, date};
 use tollway_meters::{Scope, ScopeKind};
 use tollway_model::{Money, Result};
 
-use super::{Desk, period, stored};
+use super::{Answer, Desk, period, stored};
 
 /// Keys and users of a list.
 const LISTED: u32 = 100;
@@ -149,7 +149,11 @@ impl Desk<'_> {
     }
 
     /// `GET /global/spend/teams`.
-    pub(super) async fn global_teams(&self) -> Result<Value> {
+    pub(super) async fn global_teams(&self) -> Result<Answer> {
+        if self.text("api_key")?.is_none() {
+            let days = period::days_or_latest(&self.params, self.now)?;
+            return self.long(|scribe| scribe.teams(days)).await.map(Answer::Long);
+        }
         let rows = self.recent(Detail::Teams, DaysOf::All).await?;
         let names = self.aliases(&rows).await?;
         let name = |id: &str| match id {
@@ -168,11 +172,11 @@ impl Desk<'_> {
             Value::Object(row)
         };
         let total = |(team, money, _): &(&str, Money, i64)| json!({ "team_id": name(team), "total_spend": money.to_dollars_lossy() });
-        Ok(json!({
+        Ok(Answer::Whole(json!({
             "daily_spend": days.iter().map(daily).collect::<Vec<_>>(),
             "teams": teams.iter().map(|(team, ..)| name(team)).collect::<Vec<_>>(),
             "total_spend_per_team": teams.iter().map(total).collect::<Vec<_>>(),
-        }))
+        })))
     }
 
     fn limit(&self) -> Result<usize> {

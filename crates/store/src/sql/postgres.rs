@@ -144,7 +144,9 @@ pub(super) async fn run(
     rows: bool,
     patient: bool,
 ) -> Result<Answer, Fault> {
-    let mut query = sqlx::query::<Postgres>(AssertSqlSafe(statement.text().to_owned()));
+    let query = sqlx::query::<Postgres>(AssertSqlSafe(statement.text().to_owned()));
+    // A statement that is not kept by the server is planned for its parameters.
+    let mut query = query.persistent(!statement.is_planned_anew());
     for value in values {
         query = bind(query, value);
     }

@@ -265,8 +265,9 @@ pub(super) async fn load(
     let work = move |connection: &Connection| {
         let mut prepared = connection.prepare_cached(&text)?;
         let mut changed = 0;
+        let mut bound = vec![Bound::Nothing; prepared.parameter_count()];
         for index in first..rows.count().min(first + CHUNK) {
-            let mut row = Binding { prepared: &mut prepared, column: 0, failed: None };
+            let mut row = Binding { prepared: &mut prepared, bound: &mut bound, column: 0, failed: None };
             rows.row(index, &mut row).map_err(|error| Fault::Refused(error.to_string()))?;
             if let Some(error) = row.failed {
                 return Err(error.into());
@@ -278,36 +279,76 @@ pub(super) async fn load(
     connection.with(work).await
 }
 
+/// What a parameter holds from the row before: most rows differ from it in a few columns, and a parameter keeps its value.
+#[derive(Debug, Clone, PartialEq)]
+enum Bound {
+    Nothing,
+    Null,
+    Int(i64),
+    Text(String),
+}
+
 /// A row on its way into a statement.
 struct Binding<'a, 'c> {
     prepared: &'a mut Prepared<'c>,
+    /// Of each column.
+    bound: &'a mut [Bound],
     column: usize,
     failed: Option<rusqlite::Error>,
 }
 
 impl Binding<'_, '_> {
     fn bind(&mut self, value: impl ToSql) {
-        self.column += 1;
-        if let Err(error) = self.prepared.raw_bind_parameter(self.column, value) {
+        // Parameters count from 1.
+        if let Err(error) = self.prepared.raw_bind_parameter(self.column + 1, value) {
             self.failed.get_or_insert(error);
         }
+    }
+
+    fn plain(&mut self, value: Option<i64>) {
+        let now = value.map_or(Bound::Null, Bound::Int);
+        match self.bound.get_mut(self.column) {
+            Some(bound) if *bound == now => {}
+            Some(bound) => {
+                *bound = now;
+                self.bind(value);
+            }
+            None => self.bind(value),
+        }
+        self.column += 1;
     }
 }
 
 impl Cells for Binding<'_, '_> {
     fn int(&mut self, value: Option<i64>) {
-        self.bind(value);
+        self.plain(value);
     }
 
     fn text(&mut self, value: Option<&str>) {
-        match value {
-            Some(text) => self.bind(clean(text).as_ref()),
-            None => self.bind(None::<i64>),
+        let Some(value) = value else { return self.plain(None) };
+        match self.bound.get_mut(self.column) {
+            Some(Bound::Text(before)) if before == value => {}
+            bound => {
+                match bound {
+                    Some(Bound::Text(before)) => {
+                        before.clear();
+                        before.push_str(value);
+                    }
+                    Some(bound) => *bound = Bound::Text(value.to_owned()),
+                    None => {}
+                }
+                self.bind(clean(value).as_ref());
+            }
         }
+        self.column += 1;
     }
 
     fn bytes(&mut self, value: &[u8]) {
+        if let Some(bound) = self.bound.get_mut(self.column) {
+            *bound = Bound::Nothing;
+        }
         self.bind(value);
+        self.column += 1;
     }
 }
 

@@ -5,23 +5,36 @@ use std::fmt::Write as _;
 
 /// A statement's text: a constant, or assembled from constants. Data goes into parameters `$1`, `$2` …, never here.
 #[derive(Debug, Clone)]
-pub struct Statement(Cow<'static, str>);
+pub struct Statement {
+    text: Cow<'static, str>,
+    planned_anew: bool,
+}
 
 impl Statement {
     /// A text put together from constants and [`placeholders`]. Never from anything that came from a caller.
     pub fn assembled(text: String) -> Statement {
-        Statement(Cow::Owned(text))
+        Statement { text: Cow::Owned(text), planned_anew: false }
+    }
+
+    /// PostgreSQL plans it for its parameters each time it runs. Without this it settles on one plan for all after a few
+    /// times, which is quicker and much worse where the best way depends on what is asked: on how many days, say.
+    pub fn planned_anew(self) -> Statement {
+        Statement { planned_anew: true, ..self }
+    }
+
+    pub(super) fn is_planned_anew(&self) -> bool {
+        self.planned_anew
     }
 
     /// The text.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl From<&'static str> for Statement {
     fn from(text: &'static str) -> Statement {
-        Statement(Cow::Borrowed(text))
+        Statement { text: Cow::Borrowed(text), planned_anew: false }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tollway_store::StoreResult;
-use tollway_store::sql::{Dialect, Sql, Statement};
+use tollway_store::sql::{Dialect, Sql, Statement, Value, clean};
 
 use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY};
 use super::filter::Conditions;
@@ -25,6 +25,7 @@ fn others(filter: &DayFilter) -> Option<DayFilter> {
     let others = DayFilter {
         teams: filter.without_teams.clone(),
         without_teams: Vec::new(),
+        skip: 0,
         limit: None,
         ..filter.clone()
     };
@@ -38,7 +39,7 @@ async fn difference(
     filter: &DayFilter,
     others: &DayFilter,
 ) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
-    let everybody = DayFilter { without_teams: Vec::new(), limit: None, ..filter.clone() };
+    let everybody = DayFilter { without_teams: Vec::new(), skip: 0, limit: None, ..filter.clone() };
     let mut found: BTreeMap<DayKey<'static>, Day> = some_days(sql, &everybody).await?.into_iter().collect();
     for (key, other) in some_days(sql, others).await? {
         if let Some(day) = found.get_mut(&key) {
@@ -47,7 +48,7 @@ async fn difference(
     }
     found.retain(|_, day| *day != Day::default());
     let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    Ok(found.into_iter().take(limit).collect())
+    Ok(found.into_iter().skip(filter.skip as usize).take(limit).collect())
 }
 
 async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'static>, Day)>> {
@@ -57,7 +58,7 @@ async fn some_days(sql: &Sql, filter: &DayFilter) -> StoreResult<Vec<(DayKey<'st
         return Ok(Vec::new());
     }
     let (text, conditions) = statement(sql.dialect(), filter, &source, days);
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
     let mut found: Vec<_> = rows.iter().map(columns::day).collect::<StoreResult<_>>()?;
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)
@@ -197,7 +198,10 @@ fn looked_up(dialect: Dialect, conditions: &mut Conditions, found: Vec<String>) 
 
 /// What is shown, and how rows become one.
 fn selection(filter: &DayFilter, source: &Source, from: &str, in_order: bool) -> String {
-    let limit = filter.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
+    let limit = match (filter.limit, filter.skip) {
+        (None, 0) => String::new(),
+        (limit, skip) => format!(" LIMIT {} OFFSET {skip}", limit.unwrap_or(u32::MAX)),
+    };
     let (of, _) = filter.of.name_and_ids();
     // Where all rows of a range are read in the table's order, the first groups are enough.
     let order = |columns: &str| if in_order { format!(" ORDER BY {columns}") } else { String::new() };
@@ -205,7 +209,9 @@ fn selection(filter: &DayFilter, source: &Source, from: &str, in_order: bool) ->
     if filter.detail == Detail::All {
         let shown: Vec<String> = columns.iter().map(|column| format!("spend_days.{column}")).collect();
         let shown = shown.join(", ");
-        return format!("SELECT {shown}, {} FROM {from}{limit}", DAY_COUNTS.join(", "));
+        // PostgreSQL would begin at the table's first row, whatever day that is of.
+        let order = if limit.is_empty() { String::new() } else { order("day, of_id, key_id, token") };
+        return format!("SELECT {shown}, {} FROM {from}{order}{limit}", DAY_COUNTS.join(", "));
     }
     let kept = filter.detail.keeps();
     let (mut shown, mut group) = (Vec::new(), Vec::new());
@@ -236,7 +242,7 @@ fn selection(filter: &DayFilter, source: &Source, from: &str, in_order: bool) ->
 
 /// Each day with each id: rows are sorted by the day first. Nothing where a range of days is all that is asked for.
 fn places(conditions: &mut Conditions, source: &Source, days: (i64, i64)) -> String {
-    let mut next = |value: tollway_store::sql::Value| {
+    let mut next = |value: Value| {
         conditions.values.push(value);
         format!("${}", conditions.values.len())
     };
@@ -270,9 +276,42 @@ fn places(conditions: &mut Conditions, source: &Source, days: (i64, i64)) -> Str
     )
 }
 
+/// Keys of whoever called, in their order.
+pub(super) async fn keys(
+    sql: &Sql,
+    filter: &DayFilter,
+    after: Option<&str>,
+    limit: u32,
+) -> StoreResult<Vec<String>> {
+    if filter.within == Some(Within::default()) {
+        return Ok(Vec::new());
+    }
+    let (text, conditions) = keys_statement(filter, after, limit);
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+pub(super) fn keys_statement(filter: &DayFilter, after: Option<&str>, limit: u32) -> (String, Conditions) {
+    let mut some = asked(Vec::new(), filter);
+    if let Some(after) = after {
+        some.add("key_id > {}", clean(after).as_ref());
+    }
+    let text =
+        format!("SELECT DISTINCT key_id FROM spend_callers{} ORDER BY key_id LIMIT {limit}", some.text());
+    (text, some)
+}
+
 /// Those among whoever called that are asked for.
 fn callers(conditions: &mut Conditions, filter: &DayFilter) -> String {
-    let mut some = Conditions::after(std::mem::take(&mut conditions.values));
+    let some = asked(std::mem::take(&mut conditions.values), filter);
+    let text = format!("(SELECT {CALLER} FROM spend_callers{}) AS callers", some.text());
+    conditions.values = some.values;
+    text
+}
+
+/// What is asked of whoever called.
+fn asked(values: Vec<Value>, filter: &DayFilter) -> Conditions {
+    let mut some = Conditions::after(values);
     for (column, list) in [
         ("key_id", &filter.keys),
         ("token", &filter.tokens),
@@ -284,7 +323,5 @@ fn callers(conditions: &mut Conditions, filter: &DayFilter) -> String {
     }
     some.none_of("team_id", &filter.without_teams);
     some.within(filter.within.as_ref());
-    let text = format!("(SELECT {CALLER} FROM spend_callers{}) AS callers", some.text());
-    conditions.values = some.values;
-    text
+    some
 }

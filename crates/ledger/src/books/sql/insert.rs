@@ -12,7 +12,7 @@ use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY, LINE, MINUTE_COUNTS, MIN
 use super::{HOURS, LIFETIME, has_days, hour_of_day};
 use crate::books::sums::{Batch, CallerOf, Day, DayKey, Minute, Sum, Tally};
 use crate::books::{Adjustment, DAY, HOUR};
-use crate::receipt::Receipt;
+use crate::packed::PackedReceipts;
 
 /// Records a batch. Usually all of it is new, and then nobody asks first.
 pub(super) async fn record(sql: &Sql, batch: &Batch) -> StoreResult<u64> {
@@ -20,9 +20,8 @@ pub(super) async fn record(sql: &Sql, batch: &Batch) -> StoreResult<u64> {
         Err(StoreError::Conflict { .. }) => known(sql, batch).await?,
         other => return other,
     };
-    let new: Vec<_> = batch.receipts.iter().filter(|receipt| !known.contains(&receipt.id)).cloned().collect();
-    let new = Batch::of(new);
-    if new.receipts.is_empty() {
+    let new = batch.only(|id| !known.contains(id));
+    if new.is_empty() {
         return Ok(0);
     }
     let new = &new;
@@ -36,10 +35,11 @@ pub(super) async fn record(sql: &Sql, batch: &Batch) -> StoreResult<u64> {
 /// The receipts of a batch that are there already.
 async fn known(sql: &Sql, batch: &Batch) -> StoreResult<std::collections::BTreeSet<String>> {
     let mut found = std::collections::BTreeSet::new();
-    for some in batch.receipts.chunks(256) {
+    let ids: Vec<&str> = batch.ids().collect();
+    for some in ids.chunks(256) {
         let marks = tollway_store::sql::placeholders(1, some.len());
         let text = format!("SELECT id FROM receipts WHERE id IN ({marks})");
-        let ids = some.iter().map(|receipt| Value::from(receipt.id.as_str())).collect();
+        let ids = some.iter().map(|id| Value::from(*id)).collect();
         for row in sql.query(Statement::assembled(text), ids).await? {
             found.insert(row.text(0)?.to_owned());
         }
@@ -55,21 +55,18 @@ async fn insert(transaction: &Transaction, batch: &Batch) -> StoreResult<u64> {
 }
 
 /// The receipts alone.
-pub(super) async fn rows(transaction: &Transaction, receipts: &[Arc<Receipt>]) -> StoreResult<u64> {
+pub(super) async fn rows(transaction: &Transaction, receipts: &Arc<PackedReceipts>) -> StoreResult<u64> {
     static LOAD: OnceLock<Load> = OnceLock::new();
     let load = LOAD.get_or_init(|| {
         let columns: Vec<_> = columns::kinds(LINE).chain([("detail", Kind::Bytes)]).collect();
         Load::new("receipts", &columns, "ON CONFLICT (id, at) DO NOTHING")
     });
-    let inserted = transaction.load(load, Arc::new(Receipts(receipts.to_vec()))).await?;
+    let inserted = transaction.load(load, receipts.clone()).await?;
     if inserted != receipts.len() as u64 {
-        return Err(StoreError::Conflict { table: "receipts", id: first(receipts) });
+        let first = receipts.iter().next().and_then(|receipt| receipt.id().ok()).unwrap_or_default();
+        return Err(StoreError::Conflict { table: "receipts", id: first.to_owned() });
     }
     Ok(inserted)
-}
-
-fn first(receipts: &[Arc<Receipt>]) -> String {
-    receipts.first().map_or_else(String::new, |receipt| receipt.id.clone())
 }
 
 /// Adds up. `lifetimes`: those too.
@@ -156,15 +153,13 @@ pub(super) async fn add_sums(transaction: &Transaction, mut sums: Vec<SumOf>) ->
     Ok(())
 }
 
-struct Receipts(Vec<Arc<Receipt>>);
-
-impl Rows for Receipts {
+impl Rows for PackedReceipts {
     fn count(&self) -> usize {
-        self.0.len()
+        self.len()
     }
 
     fn row(&self, index: usize, cells: &mut dyn Cells) -> StoreResult<()> {
-        self.0.get(index).map_or(Ok(()), |receipt| columns::write(receipt, cells))
+        self.get(index).map_or(Ok(()), |receipt| receipt.write(cells))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{LIFETIME, SqlBooks};
 use crate::books::DAY;
 use crate::books::line::Line;
 use crate::books::sums::{Sum, Tally};
+use crate::packed::PackedReceipts;
 use crate::receipt::Receipt;
 
 /// Receipts in one transaction.
@@ -73,7 +74,8 @@ impl Filling<'_> {
     }
 
     async fn write(&mut self) -> StoreResult<()> {
-        let rows: Vec<Arc<Receipt>> = self.of_day.iter().skip(self.written).cloned().collect();
+        let rows = self.of_day.iter().skip(self.written).map(AsRef::as_ref);
+        let rows = Arc::new(PackedReceipts::of(rows)?);
         self.books.make_room(&rows).await?;
         let rows = &rows;
         let work = |transaction| async move { insert::rows(&transaction, rows).await };

@@ -114,7 +114,7 @@ impl Mark<'_> {
             conditions.text(),
             RARE + 1
         );
-        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+        let row = sql.query_one(Statement::assembled(text).planned_anew(), conditions.values).await?;
         let minutes = row.map_or(Ok(0), |row| row.int(0))?;
         Ok(usize::try_from(minutes).is_ok_and(|minutes| minutes <= RARE))
     }
@@ -147,7 +147,7 @@ impl Mark<'_> {
             };
             let stretch = Filter { range: stretch, ..filter.clone() };
             let (text, conditions) = self.joined(sql, &stretch, after, left);
-            for row in sql.query(Statement::assembled(text), conditions.values).await? {
+            for row in sql.query(Statement::assembled(text).planned_anew(), conditions.values).await? {
                 found.push(columns::whole(&row)?);
             }
             range.until = stretch.range.from;
@@ -165,7 +165,7 @@ impl Mark<'_> {
             conditions.text()
         );
         let (mut stretch, mut calls) = (None, 0);
-        for row in sql.query(Statement::assembled(text), conditions.values).await? {
+        for row in sql.query(Statement::assembled(text).planned_anew(), conditions.values).await? {
             let minute = row.int(0)?;
             stretch = Some((minute, stretch.map_or(minute, |(_, last)| last)));
             calls += row.int(1)?;
@@ -232,7 +232,7 @@ impl Mark<'_> {
             conditions.add("minute < {}", end);
         }
         let text = format!("SELECT CAST(sum(calls) AS BIGINT) FROM receipt_minutes{}", conditions.text());
-        let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+        let row = sql.query_one(Statement::assembled(text).planned_anew(), conditions.values).await?;
         let mut calls = row.map_or(Ok(None), |row| row.maybe_int(0))?.map_or(0, i64::unsigned_abs);
         let edges = [
             from.zip(first).map(|(from, first)| (from, first * MINUTE)),

@@ -1,13 +1,13 @@
 //! PostgreSQL's partitions of `receipts`: one a day, made before they are needed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tollway_store::sql::{Sql, Statement};
 use tollway_store::{StoreResult, values};
 
 use crate::books::{DAY, Millis};
-use crate::receipt::Receipt;
+use crate::packed::PackedReceipts;
 
 /// Days ahead of the latest receipt that have a partition already.
 const AHEAD: i64 = 2;
@@ -28,11 +28,12 @@ pub(super) fn name(day: i64) -> String {
 
 impl Partitions {
     /// Sees to it that receipts have a place.
-    pub(super) async fn ensure(&self, sql: &Sql, receipts: &[Arc<Receipt>]) -> StoreResult<()> {
+    pub(super) async fn ensure(&self, sql: &Sql, receipts: &PackedReceipts) -> StoreResult<()> {
         if receipts.is_empty() {
             return Ok(());
         }
-        let days: BTreeSet<i64> = receipts.iter().map(|receipt| receipt.at.div_euclid(DAY)).collect();
+        let days = receipts.iter().map(|receipt| Ok(receipt.at()?.div_euclid(DAY)));
+        let days: BTreeSet<i64> = days.collect::<StoreResult<_>>()?;
         let latest = days.last().copied().unwrap_or_default();
         for day in &days {
             self.ensure_day(sql, *day).await?;

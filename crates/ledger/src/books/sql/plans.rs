@@ -3,7 +3,7 @@
 use tollway_meters::ScopeKind;
 use tollway_model::Money;
 use tollway_store::Store;
-use tollway_store::sql::{Sql, Statement};
+use tollway_store::sql::{Dialect, Sql, Statement};
 
 use super::filter::Conditions;
 use super::{days, minutes, read, sums};
@@ -121,14 +121,39 @@ async fn sums_and_days_are_read_by_their_keys() {
 }
 
 #[tokio::test]
+async fn pieces_of_long_answers_are_read_by_their_keys() {
+    let store = large().await;
+    for kind in ScopeKind::ALL {
+        for after in [None, Some("i")] {
+            check(store.sql(), kind.name(), sums::of_day_statement(kind, 20_000, after, 9)).await;
+        }
+    }
+    let team = DayFilter { teams: vec!["t".to_owned()], ..DayFilter::default() };
+    let key = DayFilter { keys: vec!["k".to_owned()], ..DayFilter::default() };
+    for filter in [team, key] {
+        for after in [None, Some("i")] {
+            check(store.sql(), &format!("{filter:?}"), days::keys_statement(&filter, after, 9)).await;
+        }
+    }
+    // Everybody's are read in the table's order, so that reading ends at the limit.
+    let (text, conditions) = days::keys_statement(&DayFilter::default(), Some("i"), 9);
+    check(store.sql(), "everybody", (text, conditions)).await;
+}
+
+#[tokio::test]
 async fn keys_of_a_report_come_in_the_tables_order() {
     let store = large().await;
-    let filter = DayFilter { detail: Detail::Keys, limit: Some(9), ..DayFilter::default() };
-    let (text, conditions) =
-        days::statement(store.sql().dialect(), &filter, &days::Source::of(&filter), (20_000, 20_030));
-    let text = Statement::assembled(format!("EXPLAIN QUERY PLAN {text}"));
-    let rows = store.sql().query(text, conditions.values).await.unwrap();
-    let steps: Vec<&str> = rows.iter().map(|row| row.text(3).unwrap()).collect();
-    // So that reading ends at the limit.
-    assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:#?}");
+    for detail in [Detail::Keys, Detail::All] {
+        let filter = DayFilter { detail, limit: Some(9), ..DayFilter::default() };
+        let of = |dialect| days::statement(dialect, &filter, &days::Source::of(&filter), (20_000, 20_030));
+        let (text, conditions) = of(store.sql().dialect());
+        let text = Statement::assembled(format!("EXPLAIN QUERY PLAN {text}"));
+        let rows = store.sql().query(text, conditions.values).await.unwrap();
+        let steps: Vec<&str> = rows.iter().map(|row| row.text(3).unwrap()).collect();
+        // So that reading ends at the limit.
+        assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:#?}");
+        // Without an order PostgreSQL begins at the table's first row.
+        let (text, _) = of(Dialect::Postgres);
+        assert!(text.contains(" ORDER BY "), "{text}");
+    }
 }

@@ -46,7 +46,7 @@ pub(super) async fn list(
 /// Rows in the order of an index.
 async fn rows(sql: &Sql, filter: &Filter, after: Option<&Place>, limit: u32) -> StoreResult<Vec<Receipt>> {
     let (text, conditions) = rows_statement(sql, filter, after, limit);
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
     rows.iter().map(columns::whole).collect()
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn sorted(
         "SELECT {LINE}, detail FROM {from}{} ORDER BY {by} {direction}, at DESC, id DESC LIMIT {limit} OFFSET {skip}",
         conditions.text()
     );
-    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    let rows = sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?;
     rows.iter().map(columns::whole).collect()
 }
 
@@ -229,7 +229,7 @@ pub(super) async fn look(
          (SELECT CASE WHEN {} THEN 1 ELSE 0 END AS hit FROM {from}{condition} LIMIT {bound}) AS looked",
         hit.all()
     );
-    let Some(row) = sql.query_one(Statement::assembled(text), hit.values).await? else {
+    let Some(row) = sql.query_one(Statement::assembled(text).planned_anew(), hit.values).await? else {
         return Ok(Counted::default());
     };
     let number = |number: Option<i64>| number.map_or(0, i64::unsigned_abs);
@@ -244,7 +244,7 @@ async fn count_some(sql: &Sql, filter: &Filter, bound: u64) -> StoreResult<Count
         conditions.text(),
         bound + 1
     );
-    let row = sql.query_one(Statement::assembled(text), conditions.values).await?;
+    let row = sql.query_one(Statement::assembled(text).planned_anew(), conditions.values).await?;
     let calls = u64::try_from(row.map_or(Ok(0), |row| row.int(0))?).unwrap_or(0);
     Ok(Counted { calls: calls.min(bound), whole: calls <= bound })
 }

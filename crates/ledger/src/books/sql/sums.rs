@@ -8,9 +8,9 @@ use tollway_store::sql::{Dialect, Sql, Statement, Value, clean, placeholders};
 use tollway_store::{StoreResult, values};
 
 use super::filter::{self, Conditions, Source};
-use super::{DAY_ZERO, HOURS, LIFETIME, columns, has_days, walk};
+use super::{DAY_ZERO, HOURS, LIFETIME, columns, has_days, hour_of_day, walk};
 use crate::books::sums::Sum;
-use crate::books::{HOUR, Millis, Range};
+use crate::books::{DAY, HOUR, Millis, Range};
 
 pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
     let (kind, id) = (scope.kind.name(), clean(&scope.id).into_owned());
@@ -68,9 +68,67 @@ pub(super) async fn sums(
         let (text, conditions) = parts.statement(sql.dialect(), kind, None);
         let text =
             format!("SELECT id, {SUMS} FROM ({text}) AS parts GROUP BY id ORDER BY 2 DESC, id LIMIT {limit}");
-        sql.query(Statement::assembled(text), conditions.values).await?
+        sql.query(Statement::assembled(text).planned_anew(), conditions.values).await?
     };
     rows.iter().map(|row| Ok((Arc::from(row.text(0)?), columns::sum(row, 1)?))).collect()
+}
+
+/// What calls of a day spent, in the order of the table.
+pub(super) async fn of_day(
+    sql: &Sql,
+    kind: ScopeKind,
+    day: i64,
+    after: Option<&str>,
+    limit: u32,
+) -> StoreResult<Vec<(Arc<str>, Sum)>> {
+    let (text, conditions) = of_day_statement(kind, day, after, limit);
+    let rows = sql.query(Statement::assembled(text), conditions.values).await?;
+    rows.iter().map(|row| Ok((Arc::from(row.text(0)?), columns::sum(row, 1)?))).collect()
+}
+
+pub(super) fn of_day_statement(
+    kind: ScopeKind,
+    day: i64,
+    after: Option<&str>,
+    limit: u32,
+) -> (String, Conditions) {
+    let (first, until) = (day.saturating_mul(HOURS), day.saturating_add(1).saturating_mul(HOURS));
+    let mut found = Conditions::after(values![
+        kind.name(),
+        day.saturating_mul(DAY),
+        day.saturating_add(1).saturating_mul(DAY)
+    ]);
+    found.plain("spend.scope = $1");
+    let day_has_a_row = has_days(kind.name());
+    if day_has_a_row {
+        found.add("spend.hour = {}", hour_of_day(day));
+    } else {
+        found.add("spend.hour >= {}", first);
+        found.add("spend.hour < {}", until);
+    }
+    if let Some(after) = after {
+        found.add("spend.id > {}", clean(after).as_ref());
+    }
+    // A reset is in the sum, and no call made it. Whoever was only reset is left out.
+    let adjusted = "COALESCE((SELECT CAST(sum(one.nanos) AS BIGINT) FROM spend_adjustments AS one \
+                    WHERE one.scope = $1 AND one.scope_id = spend.id AND one.at >= $2 AND one.at < $3), 0)";
+    let (nanos, calls, unknown, group) = if day_has_a_row {
+        ("spend.nanos", "spend.calls", "spend.unknown", "")
+    } else {
+        let [nanos, calls, unknown] = [
+            "CAST(sum(spend.nanos) AS BIGINT)",
+            "CAST(sum(spend.calls) AS BIGINT)",
+            "CAST(sum(spend.unknown) AS BIGINT)",
+        ];
+        (nanos, calls, unknown, " GROUP BY spend.id")
+    };
+    let text = format!(
+        "SELECT id, nanos, calls, unknown FROM (SELECT spend.id AS id, {nanos} - {adjusted} AS nanos, \
+         {calls} AS calls, {unknown} AS unknown FROM spend{}{group}) AS sums \
+         WHERE calls <> 0 OR nanos <> 0 OR unknown <> 0 ORDER BY id LIMIT {limit}",
+        found.text()
+    );
+    (text, found)
 }
 
 /// A range as whole hours, which have sums, and what is left over at its ends, which is added up from receipts.

@@ -244,7 +244,7 @@ async fn days_come_in_pages_and_their_sums_are_of_all() {
         one.at = NOW - i64::try_from(number % 10).unwrap() * tollway_ledger::books::DAY;
         receipts.push(Arc::new(one));
     }
-    world.books.record(&Batch::of(receipts.clone())).await.unwrap();
+    world.books.record(&Batch::of(&receipts).unwrap()).await.unwrap();
     let mut days = Vec::new();
     for page in 1..=4 {
         let answer =
@@ -358,7 +358,7 @@ async fn names_are_data_whatever_they_look_like() {
     }
     let mut one = receipt(1);
     one.who.user = Some(odd[0].into());
-    world.books.record(&Batch::of(vec![Arc::new(one)])).await.unwrap();
+    world.books.record(&Batch::of(&[Arc::new(one)]).unwrap()).await.unwrap();
     let text = percent_encoding::utf8_percent_encode(odd[0], percent_encoding::NON_ALPHANUMERIC);
     assert_eq!(world.get(MASTER, &format!("/spend/logs/v2?user_id={text}")).await["total"], 1);
 }

@@ -147,7 +147,11 @@ async fn somebody_elses_call_with_the_same_id_hides_nothing() {
     assert_eq!((mine.who.user.as_deref(), theirs.who.user.as_deref()), (Some("alice"), Some("carol")));
     (mine.call_id, theirs.call_id) = ("same".into(), "same".into());
     assert!(theirs.at > mine.at);
-    world.books.record(&Batch::of(vec![Arc::new(mine.clone()), Arc::new(theirs.clone())])).await.unwrap();
+    world
+        .books
+        .record(&Batch::of(&[Arc::new(mine.clone()), Arc::new(theirs.clone())]).unwrap())
+        .await
+        .unwrap();
     assert_eq!(world.get("sk-alice", "/receipts/same").await["id"], mine.id);
     assert_eq!(world.get("sk-carol-blue", "/receipts/same").await["id"], theirs.id);
     world.remember(theirs.clone());
