@@ -289,9 +289,10 @@ impl Run<'_> {
             let Some(Candidate { deployment, .. }) = tier.get(index) else {
                 return Err(Lost { error: refusal(leg), why: "nothing could be tried", over: false });
             };
-            let waits = Waits::of(self.settings, deployment, self.call, self.deadline);
+            let begun = Instant::now();
+            let waits = Waits::of(self.settings, deployment, self.call, self.deadline, begun);
             let retries = self.retries(deployment);
-            let error = match self.attempt(deployment, flight, &waits, leg, walk).await {
+            let error = match self.attempt(deployment, flight, (begun, &waits), leg, walk).await {
                 Ok(opened) => return Ok((deployment.clone(), opened, retries)),
                 Err(error) => error,
             };

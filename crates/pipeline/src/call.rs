@@ -249,10 +249,10 @@ fn check_present(ask: &Ask) -> Result<()> {
         (Dialect::OpenaiChat, Operation::Embedding) => "input",
         _ => return Ok(()),
     };
-    match ask.envelope.get(field) {
-        Some(raw) if raw != "null" => Ok(()),
-        _ => Err(Error::invalid_at(field, format!("`{field}` is required"))),
+    if ask.envelope.has(field) {
+        return Ok(());
     }
+    Err(Error::invalid_at(field, format!("`{field}` is required")))
 }
 
 /// Refuses what would cost far more than anyone means: a slip of the caller, or worse.

@@ -300,7 +300,8 @@ impl Gateway {
         let allowances = ticket.allowances();
         let spend = ticket.key_spend();
         let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
-        let mut run = Box::pin({
+        // Written into its box: `Box::pin` would make it on the stack and move its kilobytes.
+        let mut run = Box::into_pin(Box::write(Box::new_uninit(), {
             let (gateway, snapshot, call, showing) =
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
@@ -308,7 +309,7 @@ impl Gateway {
                     attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
                 (ticket, won)
             }
-        });
+        }));
         let first = match keep_alive {
             Some(patience) => tokio::time::timeout(patience, &mut run).await.ok(),
             None => Some((&mut run).await),

@@ -119,13 +119,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (inner, busy) = (self.inner.clone(), Busy::with_call(&self.peer));
-        Box::pin(async move {
+        // Written into its box, where `Box::pin` would make it on the stack and move all of its kilobytes.
+        let answering = Box::write(Box::new_uninit(), async move {
             let Reply { status, headers, body } = inner.answer(request, busy.peer()).await;
             let mut response = Response::new(AnswerBody { body, _busy: busy });
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             Ok(response)
-        })
+        });
+        Box::into_pin(answering)
     }
 }
 

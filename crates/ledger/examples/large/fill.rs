@@ -86,6 +86,23 @@ pub(super) async fn fill(url: &str, keys: u64, receipts: u64) {
     store.sql().close().await;
 }
 
+/// Proves the sums, as `tollway ledger verify` does.
+pub(super) async fn verify(url: &str) {
+    let store = Store::open_and_migrate(url).await.unwrap();
+    let begun = Instant::now();
+    let progress =
+        |at, done| println!("{done} receipts, day {}, {:.0} s", at / DAY, begun.elapsed().as_secs_f64());
+    let found = SqlBooks::new(store.sql().clone()).verify(&progress).await.unwrap();
+    println!(
+        "{} receipts and {} scopes proved after {:.0} s, {} differences",
+        found.receipts,
+        found.scopes,
+        begun.elapsed().as_secs_f64(),
+        found.different
+    );
+    store.sql().close().await;
+}
+
 fn stamp(number: u64) -> Stamp {
     let at = BEGIN + i64::try_from(number).unwrap();
     Stamp { version: 1, created_at: at, updated_at: at, ..Stamp::default() }

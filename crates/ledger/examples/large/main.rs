@@ -1,7 +1,7 @@
 //! A large database: fills one with keys and receipts, and asks a gateway that has it.
 //!
 //! `large fill URL KEYS RECEIPTS` makes what is missing; `large ask ADDRESS KEYS` measures the answers over HTTP
-//! (`cargo xtask generate-data` does both). A hundredth of the keys, at least a thousand, make all the calls, half of them
+//! (`cargo xtask generate-data` fills), and `large verify URL` proves the sums. A hundredth of the keys, at least a thousand, make all the calls, half of them
 //! fifty keys, over thirty days.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that fails should say where")]
 
@@ -36,8 +36,9 @@ async fn main() {
     let mut number = |usual: u64| next().parse().unwrap_or(usual);
     match what.as_str() {
         "fill" => fill::fill(&place, number(1_000_000), number(10_000_000)).await,
+        "verify" => fill::verify(&place).await,
         "ask" => ask::ask(&place, number(1_000_000)),
-        _ => println!("large fill URL KEYS RECEIPTS | large ask ADDRESS KEYS"),
+        _ => println!("large fill URL KEYS RECEIPTS | large ask ADDRESS KEYS | large verify URL"),
     }
 }
 

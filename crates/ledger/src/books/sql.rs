@@ -2,6 +2,7 @@
 
 mod columns;
 mod days;
+mod expected;
 mod filter;
 mod insert;
 mod load;

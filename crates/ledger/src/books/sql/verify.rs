@@ -1,21 +1,19 @@
 //! Proving sums, and making them anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tollway_meters::{Scope, ScopeKind};
 use tollway_store::sql::{Dialect, Sql, Statement, Transaction, clean};
 use tollway_store::{StoreResult, values};
 
-use super::columns::{self, CALLER, DAY_COUNTS, DAY_KEY};
+use super::columns::{self, CALLER};
+use super::expected::{Expected, MINUTES};
 use super::insert::{add, add_sums};
-use super::walk::{self, DayOf, Days, Sums};
-use super::{DAY_ZERO, FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, HOURS, LIFETIME, has_days, hour_of_day};
-use crate::books::sums::{CallerOf, Day, DayKey, Sum, Tally};
-use crate::books::{DAY, HOUR, MINUTE, Millis, Progress, Verification, is_summed_by_days};
-
-/// Minutes of a day.
-const MINUTES: i64 = DAY / MINUTE;
+use super::walk::{self, Days, Sums};
+use super::{FORGOTTEN, FORGOTTEN_DAYS, FORGOTTEN_HOURS, HOURS, LIFETIME, has_days, hour_of_day};
+use crate::books::sums::{CallerOf, Sum, Tally};
+use crate::books::{DAY, HOUR, Millis, Progress, Verification, is_summed_by_days};
 
 pub(super) async fn verify(sql: &Sql, progress: Progress<'_>) -> StoreResult<Verification> {
     sql.long_transaction(|transaction| async move {
@@ -95,9 +93,13 @@ async fn carried(transaction: &Transaction, hour: i64) -> StoreResult<Sums> {
     .await
 }
 
-type Adjusted = ((String, String), Millis, Sum);
+pub(super) type Adjusted = ((String, String), Millis, Sum);
 
-async fn adjustments(transaction: &Transaction, from: Millis, until: Millis) -> StoreResult<Vec<Adjusted>> {
+pub(super) async fn adjustments(
+    transaction: &Transaction,
+    from: Millis,
+    until: Millis,
+) -> StoreResult<Vec<Adjusted>> {
     let text = "SELECT scope, scope_id, at, nanos FROM spend_adjustments WHERE at >= $1 AND at < $2";
     let rows = transaction.query(text, values![from, until]).await?;
     rows.iter()
@@ -108,7 +110,7 @@ async fn adjustments(transaction: &Transaction, from: Millis, until: Millis) -> 
         .collect()
 }
 
-fn scope((kind, id): &(String, String)) -> Scope {
+pub(super) fn scope((kind, id): &(String, String)) -> Scope {
     Scope { kind: columns::kind_of(kind).unwrap_or(ScopeKind::Global), id: Arc::from(id.as_str()) }
 }
 
@@ -117,26 +119,31 @@ async fn compare(transaction: &Transaction, progress: Progress<'_>) -> StoreResu
     let forgotten = walk::forgotten_within(transaction).await?.div_euclid(DAY);
     let mut lifetime = carried(transaction, FORGOTTEN).await?;
     let mut days = Days::new(i64::MIN, i64::MAX);
-    let mut callers = BTreeSet::new();
+    let mut callers = HashSet::new();
     let mut next = forgotten;
-    while let Some(day) = days.next(transaction).await? {
-        found.receipts += day.receipts;
-        accumulate(&mut lifetime, &day.tally);
-        callers.extend(day.tally.callers.iter().cloned());
-        if let Some(global) = day.tally.scopes().get(&(ScopeKind::Global.name(), "")) {
+    loop {
+        let mut expected = Expected::default();
+        let each = |page: Tally| callers.extend(expected.add(page));
+        let Some((day, receipts)) = days.next_page_by_page(transaction, each).await? else { break };
+        found.receipts += receipts;
+        expected.scopes(|kind, id, sum| match lifetime.get_mut(&(kind.to_owned(), id.to_owned())) {
+            Some(known) => known.add(sum),
+            None => drop(lifetime.insert((kind.to_owned(), id.to_owned()), sum)),
+        });
+        if let Some(global) = expected.global() {
             found.total += global.money;
             found.unknown += u64::try_from(global.unknown).unwrap_or(0);
         }
-        progress(day.day * DAY, found.receipts);
-        if day.day < forgotten {
+        progress(day * DAY, found.receipts);
+        if day < forgotten {
             continue;
         }
         // Days without receipts must have no sums.
-        stretch(transaction, next, day.day, &DayOf::default(), &mut found).await?;
-        next = day.day + 1;
-        stretch(transaction, day.day, next, &day, &mut found).await?;
+        Expected::default().compare(transaction, next, day, &mut found).await?;
+        next = day + 1;
+        expected.compare(transaction, day, next, &mut found).await?;
     }
-    stretch(transaction, next, i64::MAX / DAY, &DayOf::default(), &mut found).await?;
+    Expected::default().compare(transaction, next, i64::MAX / DAY, &mut found).await?;
     let mut adjusted = Sums::new();
     for (scope, _, sum) in adjustments(transaction, i64::MIN, i64::MAX).await? {
         adjusted.entry(scope).or_default().add(sum);
@@ -161,110 +168,10 @@ fn compare_sums(what: &'static str, expected: &Sums, kept: &Sums, found: &mut Ve
     }
 }
 
-/// Compares the hours and days from `first` on and before `until` with a day's receipts, or with none.
-async fn stretch(
-    transaction: &Transaction,
-    first: i64,
-    until: i64,
-    day: &DayOf,
-    found: &mut Verification,
-) -> StoreResult<()> {
-    if first >= until {
-        return Ok(());
-    }
-    let mut expected: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
-    for ((kind, id, hour), sum) in &day.tally.hours {
-        expected.entry(((*kind).to_owned(), id.clone(), *hour)).or_default().add(*sum);
-    }
-    for ((kind, id), at, sum) in adjustments(transaction, first * DAY, until.saturating_mul(DAY)).await? {
-        expected.entry((kind, id, at.div_euclid(HOUR))).or_default().add(sum);
-    }
-    // Days are kept under hours that go the other way.
-    let mut of_days: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
-    for ((kind, id, hour), sum) in expected.iter().filter(|((kind, ..), _)| has_days(kind)) {
-        let day = hour_of_day(hour.div_euclid(HOURS));
-        of_days.entry((kind.clone(), id.clone(), day)).or_default().add(*sum);
-    }
-    expected.extend(of_days);
-    let text = "SELECT scope, id, hour, nanos, calls, unknown FROM spend \
-                WHERE (hour >= $1 AND hour < $2) OR (hour <= $3 AND hour > $4)";
-    let bounds = values![
-        first * HOURS,
-        until.saturating_mul(HOURS),
-        hour_of_day(first),
-        DAY_ZERO.saturating_sub(until)
-    ];
-    let rows = transaction.query(text, bounds).await?;
-    for row in &rows {
-        let (key, hour) = ((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?);
-        let wanted = expected.remove(&(key.0.clone(), key.1.clone(), hour)).unwrap_or_default();
-        let (what, at) = time_of(hour);
-        found.compare(what, &scope(&key), Some(at), wanted, columns::sum(row, 3)?);
-    }
-    for ((kind, id, hour), sum) in expected {
-        let (what, at) = time_of(hour);
-        found.compare(what, &scope(&(kind, id)), Some(at), sum, Sum::default());
-    }
-    stretch_minutes(transaction, first, until, &day.tally, found).await?;
-    stretch_days(transaction, first, until, &day.tally.days, found).await
-}
-
-/// What stands under a value of `spend.hour`, and when it begins.
-fn time_of(hour: i64) -> (&'static str, Millis) {
-    if hour < 0 { ("day", (DAY_ZERO - hour) * DAY) } else { ("hour", hour * HOUR) }
-}
-
-/// Compares the minutes of the same days.
-async fn stretch_minutes(
-    transaction: &Transaction,
-    first: i64,
-    until: i64,
-    tally: &Tally,
-    found: &mut Verification,
-) -> StoreResult<()> {
-    let mut expected: BTreeMap<(String, String, i64), [i64; 3]> = BTreeMap::new();
-    for ((kind, id, minute), costs) in &tally.minutes {
-        // Two names may be the same to the database.
-        let id = clean(id).into_owned();
-        let one = [costs.calls, costs.least, costs.most];
-        let [calls, least, most] = one;
-        expected
-            .entry(((*kind).to_owned(), id, *minute))
-            .and_modify(|all| *all = [all[0] + calls, all[1].min(least), all[2].max(most)])
-            .or_insert(one);
-    }
-    let text = "SELECT of_kind, of_id, minute, calls, least, most FROM receipt_minutes \
-                WHERE minute >= $1 AND minute < $2";
-    let rows = transaction.query(text, values![first * MINUTES, until.saturating_mul(MINUTES)]).await?;
-    let mut kept = BTreeMap::new();
-    for row in &rows {
-        let key = (row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)?);
-        kept.insert(key, [row.int(3)?, row.int(4)?, row.int(5)?]);
-    }
-    let keys: BTreeSet<_> = expected.keys().chain(kept.keys()).collect();
-    for key in keys {
-        let of = |sums: &BTreeMap<_, [i64; 3]>| sums.get(key).copied().unwrap_or_default();
-        let ([calls, least, most], [there, cheapest, dearest]) = (of(&expected), of(&kept));
-        // Costs are bounds, not sums; shown is the money between them.
-        let sum = |calls, least: i64, most: i64| Sum {
-            money: tollway_model::Money::from_nanos(most.saturating_sub(least)),
-            calls,
-            unknown: least,
-        };
-        let scope = Scope {
-            kind: columns::kind_of(&key.0).unwrap_or(ScopeKind::Global),
-            id: Arc::from(key.1.as_str()),
-        };
-        let (wanted, there) = (sum(calls, least, most), sum(there, cheapest, dearest));
-        found.compare("minute", &scope, Some(key.2.saturating_mul(MINUTE)), wanted, there);
-    }
-    Ok(())
-}
-
 /// Whoever called must be known; those whose receipts are gone may be known, too.
 async fn compare_callers(
     transaction: &Transaction,
-    callers: BTreeSet<CallerOf>,
+    callers: HashSet<CallerOf>,
     found: &mut Verification,
 ) -> StoreResult<()> {
     let text = Statement::assembled(format!("SELECT {CALLER} FROM spend_callers"));
@@ -282,43 +189,6 @@ async fn compare_callers(
             let scope = Scope { kind: ScopeKind::Key, id: key.into() };
             found.compare("caller", &scope, None, one, Sum::default());
         }
-    }
-    Ok(())
-}
-
-async fn stretch_days(
-    transaction: &Transaction,
-    first: i64,
-    until: i64,
-    expected: &BTreeMap<DayKey<'static>, Day>,
-    found: &mut Verification,
-) -> StoreResult<()> {
-    let text =
-        format!("SELECT {DAY_KEY}, {} FROM spend_days WHERE day >= $1 AND day < $2", DAY_COUNTS.join(", "));
-    let rows = transaction.query(Statement::assembled(text), values![first, until]).await?;
-    let kept: BTreeMap<DayKey<'static>, Day> = rows.iter().map(columns::day).collect::<StoreResult<_>>()?;
-    let keys: BTreeSet<_> = expected.keys().chain(kept.keys()).collect();
-    for key in keys {
-        let (wanted, there) = (expected.get(key).copied(), kept.get(key).copied());
-        let (wanted, there) = (wanted.unwrap_or_default(), there.unwrap_or_default());
-        if wanted == there {
-            continue;
-        }
-        let (mut expected, mut kept) = (wanted.sum(), there.sum());
-        if expected == kept {
-            // Tokens or times differ: shown as a difference of calls nobody made.
-            expected.calls = 0;
-            kept.calls = 1;
-        }
-        let id = if key.of.is_empty() { &key.key } else { &key.of_id };
-        let kind = columns::kind_of(key.of).filter(|_| !key.of.is_empty()).unwrap_or(ScopeKind::Key);
-        found.compare(
-            "day",
-            &Scope { kind, id: Arc::from(id.as_ref()) },
-            Some(key.day * DAY),
-            expected,
-            kept,
-        );
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use tokio::task::{JoinHandle, spawn_blocking};
 use tollway_store::sql::{Sql, Statement, Transaction};
-use tollway_store::{StoreResult, values};
+use tollway_store::{StoreError, StoreResult, values};
 
 use super::columns::{self, LINE};
 use crate::books::line::Line;
@@ -64,7 +65,19 @@ impl Days {
         Days { from, until }
     }
 
+    /// The next day with all that its receipts add up to.
     pub(super) async fn next(&mut self, transaction: &Transaction) -> StoreResult<Option<DayOf>> {
+        let mut tally = Tally::default();
+        let walked = self.next_page_by_page(transaction, |page| tally.merge(page)).await?;
+        Ok(walked.map(|(day, receipts)| DayOf { day, receipts, tally }))
+    }
+
+    /// The next day, and how many receipts it has; `each` gets what some of them add up to, in the order of time.
+    pub(super) async fn next_page_by_page(
+        &mut self,
+        transaction: &Transaction,
+        mut each: impl FnMut(Tally) + Send,
+    ) -> StoreResult<Option<(i64, u64)>> {
         let first = transaction
             .query_one(
                 "SELECT min(at) FROM receipts WHERE at >= $1 AND at < $2",
@@ -74,19 +87,34 @@ impl Days {
         let Some(first) = first.map_or(Ok(None), |row| row.maybe_int(0))? else { return Ok(None) };
         let day = first.div_euclid(DAY);
         let until = ((day + 1) * DAY).min(self.until);
-        let mut found = DayOf { day, ..DayOf::default() };
+        let mut receipts = 0;
         let mut after = (first, String::new());
+        // A page is added up while the next one is read.
+        let mut summing: Option<JoinHandle<Tally>> = None;
         loop {
             let lines = page(transaction, &after, until, PAGE).await?;
-            found.receipts += lines.len() as u64;
-            found.tally.merge(Tally::of(lines.iter()));
-            let full = lines.len() == PAGE;
-            let Some(last) = lines.into_iter().next_back().filter(|_| full) else { break };
-            after = (last.at, last.id.into_owned());
+            receipts += lines.len() as u64;
+            let last = lines.last().filter(|_| lines.len() == PAGE);
+            let next = last.map(|last| (last.at, last.id.as_ref().to_owned()));
+            let before = summing.replace(spawn_blocking(move || Tally::of(lines.iter())));
+            if let Some(before) = before {
+                each(added_up(before).await?);
+            }
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        if let Some(last) = summing {
+            each(added_up(last).await?);
         }
         self.from = until;
-        Ok(Some(found))
+        Ok(Some((day, receipts)))
     }
+}
+
+async fn added_up(summing: JoinHandle<Tally>) -> StoreResult<Tally> {
+    summing.await.map_err(|error| StoreError::Broken(error.to_string()))
 }
 
 /// Some receipts behind a place, the oldest first.
