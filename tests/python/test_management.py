@@ -92,7 +92,7 @@ def test_what_is_wrong_is_a_400_that_names_the_field(admin, name):
         ({"guardrails": ["x"]}, "guardrails"),
         ({"router_settings": {"num_retries": 30}}, "router_settings.num_retries"),
         ({"router_settings": {"routing_strategy": "least-busy"}}, "router_settings.routing_strategy"),
-        ({"budget_fallbacks": {"paid/x": ["plain-chat"]}}, "budget_fallbacks"),
+        ({"budget_fallbacks": {"paid/x": "plain-chat"}}, "budget_fallbacks"),
         ({"spend": 3}, "spend"),
         ({"models": [1]}, "models"),
     ]:
@@ -422,8 +422,11 @@ def test_a_members_models_and_a_budgets_models_bind(stack, admin, name):
     admin.post("/customer/new", {"user_id": name, "budget_id": name})
     admin.chat(user=name)
     assert error(admin.chat("plain-claude", status=403, user=name))["type"] == "customer_model_access_denied"
-    for field, value in [("default_model", "plain-chat"), ("allowed_model_region", "eu")]:
-        assert error(admin.post("/customer/update", {"user_id": name, field: value}, 400))["param"] == field
+    assert error(admin.post("/customer/update", {"user_id": name, "allowed_model_region": "mars"}, 400))["param"] == "allowed_model_region"
+    admin.post("/customer/update", {"user_id": name, "default_model": "plain-chat"})
+    eventually(lambda: admin.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "user": name}))
+    admin.post("/customer/update", {"user_id": name, "allowed_model_region": "eu"})
+    eventually(lambda: admin.chat(user=name, status=403))
 
 
 def test_models_that_end_are_told(admin, name):
@@ -441,3 +444,47 @@ def test_fallbacks_that_a_caller_sends_must_be_within_its_reach(stack, admin):
     key.chat(fallbacks=["plain-chat"])
     fault = error(key.chat(fallbacks=["plain-claude"], status=403))
     assert (fault["type"], fault["param"]) == ("key_model_access_denied", "model")
+
+
+def test_a_tag_is_made_binds_calls_and_is_deleted(stack, admin, name):
+    made = admin.post("/tag/new", {"name": name, "description": "for a test", "models": ["plain-chat"], "rpm_limit": 2})
+    assert made["tag"]["name"] == name and made["tag"]["rpm_limit"] == 2
+    assert error(admin.post("/tag/new", {"name": name}, 400))["param"] == "name"
+    tagged = {"metadata": {"tags": [name]}}
+    eventually(lambda: error(admin.chat("plain-claude", 403, **tagged))["type"] == "tag_model_access_denied")
+    for _ in range(2):
+        admin.chat(**tagged)
+    assert f"for tag: {name}" in error(admin.chat(status=429, **tagged))["message"]
+    admin.chat()
+    assert admin.post("/tag/info", {"names": [name]})[name]["description"] == "for a test"
+    admin.post("/tag/update", {"name": name, "rpm_limit": None})
+    eventually(lambda: admin.chat(**tagged))
+    assert name in [tag["name"] for tag in admin.get("/tag/list")]
+    admin.post("/tag/delete", {"name": name})
+    assert error(admin.post("/tag/info", {"names": [name]}, 404))["param"] == "name"
+
+
+def test_tokens_of_a_day_are_limited_and_told(stack, admin):
+    mine = Api(stack.url, admin.post("/key/generate", {"tpd_limit": 100})["key"])
+    body = {"model": "plain-chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+    for _ in range(100):
+        answer = mine.http.post("/v1/chat/completions", json=body)
+        if answer.status_code != 200:
+            break
+        assert answer.headers["x-ratelimit-api_key-limit-tokens_per_day"] == "100"
+    assert answer.status_code == 429 and answer.headers["rate_limit_type"] == "tokens_per_day"
+    assert "Limit type: tokens_per_day" in error(answer.json())["message"]
+
+
+def test_what_is_not_there_says_what_and_why(admin):
+    for field, value, why in [
+        ("guardrails", ["pii"], "guards"),
+        ("object_permission", {"mcp_servers": ["x"]}, "MCP"),
+        ("auto_rotate", True, "/key/regenerate"),
+        ("send_invite_email", True, "e-mail"),
+        ("access_group_ids", ["x"], "model_info.access_groups"),
+    ]:
+        fault = error(admin.post("/key/generate", {field: value}, 400))
+        assert fault["param"] == field and "not built yet" in fault["message"] and why in fault["message"], fault
+    admin.post("/team/x/callback", {"callback_name": "langfuse"}, 400)
+    assert "password" in error(admin.post("/invitation/new", {"user_id": "x"}, 400))["message"]

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
-use tollway_meters::{Claim, Scope, ScopeKind};
+use tollway_meters::{Claim, ScopeKind};
 use tollway_model::{Error, Kind, Retry};
-use tollway_store::records::{Budget, Customer, Grace, Key, Membership, Millis, Record, Team, User};
+use tollway_store::records::{Budget, Customer, Grace, Key, Membership, Millis, Record, Tag, Team, User};
 use tollway_store::{Change, Changes, Shelf, StoreError};
 
-use crate::identity::{SharedBudgets, compile, denied, merged};
-use crate::{Identity, KeyHash, ModelAccess, Principal, Role, Rules, now};
+use crate::claims::{ByModel, add_models, claim, merged, raised_until};
+use crate::identity::{SharedBudgets, denied};
+use crate::tags::TagBook;
+use crate::{Identity, KeyHash, KnownTag, ModelAccess, Principal, Role, Rules, now};
 
 /// Longest a key waits for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,6 +45,8 @@ pub struct Shelves {
     pub budgets: Shelf<Budget>,
     /// Customers.
     pub customers: Shelf<Customer>,
+    /// Tags of calls.
+    pub tags: Shelf<Tag>,
     /// News of changes.
     pub changes: Arc<dyn Changes>,
 }
@@ -84,6 +88,9 @@ pub struct KnownCustomer {
     pub record: Option<Customer>,
     /// Its limits.
     pub claim: Option<Claim>,
+    by_model: ByModel,
+    /// Its limits are others from then on.
+    until: Option<Millis>,
     access: ModelAccess,
     /// What its shared budget may be spent on.
     budget: ModelAccess,
@@ -93,7 +100,19 @@ impl KnownCustomer {
     /// Somebody of whom nothing can be known now.
     fn unknown() -> KnownCustomer {
         let everything = ModelAccess::of(&[]);
-        KnownCustomer { record: None, claim: None, access: everything.clone(), budget: everything }
+        KnownCustomer {
+            record: None,
+            claim: None,
+            by_model: ByModel::new(),
+            until: None,
+            access: everything.clone(),
+            budget: everything,
+        }
+    }
+
+    /// Limits of single models, by the names they were set for.
+    pub fn limited_models(&self) -> impl Iterator<Item = (&str, &[Claim])> {
+        self.by_model.iter().map(|(model, claims)| (&**model, claims.as_slice()))
     }
 
     /// May calls be made for it, with this model?
@@ -126,6 +145,7 @@ pub struct Directory {
     known: Cache<KeyHash, Arc<Identity>>,
     strangers: Cache<KeyHash, Millis>,
     customers: Cache<CustomerName, Arc<KnownCustomer>>,
+    tags: TagBook,
     /// Grows with every batch of changes.
     epoch: AtomicU64,
     /// When the store was last heard, milliseconds since 1970.
@@ -149,6 +169,7 @@ impl Directory {
             known: Cache::new(options.keys),
             strangers: Cache::new(options.strangers),
             customers: Cache::new(options.strangers),
+            tags: TagBook::default(),
             shelves,
             options,
             epoch: AtomicU64::new(0),
@@ -274,7 +295,9 @@ impl Directory {
     pub async fn customer(&self, id: &Arc<str>, default_budget: Option<&Arc<str>>) -> Arc<KnownCustomer> {
         let default_budget = default_budget.or(self.options.default_customer_budget.as_ref());
         let name = (default_budget.cloned(), id.clone());
-        if let Some(known) = self.customers.get(&name) {
+        if let Some(known) = self.customers.get(&name)
+            && known.until.is_none_or(|until| until > now())
+        {
             return known;
         }
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -291,19 +314,28 @@ impl Directory {
             return Arc::new(KnownCustomer::unknown());
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
-        let limits = compile(&merged(&own, budget.as_ref()));
-        let claim = (!limits.is_empty()).then(|| Claim {
-            scope: Scope { kind: ScopeKind::Customer, id: id.clone() },
-            limits: Arc::new(limits),
-        });
+        let now = now();
+        let (limits, until) = (merged(&own, budget.as_ref(), now), raised_until(budget.as_ref(), now));
+        let claim = claim(ScopeKind::Customer, id, &limits);
+        let mut by_model = ByModel::new();
+        add_models(ScopeKind::ModelPerCustomer, id, &limits, true, &mut by_model);
         let access = ModelAccess::of(record.as_ref().map_or(&[], |record| record.models.as_slice()));
         let budget = ModelAccess::of(budget.as_ref().map_or(&[], |budget| budget.allowed_models.as_slice()));
-        let known = Arc::new(KnownCustomer { record, claim, access, budget });
+        let known = Arc::new(KnownCustomer { record, claim, by_model, until, access, budget });
         self.customers.insert(name.clone(), known.clone());
         if self.epoch.load(Ordering::Acquire) != epoch {
             self.customers.remove(&name);
         }
         known
+    }
+
+    /// Those of these tags that somebody made, with their limits.
+    pub async fn tags(&self, names: &[Arc<str>]) -> Vec<Arc<KnownTag>> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        self.tags.find(names, &self.shelves.tags, &self.shelves.budgets, is_away).await
     }
 
     /// Forgets what `change` touches.
@@ -317,6 +349,7 @@ impl Directory {
             self.strangers.remove(&token);
         }
         match change.table.as_str() {
+            Tag::TABLE => self.tags.forget(),
             Customer::TABLE => self.customers.retain(|(_, customer), _| **customer != *change.id),
             Grace::TABLE => {
                 if let Some(hash) = KeyHash::from_hex(&change.id) {
@@ -327,6 +360,7 @@ impl Directory {
             table => {
                 if table == Budget::TABLE {
                     self.customers.clear();
+                    self.tags.forget();
                 }
                 self.known.retain(|_, identity| !identity.depends_on(table, &change.id));
             }
@@ -339,6 +373,7 @@ impl Directory {
         self.known.clear();
         self.strangers.clear();
         self.customers.clear();
+        self.tags.forget();
     }
 
     /// Is the store heard? Else: since when not, milliseconds since 1970. Of a directory that nobody follows it is not
@@ -412,7 +447,7 @@ impl Directory {
 }
 
 /// What takes longer than it should by [`PATIENCE`] is an answer, too: the store is away.
-async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     should: Duration,
     asked: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

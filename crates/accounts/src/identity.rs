@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tollway_meters::{Budget, Claim, Limits, Scope, ScopeKind};
+use tollway_meters::{COUNTED, Claim, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Retry};
 use tollway_store::records::{self, Millis};
 
+use crate::claims::{ByModel, add_models, claim, compile, counting, merged, raised_until};
 use crate::{KeySpend, ModelAccess, Principal, Role};
 
 /// The names of a caller, for receipts: cheap to copy.
@@ -54,7 +55,10 @@ pub struct Identity {
     pub customer_budget: Option<Arc<str>>,
     access: Vec<(Owner, ModelAccess)>,
     claims: Vec<Claim>,
-    by_model: HashMap<Box<str>, Vec<Claim>>,
+    by_model: ByModel,
+    by_tag: HashMap<Box<str>, Claim>,
+    /// The key's claim while its providers are well, where some of its limits bind only when they are not.
+    calm: Option<Claim>,
     expires: Option<Millis>,
     refusal: Option<String>,
     /// Who it is from this time on: a temporary increase of the budget is over.
@@ -72,6 +76,8 @@ pub enum Owner {
     User,
     /// The customer's.
     Customer,
+    /// A tag's.
+    Tag,
 }
 
 impl Owner {
@@ -82,6 +88,7 @@ impl Owner {
             Owner::Team => "team_model_access_denied",
             Owner::User => "user_model_access_denied",
             Owner::Customer => "customer_model_access_denied",
+            Owner::Tag => "tag_model_access_denied",
         }
     }
 
@@ -91,6 +98,7 @@ impl Owner {
             Owner::Team => "team",
             Owner::User => "user",
             Owner::Customer => "customer",
+            Owner::Tag => "tag",
         }
     }
 }
@@ -117,6 +125,8 @@ impl Identity {
             access: Vec::new(),
             claims: Vec::new(),
             by_model: HashMap::new(),
+            by_tag: HashMap::new(),
+            calm: None,
             expires: None,
             refusal: None,
             then: None,
@@ -125,24 +135,29 @@ impl Identity {
 
     /// Compiles a principal.
     pub fn of(principal: Principal, shared: &SharedBudgets, rules: &Rules) -> Identity {
+        Identity::from(principal, shared, rules, crate::now())
+    }
+
+    /// Who it is from `now` on, and who later, when a temporary increase of a budget is over.
+    fn from(principal: Principal, shared: &SharedBudgets, rules: &Rules, now: Millis) -> Identity {
         let key = principal.key.as_ref();
-        let increased = key.and_then(|key| key.temp_budget_increase.and(key.temp_budget_expiry));
-        let Some(until) = increased.filter(|until| *until > crate::now()) else {
-            return Identity::compiled(principal, shared, rules, false);
-        };
-        let later = Arc::new(Identity::compiled(principal.clone(), shared, rules, false));
-        Identity { then: Some((until, later)), ..Identity::compiled(principal, shared, rules, true) }
+        let own = key.and_then(|key| key.temp_budget_increase.and(key.temp_budget_expiry));
+        let shared_ones = [shared.key.as_ref(), shared.member.as_ref()].map(|one| raised_until(one, now));
+        let ends = shared_ones.into_iter().chain([own]).flatten().filter(|until| *until > now).min();
+        let then =
+            ends.map(|until| (until, Arc::new(Identity::from(principal.clone(), shared, rules, until))));
+        Identity { then, ..Identity::compiled(principal, shared, rules, now) }
     }
 
     /// Who it is now: whatever is limited in time ends by the clock, however long it is remembered.
     pub fn at(self: Arc<Self>, now: Millis) -> Arc<Identity> {
         match &self.then {
-            Some((until, later)) if *until <= now => later.clone(),
+            Some((until, later)) if *until <= now => later.clone().at(now),
             _ => self,
         }
     }
 
-    fn compiled(principal: Principal, shared: &SharedBudgets, rules: &Rules, increased: bool) -> Identity {
+    fn compiled(principal: Principal, shared: &SharedBudgets, rules: &Rules, now: Millis) -> Identity {
         let names = names(&principal);
         let mut identity = Identity {
             names,
@@ -152,12 +167,14 @@ impl Identity {
             access: access(&principal, shared),
             claims: Vec::new(),
             by_model: HashMap::new(),
+            by_tag: HashMap::new(),
+            calm: None,
             expires: principal.key.as_ref().and_then(|key| key.expires),
             refusal: refusal(&principal),
             then: None,
             principal,
         };
-        identity.collect_claims(shared, rules, increased);
+        identity.collect_claims(shared, rules, now);
         identity
     }
 
@@ -216,7 +233,24 @@ impl Identity {
         &self.claims
     }
 
-    /// Those that are about this model alone, of key and team.
+    /// The key's claim while its providers are well; `None`: it is the same whether they are or not.
+    pub fn calm_claim(&self) -> Option<&Claim> {
+        self.calm.as_ref()
+    }
+
+    /// Those that are about calls of the key with these tags.
+    pub fn tag_claims<'a>(&'a self, tags: &'a [Arc<str>]) -> impl Iterator<Item = &'a Claim> {
+        let tags = if self.by_tag.is_empty() { &[] } else { tags };
+        tags.iter().filter_map(|tag| self.by_tag.get(&**tag))
+    }
+
+    /// Models to ask in place of `model` when a budget for it alone is used up.
+    pub fn instead_of(&self, model: &str) -> &[String] {
+        let key = self.principal.key.as_ref();
+        key.and_then(|key| key.budget_fallbacks.get(model)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those that are about this model alone.
     pub fn model_claims(&self, model: &str) -> &[Claim] {
         self.by_model.get(model).map_or(&[], Vec::as_slice)
     }
@@ -233,7 +267,7 @@ impl Identity {
 
     /// Is any limit set?
     pub fn is_limited(&self) -> bool {
-        !self.claims.is_empty() || !self.by_model.is_empty()
+        !self.claims.is_empty() || !self.by_model.is_empty() || !self.by_tag.is_empty()
     }
 
     /// Does it depend on this record?
@@ -262,75 +296,71 @@ impl Identity {
         }
     }
 
-    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules, increased: bool) {
+    fn collect_claims(&mut self, shared: &SharedBudgets, rules: &Rules, now: Millis) {
         let principal = self.principal.clone();
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
-            let mut limits = merged(&key.limits, shared.key.as_ref());
-            if increased {
+            let mut limits = merged(&key.limits, shared.key.as_ref(), now);
+            if key.temp_budget_expiry.is_some_and(|until| until > now) {
                 limits.max_budget = limits
                     .max_budget
                     .zip(key.temp_budget_increase)
                     .map(|(max, more)| max.saturating_add(more));
             }
-            self.claim(ScopeKind::Key, &key.id, &limits);
-            self.claim_models(ScopeKind::ModelPerKey, &key.id, &limits);
+            self.claim(ScopeKind::Key, ScopeKind::ModelPerKey, &key.id, &limits);
+            self.claim_tags(key);
+            self.calm = calm(key, &limits);
         }
         if let Some(user) = &principal.user {
             let personal = principal.team.is_none() || rules.user_limits_on_team_keys;
             // What a user spends with a team's key counts for the user, but the user's limits do not hold there.
-            let limits = compile(&user.limits);
-            self.claim_compiled(
-                ScopeKind::User,
-                &user.user_id,
-                if personal { limits } else { counting(limits) },
-            );
+            let scope = Scope { kind: ScopeKind::User, id: user.user_id.as_str().into() };
+            let limits = compile(&scope, &user.limits);
+            let limits = if personal { limits } else { counting(&scope, limits) };
+            if !limits.is_empty() {
+                self.claims.push(Claim { scope, limits: Arc::new(limits) });
+            }
+            add_models(ScopeKind::ModelPerUser, &user.user_id, &user.limits, personal, &mut self.by_model);
         }
         if let Some(team) = &principal.team {
-            self.claim(ScopeKind::Team, &team.team_id, &team.limits);
-            self.claim_models(ScopeKind::ModelPerTeam, &team.team_id, &team.limits);
+            self.claim(ScopeKind::Team, ScopeKind::ModelPerTeam, &team.team_id, &team.limits);
             if let Some(user) = &self.names.user.clone() {
                 let own = principal.membership.as_ref();
-                let limits =
-                    merged(&own.map(|own| own.limits.clone()).unwrap_or_default(), shared.member.as_ref());
+                let own = own.map(|own| own.limits.clone()).unwrap_or_default();
+                let limits = merged(&own, shared.member.as_ref(), now);
                 let id = records::Membership::id_of(&team.team_id, user);
-                self.claim(ScopeKind::TeamMember, &id, &limits);
+                self.claim(ScopeKind::TeamMember, ScopeKind::ModelPerMember, &id, &limits);
             }
         }
     }
 
-    fn claim(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits) {
-        self.claim_compiled(kind, id, compile(limits));
+    fn claim(&mut self, kind: ScopeKind, of_models: ScopeKind, id: &str, limits: &records::Limits) {
+        self.claims.extend(claim(kind, id, limits));
+        add_models(of_models, id, limits, true, &mut self.by_model);
     }
 
-    fn claim_compiled(&mut self, kind: ScopeKind, id: &str, limits: Limits) {
-        if !limits.is_empty() {
-            self.claims.push(Claim { scope: Scope { kind, id: id.into() }, limits: Arc::new(limits) });
-        }
-    }
-
-    fn claim_models(&mut self, kind: ScopeKind, id: &str, limits: &records::Limits) {
-        let names = limits.model_rpm_limit.keys().chain(limits.model_tpm_limit.keys());
-        let mut names: Vec<&String> = names.chain(limits.model_max_budget.keys()).collect();
-        names.sort_unstable();
-        names.dedup();
-        for model in names {
-            let budget = limits.model_max_budget.get(model).cloned().unwrap_or_default();
-            let own = records::Limits {
-                max_budget: budget.budget_limit,
-                budget_duration: budget.time_period.clone(),
-                rpm_limit: limits.model_rpm_limit.get(model).copied().or(budget.rpm_limit),
-                tpm_limit: limits.model_tpm_limit.get(model).copied().or(budget.tpm_limit),
-                ..records::Limits::default()
-            };
-            let compiled = compile(&own);
-            if !compiled.is_empty() {
-                let scope = Scope { kind, id: format!("{id}:{model}").into() };
-                let claim = Claim { scope, limits: Arc::new(compiled) };
-                self.by_model.entry(model.as_str().into()).or_default().push(claim);
+    /// Requests a minute of the key by tag.
+    fn claim_tags(&mut self, key: &records::Key) {
+        for (tag, rpm) in &key.tag_rpm_limit {
+            let limits = records::Limits { rpm_limit: Some(*rpm), ..records::Limits::default() };
+            let id = format!("{}:{tag}", key.id);
+            if let Some(claim) = claim(ScopeKind::TagPerKey, &id, &limits) {
+                self.by_tag.insert(tag.as_str().into(), claim);
             }
         }
     }
+}
+
+/// What a key claims while the providers are well: limits that bind only when they are not are counted.
+fn calm(key: &records::Key, limits: &records::Limits) -> Option<Claim> {
+    let is_dynamic = |how: &Option<String>| how.as_deref() == Some("dynamic");
+    let mut calm = limits.clone();
+    for (how, limit) in
+        [(&key.tpm_limit_type, &mut calm.tpm_limit), (&key.rpm_limit_type, &mut calm.rpm_limit)]
+    {
+        *limit = if is_dynamic(how) { limit.map(|_| COUNTED) } else { *limit };
+    }
+    (calm != *limits).then(|| claim(ScopeKind::Key, &key.id, &calm)).flatten()
 }
 
 fn names(principal: &Principal) -> Names {
@@ -415,49 +445,6 @@ fn is_strict(principal: &Principal) -> bool {
         || principal.team.as_ref().is_some_and(|team| asks(&team.metadata))
 }
 
-/// A record's own limits, and a shared budget's where it has none.
-pub(crate) fn merged(own: &records::Limits, shared: Option<&records::Budget>) -> records::Limits {
-    let Some(shared) = shared.map(|budget| &budget.limits) else { return own.clone() };
-    let mut limits = own.clone();
-    if limits.max_budget.is_none() {
-        limits.max_budget = shared.max_budget;
-        limits.budget_duration = limits.budget_duration.or_else(|| shared.budget_duration.clone());
-        limits.budget_started_at = limits.budget_started_at.or(shared.budget_started_at);
-    }
-    limits.soft_budget = limits.soft_budget.or(shared.soft_budget);
-    limits.tpm_limit = limits.tpm_limit.or(shared.tpm_limit);
-    limits.rpm_limit = limits.rpm_limit.or(shared.rpm_limit);
-    limits.max_parallel_requests = limits.max_parallel_requests.or(shared.max_parallel_requests);
-    if limits.budget_limits.is_empty() {
-        limits.budget_limits.clone_from(&shared.budget_limits);
-    }
-    for (model, budget) in &shared.model_max_budget {
-        limits.model_max_budget.entry(model.clone()).or_insert_with(|| budget.clone());
-    }
-    limits
-}
-
-/// The same windows without anything to reach: spending is counted in them and never refused.
-fn counting(limits: Limits) -> Limits {
-    let budgets = limits.budgets.into_iter().map(|budget| Budget { max: None, soft: None, ..budget });
-    Limits { budgets: budgets.collect(), ..Limits::default() }
-}
-
-pub(crate) fn compile(limits: &records::Limits) -> Limits {
-    let window = |duration: Option<&str>| crate::window(duration);
-    let mut budgets = Vec::new();
-    if limits.max_budget.is_some() || limits.soft_budget.is_some() {
-        let window = window(limits.budget_duration.as_deref());
-        budgets.push(Budget { window, max: limits.max_budget, soft: limits.soft_budget });
-    }
-    budgets.extend(limits.budget_limits.iter().map(|budget| Budget {
-        window: window(Some(&budget.budget_duration)),
-        max: Some(budget.max_budget),
-        soft: None,
-    }));
-    Limits { rpm: limits.rpm_limit, tpm: limits.tpm_limit, parallel: limits.max_parallel_requests, budgets }
-}
-
 /// A failure to identify: 401 with the `type` that clients of LiteLLM know.
 pub(crate) fn denied(message: impl Into<String>, param: Option<&str>, kind: &str) -> Error {
     let error = Error::new(Kind::Authentication, message).with_provider(None, Some(kind.to_owned()));
@@ -467,7 +454,7 @@ pub(crate) fn denied(message: impl Into<String>, param: Option<&str>, kind: &str
     }
 }
 
-fn no_access(owner: Owner, model: &str) -> Error {
+pub(crate) fn no_access(owner: Owner, model: &str) -> Error {
     let message = format!(
         "this {} may not use the model {model}. GET /v1/models lists the models it may use.",
         owner.word()

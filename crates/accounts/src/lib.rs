@@ -6,6 +6,7 @@
 //! table of that; [`manage`] changes the records, behind it.
 
 mod access;
+mod claims;
 mod directory;
 mod hash;
 mod identity;
@@ -13,6 +14,7 @@ mod key_spend;
 pub mod manage;
 mod principal;
 pub mod rights;
+mod tags;
 
 pub use access::ModelAccess;
 pub use directory::{Directory, KnownCustomer, Options, Shelves};
@@ -20,6 +22,7 @@ pub use hash::{KeyHash, KeyId};
 pub use identity::{Identity, Names, Owner, Rules, SharedBudgets, iso};
 pub use key_spend::{KeySpend, Question};
 pub use principal::{Principal, Role};
+pub use tags::KnownTag;
 
 /// The `param` of the error for a key that opens nothing; other failures to identify have none.
 pub const WRONG_KEY: &str = "key";

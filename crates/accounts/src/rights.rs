@@ -175,6 +175,10 @@ rights! {
     BudgetWrite "budget_write" [All No No No No No] Nothing, ["management_routes"];
     /// See budgets.
     BudgetRead "budget_read" [All All No No No No] Nothing, ["management_routes"];
+    /// Make, change and delete tags.
+    TagWrite "tag_write" [All No No No No No] Nothing, ["management_routes"];
+    /// See tags.
+    TagRead "tag_read" [All All No No No No] Nothing, ["management_routes"];
     /// Add, change, delete and block models.
     ModelWrite "model_write" [All No No No No No] Nothing, ["management_routes"];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tollway_accounts::{Directory, KeyHash, Options, Role, Shelves};
 use tollway_model::{Error, Kind, Money};
-use tollway_store::records::{Customer, Grace, Key, Limits, Membership, Record, Team, User};
+use tollway_store::records::{Budget, Customer, Grace, Key, Limits, Membership, Record, Tag, Team, User};
 use tollway_store::{Change, Changes, Page, Query, Records, Shelf, Store, StoreError, StoreResult};
 
 /// A shelf that counts its readers and can be away.
@@ -86,6 +86,7 @@ async fn world(options: Options) -> World {
         memberships: store.shelf(),
         budgets: store.shelf(),
         customers: store.shelf(),
+        tags: store.shelf(),
         changes: Arc::new(WatchedChanges(store.changes(), away.clone())),
     };
     let directory = Directory::new(shelves, options);
@@ -241,6 +242,7 @@ async fn a_database_restored_from_an_older_copy_is_followed_from_its_own_number_
         memberships: store.shelf(),
         budgets: store.shelf(),
         customers: store.shelf(),
+        tags: store.shelf(),
         changes: changes.clone(),
     };
     let directory = Directory::new(shelves, Options::default());
@@ -321,6 +323,36 @@ async fn a_temporary_increase_of_a_remembered_key_ends_in_time() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(max().await, 10);
     assert_eq!(world.reads.load(Ordering::SeqCst), 1, "the database is not needed for it");
+}
+
+#[tokio::test]
+async fn a_temporary_increase_of_a_shared_budget_ends_for_all_who_have_it() {
+    let world = world(Options::default()).await;
+    #[expect(clippy::disallowed_methods, reason = "expiry is wall time")]
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(since_1970.as_millis()).unwrap();
+    let mut budget = Budget { budget_id: "b".into(), ..Budget::default() };
+    budget.limits.max_budget = Some(Money::from_nanos(10));
+    (budget.temp_budget_increase, budget.temp_budget_expiry) = (Some(Money::from_nanos(5)), Some(now + 900));
+    world.store.shelf::<Budget>().insert(budget).await.unwrap();
+    let shared = || Some("b".to_owned());
+    world.key("sk-a", |key| key.budget_id = shared()).await;
+    let customer = Customer { user_id: "c".into(), budget_id: shared(), ..Customer::default() };
+    world.store.shelf::<Customer>().insert(customer).await.unwrap();
+    let tag = Tag { name: "t".into(), budget_id: shared(), ..Tag::default() };
+    world.store.shelf::<Tag>().insert(tag).await.unwrap();
+    let most = async || {
+        let identity = world.identify("sk-a").await.unwrap();
+        let customer = world.directory.customer(&"c".into(), None).await;
+        let tags = world.directory.tags(&["x".into(), "t".into()]).await;
+        let claims =
+            [&identity.claims()[0], customer.claim.as_ref().unwrap(), tags[0].claim.as_ref().unwrap()];
+        assert_eq!(tags.len(), 1, "nobody made the other");
+        claims.map(|claim| claim.limits.budgets[0].max.unwrap().nanos())
+    };
+    assert_eq!(most().await, [15; 3]);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(most().await, [10; 3]);
 }
 
 #[tokio::test]

@@ -231,7 +231,6 @@ pub(crate) static GROUPS: &[Group] = &[
             "require_auth_for_metrics_endpoint",
             "enforce_fallback_model_access",
             "validate_end_user_id_in_db",
-            "region_name",
         ],
     ),
     Group::new(

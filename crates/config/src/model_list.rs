@@ -66,6 +66,9 @@ settings! {
         pub api_version: Option<String> = None;
         /// Organization the calls are billed to, for providers that know them.
         pub organization: Option<String> = None;
+        /// Where it is, for customers whose calls stay in one region: `eu`, `us`, or a provider's name of a region, such as
+        /// `europe-west4`. Default: as `aws_region_name` says, else nobody knows. Example: `eu`.
+        pub region_name: Option<String> = None;
         /// Amazon: the region. Default: the one in the model's name, else `AWS_REGION_NAME`, `AWS_REGION`,
         /// `AWS_DEFAULT_REGION`. Example: `eu-west-1`.
         pub aws_region_name: Option<String> = None;

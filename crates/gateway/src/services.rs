@@ -344,6 +344,7 @@ fn shelves(store: &Store) -> Shelves {
         memberships: store.shelf(),
         budgets: store.shelf(),
         customers: store.shelf(),
+        tags: store.shelf(),
         changes: store.changes(),
     }
 }
@@ -387,6 +388,11 @@ impl Spending for FromBooks {
         self.ledger.caught_up_with(scope).await;
         let sum = self.books.spent(scope, from).await.map_err(|error| error.to_string())?;
         Ok(sum.money)
+    }
+
+    async fn tokens(&self, scope: &Scope, from: i64) -> Result<u64, String> {
+        self.ledger.caught_up_with(scope).await;
+        self.books.tokens(scope, from).await.map_err(|error| error.to_string())
     }
 
     fn settled_through(&self) -> i64 {

@@ -73,6 +73,67 @@ pub trait Books: Send + Sync {
         Ok(found)
     }
 
+    /// How many tokens a scope has used since a midnight of UTC. Of kinds that days do not tell, nothing is known.
+    async fn tokens(&self, scope: &Scope, from: Millis) -> StoreResult<u64> {
+        let one = || vec![scope.id.to_string()];
+        let days = (from.div_euclid(DAY), i64::from(i32::MAX));
+        let mut filter = DayFilter { days, detail: Detail::Days, ..DayFilter::default() };
+        match scope.kind {
+            ScopeKind::Key => filter.keys = one(),
+            ScopeKind::User => filter.users = one(),
+            ScopeKind::Team => filter.teams = one(),
+            ScopeKind::TeamMember => {
+                let Some((team, user)) = scope.id.split_once('/') else { return Ok(0) };
+                (filter.teams, filter.users) = (vec![team.to_owned()], vec![user.to_owned()]);
+            }
+            ScopeKind::Customer => filter.of = DaysOf::Customers(one()),
+            ScopeKind::Tag => filter.of = DaysOf::Tags(one()),
+            _ => return Ok(0),
+        }
+        let rows = self.days(&filter).await?;
+        Ok(rows.iter().map(|(_, day)| day.input.saturating_add(day.output).max(0).unsigned_abs()).sum())
+    }
+
+    /// What a user, member, customer or tag has spent on one model since `from`: as [`Books::spent`], for scopes that have
+    /// no sums of their own. What is younger than a day is added up from receipts, the rest from days.
+    async fn spent_on_model(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
+        let from = from.unwrap_or(0).max(0);
+        let first = -(-from).div_euclid(DAY);
+        let mut found = Sum::default();
+        // Ids and models may have colons of their own.
+        for (at, _) in scope.id.match_indices(':') {
+            let (Some(owner), Some(model)) = (scope.id.get(..at), scope.id.get(at + 1..)) else { continue };
+            let Some((mut filter, mut days)) = owned(scope.kind, owner) else { continue };
+            days.days = (first, i64::from(i32::MAX));
+            days.model_groups = vec![model.to_owned()];
+            days.detail = Detail::Models;
+            for (_, day) in self.days(&days).await? {
+                found.add(Sum { money: day.money, calls: day.calls(), unknown: day.unknown });
+            }
+            if from < first.saturating_mul(DAY) {
+                filter.range = Range { from: Some(from), until: Some(first.saturating_mul(DAY)) };
+                filter.model_group = Some(model.to_owned());
+                found.add(self.added_up(&filter).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What receipts add up to, one by one: for short stretches of time.
+    async fn added_up(&self, filter: &Filter) -> StoreResult<Sum> {
+        let (mut sum, mut after) = (Sum::default(), None);
+        loop {
+            let receipts = self.list(filter, after.as_ref(), PAGE).await?;
+            for receipt in &receipts {
+                sum.add(Sum::of(&line::Line::of(receipt)));
+            }
+            match receipts.last().filter(|_| receipts.len() == PAGE as usize) {
+                Some(last) => after = Some(Place { at: last.at, id: last.id.clone() }),
+                None => return Ok(sum),
+            }
+        }
+    }
+
     /// What all scopes of a kind have spent, the largest first.
     async fn sums(&self, kind: ScopeKind, range: Range, limit: u32) -> StoreResult<Vec<(Arc<str>, Sum)>>;
 
@@ -109,6 +170,40 @@ pub trait Books: Send + Sync {
 
     /// Makes every sum anew from receipts, adjustments and what was carried forward.
     async fn rebuild(&self, progress: Progress<'_>) -> StoreResult<Verification>;
+}
+
+/// Receipts that are read at once.
+const PAGE: u32 = 1_000;
+
+/// Are days all there is of what scopes of this kind have spent?
+pub(crate) fn is_summed_by_days(kind: ScopeKind) -> bool {
+    owned(kind, "a/b").is_some()
+}
+
+/// The receipts and the days of the owner of a model's limit.
+fn owned(kind: ScopeKind, owner: &str) -> Option<(Filter, DayFilter)> {
+    let (mut filter, mut days) = (Filter::default(), DayFilter::default());
+    match kind {
+        ScopeKind::ModelPerUser => {
+            filter.user = Some(owner.to_owned());
+            days.users = vec![owner.to_owned()];
+        }
+        ScopeKind::ModelPerMember => {
+            let (team, user) = owner.split_once('/')?;
+            (filter.team, filter.user) = (Some(team.to_owned()), Some(user.to_owned()));
+            (days.teams, days.users) = (vec![team.to_owned()], vec![user.to_owned()]);
+        }
+        ScopeKind::ModelPerCustomer => {
+            filter.customer = Some(owner.to_owned());
+            days.of = DaysOf::Customers(vec![owner.to_owned()]);
+        }
+        ScopeKind::ModelPerTag => {
+            filter.tag = Some(owner.to_owned());
+            days.of = DaysOf::Tags(vec![owner.to_owned()]);
+        }
+        _ => return None,
+    }
+    Some((filter, days))
 }
 
 /// Hears of a day that is done, and how many receipts are done so far.

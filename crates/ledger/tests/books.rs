@@ -59,11 +59,62 @@ async fn suite(store: &Store) {
     reads_alike(&books, &plain).await;
     adjusts_once(&books, &plain, &all).await;
     sums_alike(&books, &plain).await;
+    uses_alike(&books, &plain, &all).await;
     pieces_are_the_whole(&books, &plain).await;
     proves(&books).await;
     finds_and_repairs_damage(store, &books, &plain).await;
     forgets(&books, &plain, &all).await;
     takes_odd_text(&books).await;
+}
+
+/// Money of single models, and tokens of days: what has no sums of its own.
+async fn uses_alike(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {
+    let begin = all.iter().map(|receipt| receipt.at).min().unwrap();
+    let first = all.iter().find(|one| one.who.user.is_some() && one.who.team.is_some()).unwrap();
+    let (user, team) = (first.who.user.clone().unwrap(), first.who.team.clone().unwrap());
+    let customer = all.iter().find_map(|one| one.who.customer.clone()).unwrap();
+    let tag = all.iter().find_map(|one| one.who.tags.first().cloned()).unwrap();
+    let key = all.iter().find_map(|one| one.who.key.clone()).unwrap();
+    let of_user = |one: &Receipt| one.who.user.as_ref() == Some(&user);
+    let of_member = |one: &Receipt| of_user(one) && one.who.team.as_ref() == Some(&team);
+    let of_customer = |one: &Receipt| one.who.customer.as_ref() == Some(&customer);
+    let of_tag = |one: &Receipt| one.who.tags.contains(&tag);
+    type Belongs<'a> = &'a dyn Fn(&Receipt) -> bool;
+    let member = format!("{team}/{user}");
+    let owners: [(ScopeKind, ScopeKind, &str, Belongs<'_>); 4] = [
+        (ScopeKind::User, ScopeKind::ModelPerUser, &user, &of_user),
+        (ScopeKind::TeamMember, ScopeKind::ModelPerMember, &member, &of_member),
+        (ScopeKind::Customer, ScopeKind::ModelPerCustomer, &customer, &of_customer),
+        (ScopeKind::Tag, ScopeKind::ModelPerTag, &tag, &of_tag),
+    ];
+    for (whole, by_model, id, belongs) in owners {
+        let model = all.iter().find(|one| belongs(one)).unwrap().model_group().to_owned();
+        for from in
+            [None, Some(begin), Some(begin + DAY + 5), Some((begin / DAY + 2) * DAY), Some(begin + 9 * DAY)]
+        {
+            let since = |one: &&Arc<Receipt>| belongs(one) && one.at >= from.unwrap_or(0);
+            let wanted: Vec<_> = all.iter().filter(since).filter(|one| one.model_group() == model).collect();
+            let scope = scope(by_model, &format!("{id}:{model}"));
+            let sum = books.spent(&scope, from).await.unwrap();
+            let money = wanted.iter().filter_map(|one| one.cost.nanos).map(Money::nanos).sum::<i64>();
+            assert_eq!((sum.calls, sum.money.nanos()), (wanted.len() as i64, money), "{scope:?} {from:?}");
+            assert_eq!(plain.spent(&scope, from).await.unwrap(), sum, "{scope:?} {from:?}");
+        }
+        let midnight = (begin / DAY + 2) * DAY;
+        let since = all.iter().filter(|one| belongs(one) && one.at >= midnight);
+        let tokens: u64 = since.filter_map(|one| one.usage).map(|usage| usage.total()).sum();
+        let scope = scope(whole, id);
+        assert!(tokens > 0);
+        assert_eq!(books.tokens(&scope, midnight).await.unwrap(), tokens, "{scope:?}");
+        assert_eq!(plain.tokens(&scope, midnight).await.unwrap(), tokens, "{scope:?}");
+    }
+    let of_key: u64 = all
+        .iter()
+        .filter(|one| one.who.key.as_ref() == Some(&key))
+        .filter_map(|one| one.usage)
+        .map(|usage| usage.total())
+        .sum();
+    assert_eq!(books.tokens(&scope(ScopeKind::Key, &key), 0).await.unwrap(), of_key);
 }
 
 async fn records_once(books: &dyn Books, plain: &dyn Books, all: &[Arc<Receipt>]) {

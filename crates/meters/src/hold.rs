@@ -11,7 +11,7 @@ use crate::rate::MINUTE;
 use crate::registry::Entry;
 use crate::shared::{Apart, Lease, Part};
 use crate::state::{Left, Took};
-use crate::{AllowanceState, Claim, Demand, Limits, Scope, ScopeKind, Spent};
+use crate::{AllowanceState, COUNTED, Claim, Demand, Limits, Scope, ScopeKind, Spent};
 
 /// What a call was granted. It ends in [`Hold::settle`]; dropped before that, everything is given back.
 #[must_use = "a hold that is dropped gives back what it holds"]
@@ -20,6 +20,8 @@ pub struct Hold {
     from: From,
     demand: Demand,
     open: bool,
+    /// What was taken of the tokens of the day, as money.
+    day: Option<Box<Hold>>,
 }
 
 /// Where it was taken.
@@ -42,21 +44,37 @@ pub(crate) struct Taken {
 
 impl Hold {
     pub(crate) fn new(meters: Arc<Inner>, taken: Vec<Taken>, demand: Demand, lease: Option<Lease>) -> Hold {
-        Hold { meters, from: From::Claims(taken, lease), demand, open: true }
+        Hold { meters, from: From::Claims(taken, lease), demand, open: true, day: None }
     }
 
     pub(crate) fn drawn(meters: Arc<Inner>, draw: Draw, demand: Demand) -> Hold {
-        Hold { meters, from: From::Block(draw), demand, open: true }
+        Hold { meters, from: From::Block(draw), demand, open: true, day: None }
+    }
+
+    /// The same, holding tokens of the day, too.
+    pub(crate) fn with_day(self, day: Option<Hold>) -> Hold {
+        let mut hold = self;
+        hold.day = day.map(Box::new);
+        hold
     }
 
     /// What is left after this decision, of every scope that has a limit, in the order of the claims.
     pub fn states(&self) -> Vec<AllowanceState> {
-        match &self.from {
+        let mut states: Vec<AllowanceState> = match &self.from {
             From::Claims(taken, _) => {
                 taken.iter().filter(|taken| taken.entry.is_some()).map(Taken::state).collect()
             }
             From::Block(draw) => draw.states(),
+        };
+        for day in self.day.iter().flat_map(|day| day.states()) {
+            let Some((max, used)) = day.budget else { continue };
+            let whose = day.scope.of_day();
+            if let Some(state) = states.iter_mut().find(|state| Some(&state.scope) == whose.as_ref()) {
+                let tokens = |money: Money| money.nanos().max(0).unsigned_abs();
+                state.day = Some((tokens(max), tokens(max - used)));
+            }
         }
+        states
     }
 
     /// The claims that limit money, without their other limits: for holding more for the same call, which takes no further
@@ -104,6 +122,10 @@ impl Hold {
         if !std::mem::take(&mut self.open) {
             return;
         }
+        if let Some(day) = self.day.take() {
+            // The provider's tokens are in no scope apart: a day's limit is about no single model.
+            day.settle(Spent { money: tokens_as_money(spent.tokens), tokens: 0, refused: spent.refused });
+        }
         let taken = match &mut self.from {
             From::Claims(taken, _) => taken,
             From::Block(Draw { block, .. }) => {
@@ -149,6 +171,11 @@ impl Hold {
     }
 }
 
+/// Tokens in a purse.
+pub(crate) fn tokens_as_money(tokens: u64) -> Money {
+    Money::from_nanos(i64::try_from(tokens).unwrap_or(i64::MAX))
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         self.close(Spent { refused: true, ..Spent::default() }, &|_| false, false);
@@ -171,12 +198,14 @@ impl Taken {
 
     /// What is left of the claim when so much is used.
     pub(crate) fn state_with(&self, used: Left) -> AllowanceState {
-        let left = |limit: Option<u64>, used: u64| limit.map(|limit| (limit, limit.saturating_sub(used)));
+        let told = |limit: Option<u64>| limit.filter(|limit| *limit < COUNTED);
+        let left = |limit, used: u64| told(limit).map(|limit| (limit, limit.saturating_sub(used)));
         AllowanceState {
             scope: self.scope.clone(),
             requests: left(self.limits.rpm, used.requests),
             tokens: left(self.limits.tpm, used.tokens),
             parallel: left(self.limits.parallel, used.in_flight),
+            day: None,
             budget: used.budget,
             resets_at: self.took.at.wall.saturating_add(MINUTE.cast_signed()),
         }

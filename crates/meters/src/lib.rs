@@ -28,7 +28,7 @@ pub use link::{Away, Health, Heard, Redis, RedisAddress, RedisSettings};
 pub use meters::{Meters, Options};
 pub use spending::{NothingSpent, Spending};
 pub use types::{
-    Alert, AllowanceState, Budget, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Refusal, Scope,
-    ScopeKind, Spent, Window,
+    Alert, AllowanceState, Budget, COUNTED, CalendarUnit, Claim, Demand, Denied, LimitKind, Limits, Refusal,
+    Scope, ScopeKind, Spent, Window,
 };
 pub use window::Span;

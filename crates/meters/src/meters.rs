@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tollway_model::Money;
 
-use crate::hold::{Hold, Taken};
+use crate::hold::{Hold, Taken, tokens_as_money};
 use crate::registry::{Entry, Registry};
 use crate::shared::{Part, Shared, Undecided};
 use crate::state::{Left, Moment, State, Took, Verdict};
-use crate::{Alert, Away, Claim, Clock, Demand, Denied, Health, Redis, Refusal, Scope, Spending, Spent};
+use crate::{
+    Alert, Away, Claim, Clock, Demand, Denied, Health, LimitKind, Redis, Refusal, Scope, Spending, Spent,
+};
 
 /// How long a question about spending that failed is not asked again, milliseconds: the callers that waited for it would
 /// otherwise ask one after the other.
@@ -91,8 +93,35 @@ impl Meters {
     /// Takes what the call will probably use from every claim, or nothing from any. The first claim in the given order
     /// that refuses is named; within one claim budgets are asked first, then requests, tokens and places.
     ///
+    /// Tokens of the day are decided before everything else, apart: what they hold comes back when the rest refuses.
+    ///
     /// Waits only for budgets that are seen for the first time, never longer than [`Options::seed_within`] each.
     pub async fn reserve(&self, claims: &[Claim], demand: Demand) -> Result<Hold, Refusal> {
+        let day = if claims.iter().any(|claim| claim.limits.day.is_some()) {
+            Some(Box::pin(self.reserve_day(claims, demand.tokens)).await?)
+        } else {
+            None
+        };
+        Ok(self.reserve_all(claims, demand).await?.with_day(day))
+    }
+
+    /// Tokens of the day of all claims that limit them.
+    async fn reserve_day(&self, claims: &[Claim], tokens: u64) -> Result<Hold, Refusal> {
+        let days: Vec<Claim> =
+            claims.iter().filter_map(|claim| claim.limits.day.as_deref()).cloned().collect();
+        let demand = Demand { tokens: 0, money: tokens_as_money(tokens.max(1)), free: false };
+        self.reserve_all(&days, demand).await.map_err(|refusal| match refusal {
+            Refusal::Denied(denied) => {
+                let scope = denied.scope.of_day().unwrap_or_else(|| denied.scope.clone());
+                Refusal::Denied(Denied { scope, limit: LimitKind::DayTokens, ..denied })
+            }
+            Refusal::Unavailable { scope, why } => {
+                Refusal::Unavailable { scope: scope.of_day().unwrap_or(scope), why }
+            }
+        })
+    }
+
+    async fn reserve_all(&self, claims: &[Claim], demand: Demand) -> Result<Hold, Refusal> {
         let demand = normal(demand);
         let merged = merge_repeated(claims);
         let claims = merged.as_deref().unwrap_or(claims);
@@ -302,7 +331,12 @@ impl Inner {
     }
 
     pub(crate) async fn ask(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
-        let answer = self.spending.spent(scope, from);
+        let answer = async {
+            match scope.of_day() {
+                Some(scope) => self.spending.tokens(&scope, from.unwrap_or(0)).await.map(tokens_as_money),
+                None => self.spending.spent(scope, from).await,
+            }
+        };
         match tokio::time::timeout(self.options.seed_within, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {:?}", self.options.seed_within)),

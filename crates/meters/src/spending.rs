@@ -13,6 +13,10 @@ pub trait Spending: Send + Sync {
     /// log.
     async fn spent(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String>;
 
+    /// How many tokens a scope has used since `from`, the beginning of a day of UTC in milliseconds since 1970; else as
+    /// [`Spending::spent`]. Asked only of scopes whose tokens of the day are limited.
+    async fn tokens(&self, scope: &Scope, from: i64) -> Result<u64, String>;
+
     /// Everything that this process settled before this moment is part of what [`Spending::spent`] answers;
     /// milliseconds since 1970. Scopes are forgotten, and spending is left out when the shared store has lost it, only
     /// as far as this goes.
@@ -31,5 +35,9 @@ pub struct NothingSpent;
 impl Spending for NothingSpent {
     async fn spent(&self, _: &Scope, _: Option<i64>) -> Result<Money, String> {
         Ok(Money::ZERO)
+    }
+
+    async fn tokens(&self, _: &Scope, _: i64) -> Result<u64, String> {
+        Ok(0)
     }
 }

@@ -31,15 +31,28 @@ pub enum ScopeKind {
     ModelPerKey,
     /// One model of one team.
     ModelPerTeam,
+    /// One model of one user, over all its own keys.
+    ModelPerUser,
+    /// One model of a user's calls with a team's keys.
+    ModelPerMember,
+    /// One model of one customer.
+    #[serde(rename = "model_per_end_user")]
+    ModelPerCustomer,
+    /// One model of one tag.
+    ModelPerTag,
+    /// One tag of one key.
+    TagPerKey,
     /// One deployment, whoever calls.
     Deployment,
     /// One provider, whoever calls.
     Provider,
+    /// The tokens that another scope uses in a day, see [`Limits::with_tokens_a_day`].
+    TokensADay,
 }
 
 impl ScopeKind {
     /// Every kind.
-    pub const ALL: [ScopeKind; 12] = [
+    pub const ALL: [ScopeKind; 18] = [
         ScopeKind::Global,
         ScopeKind::Key,
         ScopeKind::User,
@@ -50,9 +63,28 @@ impl ScopeKind {
         ScopeKind::Tag,
         ScopeKind::ModelPerKey,
         ScopeKind::ModelPerTeam,
+        ScopeKind::ModelPerUser,
+        ScopeKind::ModelPerMember,
+        ScopeKind::ModelPerCustomer,
+        ScopeKind::ModelPerTag,
+        ScopeKind::TagPerKey,
         ScopeKind::Deployment,
         ScopeKind::Provider,
+        ScopeKind::TokensADay,
     ];
+
+    /// Whose limit for one model it is; `None`: it is about no single model.
+    pub const fn owner_of_model(self) -> Option<ScopeKind> {
+        match self {
+            ScopeKind::ModelPerKey => Some(ScopeKind::Key),
+            ScopeKind::ModelPerTeam => Some(ScopeKind::Team),
+            ScopeKind::ModelPerUser => Some(ScopeKind::User),
+            ScopeKind::ModelPerMember => Some(ScopeKind::TeamMember),
+            ScopeKind::ModelPerCustomer => Some(ScopeKind::Customer),
+            ScopeKind::ModelPerTag => Some(ScopeKind::Tag),
+            _ => None,
+        }
+    }
 
     /// The kind with this [`name`](ScopeKind::name).
     pub fn from_name(name: &str) -> Option<ScopeKind> {
@@ -72,8 +104,14 @@ impl ScopeKind {
             ScopeKind::Tag => "tag",
             ScopeKind::ModelPerKey => "model_per_key",
             ScopeKind::ModelPerTeam => "model_per_team",
+            ScopeKind::ModelPerUser => "model_per_user",
+            ScopeKind::ModelPerMember => "model_per_team_member",
+            ScopeKind::ModelPerCustomer => "model_per_end_user",
+            ScopeKind::ModelPerTag => "model_per_tag",
+            ScopeKind::TagPerKey => "tag_per_key",
             ScopeKind::Deployment => "deployment",
             ScopeKind::Provider => "provider",
+            ScopeKind::TokensADay => "tokens_per_day",
         }
     }
 }
@@ -88,6 +126,24 @@ pub struct Scope {
     pub id: Arc<str>,
 }
 
+impl Scope {
+    /// The scope by kind and id in one text, which [`Scope::from_text`] reads.
+    pub(crate) fn text(&self) -> String {
+        format!("{}:{}", self.kind.name(), self.id)
+    }
+
+    /// The scope that `text` names.
+    pub(crate) fn from_text(text: &str) -> Option<Scope> {
+        let (kind, id) = text.split_once(':')?;
+        Some(Scope { kind: ScopeKind::from_name(kind)?, id: id.into() })
+    }
+
+    /// Whose tokens are counted, where this scope is about the tokens of a day.
+    pub(crate) fn of_day(&self) -> Option<Scope> {
+        if self.kind == ScopeKind::TokensADay { Scope::from_text(&self.id) } else { None }
+    }
+}
+
 /// The limits of one scope. `None`: no limit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
@@ -99,12 +155,38 @@ pub struct Limits {
     pub parallel: Option<u64>,
     /// Budgets that hold at the same time.
     pub budgets: Vec<Budget>,
+    /// Tokens a day, which are counted as money is: in a purse of their own, known to the ledger. Made by
+    /// [`Limits::with_tokens_a_day`].
+    pub day: Option<Arc<Claim>>,
 }
+
+/// A limit of requests or tokens that is never reached: what is used is counted, and nothing refused or told.
+pub const COUNTED: u64 = 1 << 62;
 
 impl Limits {
     /// Nothing is limited.
     pub fn is_empty(&self) -> bool {
-        self.rpm.is_none() && self.tpm.is_none() && self.parallel.is_none() && self.budgets.is_empty()
+        self.rpm.is_none()
+            && self.tpm.is_none()
+            && self.parallel.is_none()
+            && self.budgets.is_empty()
+            && self.day.is_none()
+    }
+
+    /// The same limits of `scope`, and at most so many tokens in a day of UTC; `None`: they are counted only.
+    pub fn with_tokens_a_day(mut self, scope: &Scope, most: Option<u64>) -> Limits {
+        let max = most.map(|most| Money::from_nanos(i64::try_from(most).unwrap_or(i64::MAX)));
+        let window = Window::Calendar { unit: CalendarUnit::Day, count: 1, zone: Arc::from("UTC") };
+        let limits = Limits { budgets: vec![Budget { window, max, soft: None }], ..Limits::default() };
+        let scope = Scope { kind: ScopeKind::TokensADay, id: scope.text().into() };
+        self.day = Some(Arc::new(Claim { scope, limits: Arc::new(limits) }));
+        self
+    }
+
+    /// Most tokens in a day.
+    pub fn tokens_a_day(&self) -> Option<u64> {
+        let budgets = self.day.iter().flat_map(|day| &day.limits.budgets);
+        budgets.filter_map(|budget| budget.max).min().map(|max| max.nanos().max(0).unsigned_abs())
     }
 }
 
@@ -154,7 +236,7 @@ pub enum CalendarUnit {
 }
 
 /// What a call takes from one scope.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// Whose limits.
     pub scope: Scope,
@@ -197,6 +279,9 @@ pub enum LimitKind {
     Parallel,
     /// Money.
     Budget,
+    /// Tokens a day.
+    #[serde(rename = "tokens_per_day")]
+    DayTokens,
 }
 
 impl LimitKind {
@@ -207,6 +292,7 @@ impl LimitKind {
             LimitKind::Tokens => "tokens",
             LimitKind::Parallel => "max_parallel_requests",
             LimitKind::Budget => "budget",
+            LimitKind::DayTokens => "tokens_per_day",
         }
     }
 }
@@ -254,6 +340,8 @@ pub struct AllowanceState {
     pub tokens: Option<(u64, u64)>,
     /// Places: limit and what is left.
     pub parallel: Option<(u64, u64)>,
+    /// Tokens of this day: limit and what is left.
+    pub day: Option<(u64, u64)>,
     /// The tightest budget: limit, and what is spent and held.
     pub budget: Option<(Money, Money)>,
     /// When the rate windows are empty again, milliseconds since 1970.

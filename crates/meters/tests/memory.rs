@@ -268,9 +268,67 @@ impl Spending for Ledger {
         Ok(Money::from_nanos(self.spent.lock().unwrap().get(&*scope.id).copied().unwrap_or(0)))
     }
 
+    async fn tokens(&self, scope: &Scope, from: i64) -> Result<u64, String> {
+        assert_eq!(from % 86_400_000, 0, "a day of UTC begins at midnight");
+        self.spent(scope, Some(from)).await.map(|tokens| tokens.nanos().unsigned_abs())
+    }
+
     fn settled_through(&self) -> i64 {
         self.through.load(Ordering::SeqCst)
     }
+}
+
+/// A key that may use so many tokens a day.
+fn daily(tokens: u64, limits: Limits) -> [Claim; 1] {
+    let scope = Scope { kind: ScopeKind::Key, id: "k".into() };
+    key(limits.with_tokens_a_day(&scope, Some(tokens)))
+}
+
+fn tokens(tokens: u64) -> Demand {
+    Demand { tokens, ..Demand::default() }
+}
+
+fn used(tokens: u64) -> Spent {
+    Spent { tokens, ..Spent::default() }
+}
+
+#[tokio::test]
+async fn tokens_of_the_day_are_held_settled_and_begin_anew_at_midnight() {
+    let clock = clock();
+    let ledger = Arc::new(Ledger::default());
+    ledger.spent.lock().unwrap().insert("k".into(), 300);
+    let meters = Meters::new(Options::default(), Arc::clone(&ledger) as _, Arc::clone(&clock) as _);
+    let claims = daily(1_000, Limits::default());
+    let hold = meters.reserve(&claims, tokens(600)).await.unwrap();
+    assert_eq!(hold.states()[0].day, Some((1_000, 100)), "the ledger knew of 300");
+    let midnight = (BEGIN / 86_400_000 + 1) * 86_400_000;
+    let refused = denied(meters.reserve(&claims, tokens(200)).await);
+    assert_eq!((refused.scope.kind, &*refused.scope.id), (ScopeKind::Key, "k"));
+    assert_eq!((refused.limit, refused.max, refused.used), (LimitKind::DayTokens, 1_000, 900));
+    assert_eq!(refused.resets_at, Some(midnight));
+    hold.settle(used(500));
+    let last = meters.reserve(&claims, tokens(200)).await.unwrap();
+    assert_eq!(last.states()[0].day, Some((1_000, 0)));
+    drop(last);
+    assert!(meters.reserve(&claims, tokens(201)).await.is_err());
+    clock.set_wall(midnight);
+    assert_eq!(meters.reserve(&claims, tokens(1)).await.unwrap().states()[0].day, Some((1_000, 999)));
+}
+
+#[tokio::test]
+async fn whoever_is_refused_otherwise_has_taken_no_tokens_of_the_day() {
+    let meters = meters(&clock());
+    let claims = daily(100, Limits { rpm: Some(1), ..Limits::default() });
+    meters.reserve(&claims, tokens(40)).await.unwrap().settle(used(40));
+    for _ in 0..3 {
+        assert_eq!(denied(meters.reserve(&claims, tokens(40)).await).limit, LimitKind::Requests);
+    }
+    let alone = daily(100, Limits::default());
+    let hold = meters.reserve(&alone, tokens(60)).await.unwrap();
+    assert_eq!(hold.states()[0].day, Some((100, 0)));
+    // Not sent: nothing was used.
+    hold.settle(Spent { refused: true, ..Spent::default() });
+    assert_eq!(meters.reserve(&alone, tokens(60)).await.unwrap().states()[0].day, Some((100, 0)));
 }
 
 #[tokio::test]
@@ -480,6 +538,7 @@ fn cost_of_reserve_and_settle() {
         tpm: Some(u64::MAX / 8),
         parallel: Some(100),
         budgets: vec![Budget { window: Window::parse("1mo", "Europe/Berlin").unwrap(), ..budget(i64::MAX) }],
+        ..Limits::default()
     };
     let kinds = [ScopeKind::Key, ScopeKind::User, ScopeKind::Team, ScopeKind::Deployment];
     let claims = kinds.map(|kind| claim(kind, "0123456789abcdef0123456789abcdef", limits()));
@@ -505,7 +564,13 @@ async fn more_money_for_a_call_takes_no_further_request_and_no_place() {
         claim(
             ScopeKind::Key,
             "k",
-            Limits { rpm: Some(1), tpm: Some(1), parallel: Some(1), budgets: budgets.clone() },
+            Limits {
+                rpm: Some(1),
+                tpm: Some(1),
+                parallel: Some(1),
+                budgets: budgets.clone(),
+                ..Limits::default()
+            },
         ),
         claim(ScopeKind::Team, "t", Limits { budgets, ..Limits::default() }),
         claim(ScopeKind::User, "u", Limits { rpm: Some(1), ..Limits::default() }),

@@ -352,7 +352,11 @@ fn random_claims(dice: &mut Dice, round: u64) -> Vec<Claim> {
         });
         let budgets = budgets.collect();
         let (rpm, tpm, parallel) = (dice.limit(9), dice.limit(300), dice.limit(5));
-        claims.push(claim(kind, &format!("round {round}"), Limits { rpm, tpm, parallel, budgets }));
+        claims.push(claim(
+            kind,
+            &format!("round {round}"),
+            Limits { rpm, tpm, parallel, budgets, ..Limits::default() },
+        ));
     }
     claims
 }
@@ -422,6 +426,7 @@ async fn cost_of_reserve_and_settle_in_the_store() {
         tpm: Some(u64::MAX / 2),
         parallel: Some(1000),
         budgets: vec![budget(i64::MAX)],
+        ..Limits::default()
     };
     let kinds = [ScopeKind::Key, ScopeKind::User, ScopeKind::Team, ScopeKind::Deployment];
     let begun = std::time::Instant::now();
@@ -448,4 +453,58 @@ async fn cost_of_reserve_and_settle_in_the_store() {
     waits.sort();
     println!("{rate} a second, median {:?}, p99 {:?}", waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
     one.meters.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_never_pass_the_tokens_of_a_day_together() {
+    let server = services::Redis::start().unwrap();
+    let ledger = Arc::new(Ledger::default());
+    // Used before the store was there.
+    ledger.0.store(1_000, Ordering::SeqCst);
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        instances.push(connected(settings(&server.url()), LEASE, &ledger).await);
+    }
+    let scope = Scope { kind: ScopeKind::Key, id: "k".into() };
+    let limits = Limits { rpm: Some(100_000), ..Limits::default() };
+    let claims = [claim(ScopeKind::Key, "k", limits.with_tokens_a_day(&scope, Some(3_000)))];
+    let total = Arc::new(AtomicI64::new(1_000));
+    let calls = (0..300_usize).map(|number| {
+        let (meters, total) = (instances[number % 3].meters.clone(), Arc::clone(&total));
+        let claims = claims.clone();
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                let demand = Demand { tokens: 20, ..Demand::default() };
+                let Ok(hold) = meters.reserve(&claims, demand).await else { continue };
+                tokio::time::sleep(Duration::from_millis(number as u64 * 7 % 40)).await;
+                if number % 3 == 0 {
+                    continue;
+                }
+                let tokens = 20 - 10 * (number as u64 % 2);
+                total.fetch_add(tokens.cast_signed(), Ordering::SeqCst);
+                hold.settle(Spent { tokens, ..Spent::default() });
+                return;
+            }
+        })
+    });
+    for call in futures_util::future::join_all(calls).await {
+        call.unwrap();
+    }
+    let total = total.load(Ordering::SeqCst);
+    assert!((2_500..=3_000).contains(&total), "{total} of 3000");
+    for instance in &instances {
+        instance.meters.flush().await.unwrap();
+    }
+    let left = u64::try_from(3_000 - total).unwrap();
+    let demand = Demand { tokens: left.max(1), ..Demand::default() };
+    if left > 0 {
+        let hold = instances[1].meters.reserve(&claims, demand).await.unwrap();
+        assert_eq!(
+            hold.states()[0].day,
+            Some((3_000, 0)),
+            "the store knows what was used, and nothing is held"
+        );
+    }
+    let refused = denied(instances[2].meters.reserve(&claims, Demand { tokens: left + 1, ..demand }).await);
+    assert_eq!((refused.limit, refused.scope), (LimitKind::DayTokens, scope));
 }

@@ -54,6 +54,7 @@ fn ample() -> Limits {
         tpm: Some(100_000_000_000),
         parallel: Some(1_000_000),
         budgets: vec![budget(1_000_000_000_000)],
+        ..Limits::default()
     }
 }
 

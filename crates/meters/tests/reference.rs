@@ -162,6 +162,7 @@ impl Book {
             requests: left(claim.limits.rpm, requests),
             tokens: left(claim.limits.tpm, tokens),
             parallel: left(claim.limits.parallel, self.in_flight(&claim.scope)),
+            day: None,
             budget: budgets.min_by_key(|(max, used)| *max - *used),
             resets_at: wall + 60_000,
         }
@@ -175,6 +176,10 @@ struct Ledger(Arc<Mutex<Book>>);
 impl Spending for Ledger {
     async fn spent(&self, scope: &Scope, from: Option<i64>) -> Result<Money, String> {
         Ok(Money::from_nanos(self.0.lock().unwrap().spent(scope, from)))
+    }
+
+    async fn tokens(&self, _: &Scope, _: i64) -> Result<u64, String> {
+        Ok(0)
     }
 }
 
@@ -202,7 +207,13 @@ fn limits() -> impl Strategy<Value = Limits> {
                 max: max.map(Money::from_nanos),
                 soft: None,
             };
-            Limits { rpm, tpm, parallel, budgets: windows.into_iter().zip(max).map(budget).collect() }
+            Limits {
+                rpm,
+                tpm,
+                parallel,
+                budgets: windows.into_iter().zip(max).map(budget).collect(),
+                ..Limits::default()
+            }
         })
 }
 

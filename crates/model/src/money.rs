@@ -66,18 +66,39 @@ impl Money {
 /// Dollars with as many digits as needed, at least two: `0.00`, `1.50`, `0.0000015`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
         let nanos = self.0.unsigned_abs();
-        let (dollars, mut fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-        // Every call prints some: digit by digit, which takes no allocation.
-        let mut digits = [b'0'; 9];
-        for digit in digits.iter_mut().rev() {
-            *digit += u8::try_from(fraction % 10).unwrap_or_default();
+        let (mut dollars, mut fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        // Every call prints some: from the last digit to the first, and written at once.
+        let mut text = [0; 24];
+        let mut start = text.len();
+        let mut put = |byte: u8| {
+            start -= 1;
+            if let Some(place) = text.get_mut(start) {
+                *place = byte;
+            }
+        };
+        let digit = |number: u64| b'0' + u8::try_from(number % 10).unwrap_or_default();
+        let mut shown = 9;
+        while shown > 2 && fraction % 10 == 0 {
+            fraction /= 10;
+            shown -= 1;
+        }
+        for _ in 0..shown {
+            put(digit(fraction));
             fraction /= 10;
         }
-        let shown = digits.iter().rposition(|digit| *digit != b'0').map_or(2, |last| (last + 1).max(2));
-        let digits = digits.get(..shown).and_then(|digits| std::str::from_utf8(digits).ok());
-        write!(f, "{sign}{dollars}.{}", digits.unwrap_or_default())
+        put(b'.');
+        loop {
+            put(digit(dollars));
+            dollars /= 10;
+            if dollars == 0 {
+                break;
+            }
+        }
+        if self.0 < 0 {
+            put(b'-');
+        }
+        f.write_str(text.get(start..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default())
     }
 }
 

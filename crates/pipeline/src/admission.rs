@@ -1,5 +1,6 @@
 //! May they, now? Model access, limits and money, in the order that clients of LiteLLM know.
 
+mod beside;
 mod limit_headers;
 mod refusal;
 
@@ -7,12 +8,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_accounts::{Identity, KnownCustomer};
+use tollway_accounts::Identity;
 use tollway_meters::{Claim, Demand, Hold, LimitKind, Scope, ScopeKind};
 use tollway_model::{Error, Kind, Money, Operation, Result, Retry, Usage};
 use tollway_prices::{Facts, PriceSheet};
-use tollway_route::Plan;
+use tollway_route::{Denied as Resting, Plan, Reason};
 use tollway_wire::hosted::Runs;
+use tollway_wire::json::{Edits, Envelope};
 
 use crate::attempts::{self, Access};
 use crate::call::Call;
@@ -23,16 +25,34 @@ use crate::snapshot::Snapshot;
 
 use self::refusal::refusal;
 
+pub(crate) use self::beside::Beside;
 pub(crate) use self::limit_headers::limit_headers;
 pub(crate) use self::refusal::{Refusal, wait_until};
 
-/// The model a call is routed to, when caller and customer may use it: the key's alias for the name, or the name.
+/// Gives a call that names no model the one of its customer.
+pub(crate) async fn name_model(
+    services: &Services,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &mut Call,
+) -> Result<()> {
+    let beside = Beside::of(services, &caller.identity, call, &[]).await;
+    let model = beside.default_model().ok_or_else(crate::call::no_model)?;
+    let mut edits = Edits::new();
+    edits.set_str("model", model);
+    call.ask.envelope = Envelope::parse(call.ask.envelope.rewrite(&edits), snapshot.settings.max_depth)?;
+    call.ask.model = model.to_owned();
+    Ok(())
+}
+
+/// The model a call is routed to, when caller, customer and tags may use it: the key's alias for the name, or the name.
 pub(crate) async fn authorise<'c>(
     services: &Services,
     snapshot: &Snapshot,
     caller: &'c Caller,
     call: &Call,
-) -> Result<(Cow<'c, str>, Option<Arc<KnownCustomer>>)> {
+    tags: &[Arc<str>],
+) -> Result<(Cow<'c, str>, Option<Arc<Beside>>)> {
     let identity = &caller.identity;
     let asked = call.ask.model.as_str();
     let model = match identity.alias(asked) {
@@ -47,15 +67,19 @@ pub(crate) async fn authorise<'c>(
         identity.may_use(&target.group, snapshot.access_groups(&target.group))?;
     }
     demand_params(identity, call)?;
-    let customer = match (&services.directory, &call.attribution.customer) {
-        (Some(directory), Some(id)) => {
-            let customer = directory.customer(id, identity.customer_budget.as_ref()).await;
-            customer.check(&model, groups)?;
-            Some(customer)
-        }
-        _ => None,
-    };
-    Ok((model, customer))
+    if call.attribution.customer.is_none() && tags.is_empty() {
+        return Ok((model, None));
+    }
+    let beside = Beside::of(services, identity, call, tags).await;
+    beside.may_use(&model, groups)?;
+    Ok((model, (!beside.is_nobody()).then(|| Arc::new(beside))))
+}
+
+/// May the call be made with this model in place of the one it asks for?
+pub(crate) fn may_use(snapshot: &Snapshot, identity: &Identity, beside: &Beside, model: &str) -> Result<()> {
+    let groups = snapshot.access_groups(model);
+    identity.may_use(model, groups)?;
+    beside.may_use(model, groups)
 }
 
 /// Refuses a call whose body lacks what the key demands of its calls. Counting calls no model.
@@ -89,20 +113,20 @@ pub(crate) fn access(
     snapshot: &Arc<Snapshot>,
     call: &Call,
     identity: &Arc<Identity>,
-    customer: Option<Arc<KnownCustomer>>,
+    beside: &Option<Arc<Beside>>,
     only_free: bool,
 ) -> Option<Access> {
     let anything = !snapshot.settings.recovery.check_access || identity.may_everything();
-    if !may_fall_back(snapshot, call) || (anything && customer.is_none() && !only_free) {
+    if !may_fall_back(snapshot, call) || (anything && beside.is_none() && !only_free) {
         return None;
     }
-    let customer = customer.filter(|_| snapshot.settings.recovery.check_access);
-    let (snapshot, identity) = (snapshot.clone(), identity.clone());
+    let checks = snapshot.settings.recovery.check_access;
+    let (snapshot, identity, beside) = (snapshot.clone(), identity.clone(), beside.clone());
     Some(Arc::new(move |model| {
         let groups = snapshot.access_groups(model);
-        let customers = customer.as_ref().is_none_or(|customer| customer.check(model, groups).is_ok());
+        let others = !checks || Beside::known(&beside).may_use(model, groups).is_ok();
         let callers = anything || identity.may_use(model, groups).is_ok();
-        customers && callers && (!only_free || is_free(&snapshot, model))
+        others && callers && (!only_free || is_free(&snapshot, model))
     }))
 }
 
@@ -120,7 +144,8 @@ fn is_free(snapshot: &Snapshot, model: &str) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) identity: &'a Identity,
-    pub(crate) customer: Option<&'a KnownCustomer>,
+    /// Whose limits it counts for, too.
+    pub(crate) beside: &'a Beside,
     /// The group the call is routed to, by the name it is counted under.
     pub(crate) model: &'a str,
     pub(crate) call: &'a Call,
@@ -147,19 +172,24 @@ pub(crate) async fn reserve(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Granted, Refusal> {
-    let Asked { identity, customer, model, call, tags, .. } = *asked;
+    let Asked { identity, beside, model, call, tags, .. } = *asked;
     let Some(meters) = &services.meters else { return Ok(Granted::default()) };
-    let of_customer = customer.and_then(|customer| customer.claim.as_ref());
     let budgets = &snapshot.budgets;
-    let is_limited = identity.is_limited() || of_customer.is_some() || budgets.bind_tags();
+    let is_limited = identity.is_limited() || beside.is_limited() || budgets.bind_tags();
     if !is_limited && snapshot.settings.global_limits.is_none() {
         return Ok(Granted::default());
     }
     let mut claims: Vec<Claim> = Vec::with_capacity(8);
     claims.extend(snapshot.settings.global_limits.iter().cloned());
     claims.extend(identity.claims().iter().cloned());
-    claims.extend(model_claims(snapshot, identity, model).into_owned());
-    claims.extend(of_customer.cloned());
+    if let Some(calm) = identity.calm_claim().filter(|_| !is_strained(asked.plan))
+        && let Some(own) = claims.iter_mut().find(|claim| claim.scope == calm.scope)
+    {
+        *own = calm.clone();
+    }
+    claims.extend(model_claims(snapshot, identity, beside, model).into_owned());
+    claims.extend(identity.tag_claims(tags).cloned());
+    claims.extend(beside.claims().cloned());
     claims.extend(budgets.of_tags(tags).cloned());
     if claims.is_empty() {
         return Ok(Granted::default());
@@ -176,7 +206,7 @@ pub(crate) async fn reserve(
     }
     match reserved {
         Ok(hold) => Ok(Granted { hold: Some(hold), only_free, is_budgeted }),
-        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, snapshot)),
+        Err(tollway_meters::Refusal::Denied(denied)) => Err(refusal(&denied, identity, model, snapshot)),
         Err(tollway_meters::Refusal::Unavailable { why, .. }) => {
             let message = "what is spent of this budget cannot be read now; try again in some seconds";
             let error = Error::new(Kind::Unavailable, message)
@@ -187,9 +217,20 @@ pub(crate) async fn reserve(
     }
 }
 
-/// The limits of key and team for one model group, by whichever of its names they were set: an operator's alias, one of
-/// the key, or an id lead to the same group and are counted together.
-fn model_claims<'i>(snapshot: &Snapshot, identity: &'i Identity, group: &str) -> Cow<'i, [Claim]> {
+/// Does a deployment that may serve the call rest after failing?
+fn is_strained(plan: &Plan) -> bool {
+    let rests = |reason: &Reason| matches!(reason, Reason::Denied(Resting::Resting(_) | Resting::Probing));
+    plan.last_resort || plan.skipped.iter().any(|skipped| rests(&skipped.reason))
+}
+
+/// The limits for one model group of the caller and of whom it calls for, by whichever of its names they were set: an
+/// operator's alias, one of the key, or an id lead to the same group and are counted together.
+fn model_claims<'i>(
+    snapshot: &Snapshot,
+    identity: &'i Identity,
+    beside: &Beside,
+    group: &str,
+) -> Cow<'i, [Claim]> {
     let own = identity.model_claims(group);
     let mut all = Cow::Borrowed(own);
     for (name, claims) in identity.limited_models().filter(|(name, _)| *name != group) {
@@ -198,7 +239,19 @@ fn model_claims<'i>(snapshot: &Snapshot, identity: &'i Identity, group: &str) ->
             all.to_mut().extend(claims.iter().map(|claim| renamed(claim, name, group)));
         }
     }
+    for (name, claims) in beside.limited_models() {
+        if name == group {
+            all.to_mut().extend(claims.iter().cloned());
+        } else if snapshot.routes.counted_as(name) == group {
+            all.to_mut().extend(claims.iter().map(|claim| renamed(claim, name, group)));
+        }
+    }
     all
+}
+
+/// Do limits of the caller, or of whom it calls for, depend on the model?
+pub(crate) fn is_limited_by_model(identity: &Identity, beside: &Beside) -> bool {
+    identity.is_limited_by_model() || beside.limited_models().next().is_some()
 }
 
 /// A claim for the model `name`, counted as one for `group`.
@@ -292,18 +345,26 @@ pub(crate) async fn reserve_model(
     snapshot: &Snapshot,
     asked: &Asked<'_>,
 ) -> std::result::Result<Option<Hold>, String> {
-    let claims = model_claims(snapshot, asked.identity, asked.model);
+    let claims = model_claims(snapshot, asked.identity, asked.beside, asked.model);
     let Some(meters) = services.meters.as_ref().filter(|_| !claims.is_empty()) else { return Ok(None) };
     let demand = demand_of(services, snapshot, asked, &claims).map_err(|error| error.message().to_owned())?;
     match meters.reserve(&claims, demand).await {
         Ok(hold) => Ok(Some(hold)),
         Err(tollway_meters::Refusal::Denied(denied)) => {
-            let whose = if denied.scope.kind == ScopeKind::ModelPerTeam { "team" } else { "key" };
+            let whose = match denied.scope.kind {
+                ScopeKind::ModelPerTeam => "team",
+                ScopeKind::ModelPerUser => "user",
+                ScopeKind::ModelPerMember => "team's member",
+                ScopeKind::ModelPerCustomer => "customer",
+                ScopeKind::ModelPerTag => "tag",
+                _ => "key",
+            };
             let what = match denied.limit {
                 LimitKind::Requests => "requests a minute",
                 LimitKind::Tokens => "tokens a minute",
                 LimitKind::Parallel => "calls at once",
                 LimitKind::Budget => "budget",
+                LimitKind::DayTokens => "tokens a day",
             };
             Err(format!("the {whose} has used up its {what} for this model"))
         }
@@ -319,7 +380,7 @@ fn is_out_of_money(reserved: &std::result::Result<Hold, tollway_meters::Refusal>
 
 /// Is this limit about one model of its owner?
 pub(crate) const fn is_of_model(kind: ScopeKind) -> bool {
-    matches!(kind, ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam)
+    kind.owner_of_model().is_some()
 }
 
 #[cfg(test)]
@@ -351,11 +412,11 @@ router_settings: {model_group_alias: {smart: g}}
             let identity = Identity::of(principal, &SharedBudgets::default(), &Rules::default());
             for asked in ["g", "smart", "d1"] {
                 let group = snapshot.routes.counted_as(asked);
-                let claims = model_claims(&snapshot, &identity, group);
+                let claims = model_claims(&snapshot, &identity, &Beside::default(), group);
                 let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope.id.as_ref()).collect();
                 assert_eq!(scopes, expected, "{limited:?} {asked}");
             }
-            assert!(model_claims(&snapshot, &identity, "h").is_empty());
+            assert!(model_claims(&snapshot, &identity, &Beside::default(), "h").is_empty());
         };
         check(&["g"], &["k:1:g"]);
         check(&["smart"], &["k:1:g"]);

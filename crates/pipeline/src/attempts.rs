@@ -26,7 +26,7 @@ use self::refusals::{is_unable, refusal};
 use self::retry::{Next, Try, decide};
 use self::waits::Waits;
 use self::walk::{Leg, Walk};
-use crate::admission;
+use crate::admission::{self, Beside};
 use crate::answer::{Opened, Showing};
 use crate::call::Call;
 use crate::clock::board_now;
@@ -46,8 +46,10 @@ pub type Access = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 pub(crate) struct Bounds {
     /// `None`: any group.
     pub(crate) access: Option<Access>,
-    /// The caller, where its limits depend on the model.
-    pub(crate) limited: Option<Arc<Identity>>,
+    /// The caller, where its limits depend on the model, or those of whom it calls for.
+    pub(crate) limited: Option<(Arc<Identity>, Option<Arc<Beside>>)>,
+    /// The only region that the call may be served in.
+    pub(crate) region: Option<Arc<str>>,
     /// The call counts against a budget: of the caller, a tag, or everything.
     pub(crate) is_budgeted: bool,
     /// Its budgets hold the worst case.
@@ -99,7 +101,8 @@ pub(crate) async fn run(
     let whole = call.control.deadline.map_or(settings.call_time, |asked| asked.min(settings.call_time));
     let (deadline, dice) = (call.started + whole, Dice::seeded(&call.id));
     let mut run = Run { gateway, snapshot, settings, call, deadline, dice, ticket, bounds };
-    let mut walk = Walk::new(gateway, snapshot, call, bounds.access.as_ref());
+    let mut walk =
+        Walk::new(gateway, snapshot, call, bounds.access.as_ref()).within(bounds.region.as_deref());
     let mut leg = Leg::first(call, drawn, showing);
     // A group of which all rest, passed by in favour of another: it is tried when nothing else answers.
     let mut resort = None;
@@ -169,10 +172,10 @@ impl Run<'_> {
         let mut leg = next?;
         loop {
             let hold = match &self.bounds.limited {
-                Some(identity) => {
+                Some((identity, beside)) => {
                     let asked = admission::Asked {
                         identity,
-                        customer: None,
+                        beside: Beside::known(beside),
                         model: &leg.counted,
                         call: self.call,
                         plan: &leg.plan,
@@ -286,9 +289,10 @@ impl Run<'_> {
             let Some(Candidate { deployment, .. }) = tier.get(index) else {
                 return Err(Lost { error: refusal(leg), why: "nothing could be tried", over: false });
             };
-            let waits = Waits::of(self.settings, deployment, self.call, self.deadline);
+            let begun = Instant::now();
+            let waits = Waits::of(self.settings, deployment, self.call, self.deadline, begun);
             let retries = self.retries(deployment);
-            let error = match self.attempt(deployment, flight, &waits, leg, walk).await {
+            let error = match self.attempt(deployment, flight, (begun, &waits), leg, walk).await {
                 Ok(opened) => return Ok((deployment.clone(), opened, retries)),
                 Err(error) => error,
             };

@@ -162,7 +162,7 @@ impl Call {
         let attribution = Attribution::read(surface.dialect, ours, &envelope);
         let model = match surface.model {
             Some(model) => model,
-            None => read_model(&envelope)?,
+            None => read_model(&envelope, attribution.customer.is_some())?,
         };
         check_name(&model)?;
         let stream = match (surface.stream, envelope.get("stream")) {
@@ -211,11 +211,18 @@ fn without(envelope: &Envelope, fields: &[String], max_depth: usize) -> Result<E
     Envelope::parse(envelope.rewrite(&edits), max_depth)
 }
 
-fn read_model(envelope: &Envelope) -> Result<String> {
+/// The model that the body names. With `may_lack`, none is an empty name: the customer may have one.
+fn read_model(envelope: &Envelope, may_lack: bool) -> Result<String> {
     match envelope.str("model").map(Cow::into_owned) {
         Some(model) if !model.is_empty() => Ok(model),
-        _ => Err(Error::invalid_at("model", "`model` is missing: name the model to call, as a string")),
+        None if may_lack && envelope.get("model").is_none_or(|raw| raw == "null") => Ok(String::new()),
+        _ => Err(no_model()),
     }
+}
+
+/// The refusal of a call that names no model.
+pub(crate) fn no_model() -> Error {
+    Error::invalid_at("model", "`model` is missing: name the model to call, as a string")
 }
 
 /// Names are kept in receipts and repeated in logs and headers, so they are short and have no control characters.
@@ -242,10 +249,10 @@ fn check_present(ask: &Ask) -> Result<()> {
         (Dialect::OpenaiChat, Operation::Embedding) => "input",
         _ => return Ok(()),
     };
-    match ask.envelope.get(field) {
-        Some(raw) if raw != "null" => Ok(()),
-        _ => Err(Error::invalid_at(field, format!("`{field}` is required"))),
+    if ask.envelope.has(field) {
+        return Ok(());
     }
+    Err(Error::invalid_at(field, format!("`{field}` is required")))
 }
 
 /// Refuses what would cost far more than anyone means: a slip of the caller, or worse.

@@ -10,7 +10,12 @@ static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Now, for the board of deployments: milliseconds since the first call of this function.
 pub fn board_now() -> Now {
-    Now(u64::try_from(ZERO.elapsed().as_millis()).unwrap_or(u64::MAX))
+    board_at(Instant::now())
+}
+
+/// The same for a moment that was read before.
+pub(crate) fn board_at(moment: Instant) -> Now {
+    Now(u64::try_from(moment.saturating_duration_since(*ZERO).as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Milliseconds since 1970, UTC.

@@ -126,7 +126,8 @@ pub(crate) const FOURTH: i64 = 4;
 
 /// A demand that takes at most one `part`th of the smallest limit, or what the `prompt` alone needs.
 pub(crate) fn modest(likely: Demand, prompt: impl FnOnce() -> Demand, claims: &[Claim], part: i64) -> Demand {
-    let tokens = claims.iter().filter_map(|claim| claim.limits.tpm).min();
+    let limits = claims.iter().flat_map(|claim| [claim.limits.tpm, claim.limits.tokens_a_day()]);
+    let tokens = limits.flatten().min();
     let tokens = tokens.map_or(u64::MAX, |most| most / part.unsigned_abs());
     let budgets = claims.iter().flat_map(|claim| &claim.limits.budgets).filter_map(|budget| budget.max);
     let money = budgets.min().map_or(Money::MAX, |most| Money::from_nanos(most.nanos() / part));

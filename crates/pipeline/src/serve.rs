@@ -2,6 +2,7 @@
 
 mod answer_headers;
 mod ending;
+mod instead;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use tollway_model::{Dialect, Error, Kind, Money, Operation, Result};
 use tollway_route::{Board, Plan};
 use tollway_wire::codec;
 
-use crate::admission::{self, Asked, Granted, Refusal};
+use crate::admission::{self, Asked, Beside, Granted, Refusal};
 use crate::answer::Showing;
 use crate::attempts::{self, Bounds, Dice, Drawn};
 use crate::call::Call;
@@ -31,6 +32,7 @@ use crate::ticket::Ticket;
 
 use self::answer_headers::{common_headers, json_headers, set_key_spend, stream_headers};
 use self::ending::{refuse, reply};
+use self::instead::{is_elsewhere, tell_elsewhere};
 
 pub(crate) use self::answer_headers::id_headers;
 pub use self::ending::{json_reply, render_error};
@@ -144,9 +146,16 @@ impl Gateway {
     ) -> Reply {
         let place = self.enter(&snapshot.settings);
         let full = place.is_none();
+        let named = match call.ask.model.is_empty() {
+            true => Box::pin(admission::name_model(&self.services, &snapshot, &caller, &mut call)).await,
+            false => Ok(()),
+        };
         let mut ticket = Ticket::open(&call, &caller, self.services.clone(), self.receipts.clone(), place);
         if full {
             return refuse(too_many(&snapshot.settings).into(), &call, ticket);
+        }
+        if let Err(error) = named {
+            return refuse(error.into(), &call, ticket);
         }
         if let Err(error) = fill_in_owners_settings(&snapshot, &caller, &mut call) {
             return refuse(error.into(), &call, ticket);
@@ -186,25 +195,58 @@ impl Gateway {
             return Err(books_full().into());
         }
         services.learn_spend(&caller.identity, call.at).await;
-        let (model, customer) = admission::authorise(services, snapshot, caller, call).await?;
-        ticket.routed(snapshot.routes.counted_as(&model));
-        let drawn = self.plan(snapshot, call, &model, ticket.tags())?;
+        let (model, others) = admission::authorise(services, snapshot, caller, call, ticket.tags()).await?;
+        let beside = Beside::known(&others);
+        let mut drawn = self.plan(snapshot, call, &model, ticket.tags(), beside.region())?;
+        if let Some(instead) = beside.default_model().filter(|_| is_elsewhere(&drawn.plan)) {
+            admission::may_use(snapshot, &caller.identity, beside, instead)?;
+            tell_elsewhere(ticket, &drawn);
+            drawn = self.plan(snapshot, call, instead, ticket.tags(), beside.region())?;
+        }
+        ticket.routed(&drawn.counted);
+        let reserved = self.reserve(snapshot, caller, call, ticket, beside, &drawn).await;
+        let Granted { hold, only_free, is_budgeted } = match reserved {
+            Err(refusal) if refusal.of_model => {
+                let names = [call.ask.model.as_str(), &model, &drawn.counted];
+                let mut spares = names.iter().map(|name| caller.identity.instead_of(name));
+                let Some(spares) = spares.find(|spares| !spares.is_empty()) else { return Err(refusal) };
+                let spare = self.spare(snapshot, caller, call, ticket, beside, (&drawn, spares));
+                let Some((other, granted)) = Box::pin(spare).await else { return Err(refusal) };
+                drawn = other;
+                granted
+            }
+            reserved => reserved?,
+        };
+        ticket.admitted(hold);
+        let access = admission::access(snapshot, call, &caller.identity, &others, only_free);
+        let limited = (admission::may_fall_back(snapshot, call)
+            && admission::is_limited_by_model(&caller.identity, beside))
+        .then(|| (caller.identity.clone(), others.clone()));
+        let is_strict = admission::is_strict(snapshot, &caller.identity);
+        let region = beside.region().map(Arc::from);
+        Ok(Admitted { drawn, bounds: Bounds { access, limited, region, is_budgeted, is_strict } })
+    }
+
+    /// The call's place and money at a group.
+    async fn reserve(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        call: &Call,
+        ticket: &Ticket,
+        beside: &Beside,
+        drawn: &Drawn,
+    ) -> std::result::Result<Granted, Refusal> {
         let asked = Asked {
             identity: &caller.identity,
-            customer: customer.as_deref(),
+            beside,
             model: &drawn.counted,
             call,
             plan: &drawn.plan,
             size: ticket.size(),
             tags: ticket.tags(),
         };
-        let Granted { hold, only_free, is_budgeted } = admission::reserve(services, snapshot, &asked).await?;
-        ticket.admitted(hold);
-        let access = admission::access(snapshot, call, &caller.identity, customer, only_free);
-        let limited = (admission::may_fall_back(snapshot, call) && caller.identity.is_limited_by_model())
-            .then(|| caller.identity.clone());
-        let is_strict = admission::is_strict(snapshot, &caller.identity);
-        Ok(Admitted { drawn, bounds: Bounds { access, limited, is_budgeted, is_strict } })
+        admission::reserve(&self.services, snapshot, &asked).await
     }
 
     /// A place for one more call; `None` when the gateway is full.
@@ -215,7 +257,14 @@ impl Gateway {
     }
 
     /// Which deployments, in which order? Pure but for the clock.
-    fn plan(&self, snapshot: &Snapshot, call: &Call, model: &str, tags: &[Arc<str>]) -> Result<Drawn> {
+    fn plan(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call,
+        model: &str,
+        tags: &[Arc<str>],
+        region: Option<&str>,
+    ) -> Result<Drawn> {
         let group = snapshot.resolve(model).ok_or_else(|| unknown_model(snapshot, model))?;
         let mock = call.control.mock.map(|mock| mock.field);
         let mock = mock
@@ -226,7 +275,8 @@ impl Gateway {
             let message = format!("`{field}` is not allowed here: the operator has not switched it on");
             return Err(Error::invalid_at(field, message));
         }
-        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin: call.origin.as_deref() };
+        let origin = call.origin.as_deref();
+        let asked = attempts::Asked { name: model, ask: &call.ask, tags, origin, region };
         Ok(attempts::draw(self, snapshot, &group, &asked, &mut Dice::seeded(&call.id)))
     }
 
@@ -250,7 +300,8 @@ impl Gateway {
         let allowances = ticket.allowances();
         let spend = ticket.key_spend();
         let group = drawn.plan.candidates.first().map(|first| first.deployment.group.clone());
-        let mut run = Box::pin({
+        // Written into its box: `Box::pin` would make it on the stack and move its kilobytes.
+        let mut run = Box::into_pin(Box::write(Box::new_uninit(), {
             let (gateway, snapshot, call, showing) =
                 (self.clone(), snapshot.clone(), call.clone(), showing.clone());
             async move {
@@ -258,7 +309,7 @@ impl Gateway {
                     attempts::run(&gateway, &snapshot, &call, drawn, &mut ticket, &showing, &bounds).await;
                 (ticket, won)
             }
-        });
+        }));
         let first = match keep_alive {
             Some(patience) => tokio::time::timeout(patience, &mut run).await.ok(),
             None => Some((&mut run).await),

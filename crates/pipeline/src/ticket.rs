@@ -21,12 +21,12 @@ use tollway_ledger::{
 use tollway_meters::Hold;
 use tollway_model::{Cost, Dialect, Error, FinishReason, Kind, Money, Notices, Operation, Usage};
 use tollway_prices::PriceSheet;
-use tollway_route::{Answer, Deployment, Flight};
+use tollway_route::{Answer, Deployment, Flight, Now};
 
 use crate::attribution::Attribution;
 use crate::call::Call;
 use crate::caller::Caller;
-use crate::clock::board_now;
+use crate::clock::board_at;
 use crate::demand::Size;
 use crate::serve::Place;
 use crate::services::Services;
@@ -210,16 +210,17 @@ impl Ticket {
         self.spend.known()
     }
 
-    /// An attempt goes to `deployment`.
+    /// An attempt goes to `deployment`, now, which is `at`.
     pub(crate) fn sending(
         &mut self,
         deployment: &Arc<Deployment>,
         group: &Arc<str>,
         target: Option<Dialect>,
+        at: Instant,
     ) {
         self.prices.clone_from(&deployment.prices);
         self.sent = true;
-        let since = self.started.elapsed();
+        let since = at.saturating_duration_since(self.started);
         self.open = Some(OpenAttempt { deployment: deployment.clone(), group: group.clone(), target, since });
     }
 
@@ -351,9 +352,11 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome, status: u16, error: Option<&Error>) -> Cost {
         let Some(mut receipt) = self.receipt.take() else { return Cost::Unknown };
+        let now = Instant::now();
+        let total = now.saturating_duration_since(self.started);
         // The caller went away while an attempt was at its provider, which will bill it.
         if let Some(open) = self.open.take() {
-            let took = self.started.elapsed().saturating_sub(open.since);
+            let took = total.saturating_sub(open.since);
             let gone = Error::new(Kind::ClientClosed, "the caller went away before the provider answered");
             let mut record = attempt_record(&open.deployment, open.target, open.since, took, Some(&gone));
             record.group = fallback(&receipt, &open.group);
@@ -364,8 +367,7 @@ impl Ticket {
         receipt.status = status;
         receipt.error = error.map(ErrorRecord::from);
         let (cost, last) = self.price(&mut receipt);
-        self.land(&receipt, error);
-        let total = self.started.elapsed();
+        self.land(&receipt, error, board_at(now));
         receipt.timing = Timing {
             total_us: micros(total),
             first_byte_us: self.first_byte.map(micros),
@@ -379,18 +381,18 @@ impl Ticket {
     }
 
     /// Tells the board how the call at the deployment that answered has ended.
-    fn land(&mut self, receipt: &Receipt, error: Option<&Error>) {
+    fn land(&mut self, receipt: &Receipt, error: Option<&Error>, now: Now) {
         let Some(flight) = self.flight.take() else { return };
         match (receipt.outcome, error) {
             (Outcome::Failed, Some(error)) => {
-                flight.failed(error, false, board_now());
+                flight.failed(error, false, now);
             }
             // Who leaves in the middle has used what has come.
             _ => {
                 let usage = receipt.usage.unwrap_or_default();
                 let (tokens, output) = (usage.total(), usage.total_output());
                 let answer = Answer { tokens, output, streamed: receipt.stream };
-                flight.answered(&answer, board_now());
+                flight.answered(&answer, now);
             }
         }
     }

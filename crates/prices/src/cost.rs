@@ -129,7 +129,7 @@ impl Bill<'_> {
         self.tokens(Bucket::AudioOutput, usage.audio_output, Rate::AudioOut);
         self.tokens(Bucket::ImageOutput, if by_picture { 0 } else { usage.image_output }, Rate::ImageOut);
         self.tokens(Bucket::VideoOutput, facts.video_output, Rate::VideoOut);
-        if self.layers.stated(Rate::Citation).is_some() {
+        if facts.citation_tokens > 0 && self.layers.stated(Rate::Citation).is_some() {
             self.tokens(Bucket::Citations, facts.citation_tokens, Rate::Citation);
         }
     }
@@ -145,6 +145,10 @@ impl Bill<'_> {
     }
 
     fn searches(&mut self, sheet: &PriceSheet, usage: &Usage, facts: &Facts<'_>) {
+        // Mostly there are none, and no price needs to be looked up.
+        if [usage.web_searches, facts.maps_queries, facts.code_sessions] == [0; 3] {
+            return;
+        }
         let searches = if sheet.search_per_prompt { usage.web_searches.min(1) } else { usage.web_searches };
         let size = facts.search_context.unwrap_or("medium");
         let price = self
@@ -161,6 +165,9 @@ impl Bill<'_> {
 
     /// Characters, where the sheet sells them and the tokens are not sold.
     fn text(&mut self, usage: &Usage, facts: &Facts<'_>) {
+        if [facts.characters_in, facts.characters_out] == [0; 2] {
+            return;
+        }
         let tokens_in = usage.total_input() > 0 && self.layers.stated(Rate::In).is_some();
         if let Some(price) =
             self.layers.stated(Rate::CharIn).filter(|_| !tokens_in && facts.characters_in > 0)
@@ -176,6 +183,9 @@ impl Bill<'_> {
     }
 
     fn pictures(&mut self, usage: &Usage, facts: &Facts<'_>) {
+        if [facts.images_in, facts.images_out, facts.pixels] == [0; 3] {
+            return;
+        }
         let given_as_tokens = usage.image_input > 0 && self.layers.stated(Rate::ImageIn).is_some();
         let given = self.layers.unit("image_in", facts.image_size);
         if !given_as_tokens {
@@ -201,6 +211,11 @@ impl Bill<'_> {
     }
 
     fn seconds(&mut self, usage: &Usage, facts: &Facts<'_>) {
+        let media =
+            [facts.audio_in_millis, facts.audio_out_millis, facts.video_in_millis, facts.video_out_millis];
+        if media == [0; 4] && facts.compute_millis == 0 {
+            return;
+        }
         let tokens_sold = usage.total_input() > 0 && self.layers.sells_tokens(true);
         let plain_in = self.layers.unit("second_in", None);
         let plain_out = self.layers.unit("second_out", facts.video_resolution);
@@ -220,8 +235,6 @@ impl Bill<'_> {
             let price = self.layers.unit("video_second_out", facts.video_resolution).or(plain_out);
             self.optional(Bucket::VideoSecondsOut, facts.video_out_millis, PARTS, price);
         }
-        let media =
-            [facts.audio_in_millis, facts.audio_out_millis, facts.video_in_millis, facts.video_out_millis];
         let of_time = self.layers.unit("second", None).or_else(|| {
             let sold_by_time =
                 media == [0; 4] && !self.layers.sells_tokens(true) && !self.layers.sells_tokens(false);
@@ -239,8 +252,10 @@ impl Bill<'_> {
             (Bucket::OcrCredits, facts.ocr_credits, "ocr_credit"),
             (Bucket::TextMessages, facts.text_messages, "text_message"),
         ] {
-            let price = self.layers.unit(unit, None);
-            self.optional(bucket, count, 1, price);
+            if count > 0 {
+                let price = self.layers.unit(unit, None);
+                self.optional(bucket, count, 1, price);
+            }
         }
         for (policy, count) in facts.guardrail_units {
             let price = self.layers.unit("guardrail", Some(policy));

@@ -37,6 +37,8 @@ pub struct Deployment {
     pub rest: Option<Duration>,
     /// Tags that calls may ask for.
     pub tags: Vec<String>,
+    /// Where it is, as calls may demand: `eu`, `us` or another name; `None`: nobody said.
+    pub region: Option<Arc<str>>,
     /// Most tokens of a prompt, when known.
     pub max_input_tokens: Option<u64>,
     /// Leave out what the provider cannot do instead of refusing the call; overrides the global setting.

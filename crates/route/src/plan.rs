@@ -14,6 +14,8 @@ pub struct Ask<'a> {
     pub streamed: bool,
     /// Its tags.
     pub tags: &'a [Arc<str>],
+    /// The only region it may be served in.
+    pub region: Option<&'a str>,
     /// Tokens of its prompt, by an estimate; 0 when nobody counted.
     pub input: u64,
 }
@@ -84,6 +86,8 @@ pub enum Reason {
     Unavailable(String),
     /// Its tags are not the call's.
     Tags,
+    /// The call may be served in this region only.
+    Region(Box<str>),
     /// The prompt is longer than it takes.
     TooLong {
         /// The prompt, by an estimate.
@@ -100,6 +104,12 @@ impl fmt::Display for Reason {
         match self {
             Reason::Unavailable(reason) => f.write_str(reason),
             Reason::Tags => f.write_str("its tags are not the call's"),
+            Reason::Region(region) => {
+                write!(
+                    f,
+                    "the customer's calls are served in the region `{region}` only, and it is not known to be there"
+                )
+            }
             Reason::TooLong { input, limit } => {
                 write!(f, "the prompt has about {input} tokens, and it takes {limit}")
             }
@@ -158,6 +168,7 @@ pub fn plan(
     if let [only] = group
         && only.endpoint().is_some()
         && policy.is_plain()
+        && ask.region.is_none()
     {
         let last_resort = only.live(board).cooling(now).is_some();
         let candidate = Candidate { deployment: only.clone(), rank: Rank::Only };
@@ -228,6 +239,9 @@ fn unfit(
     }
     if !fits_tags {
         return Some(Reason::Tags);
+    }
+    if let Some(region) = ask.region.filter(|region| deployment.region.as_deref() != Some(region)) {
+        return Some(Reason::Region(region.into()));
     }
     if let Some(limit) = deployment.max_input_tokens.filter(|limit| policy.check_input && ask.input > *limit)
     {

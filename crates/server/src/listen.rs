@@ -81,7 +81,9 @@ pub async fn serve(
                 _ = stopped.changed() => None,
             };
             if let Some(http2) = http2 {
+                // Serving is nearly always what a wake-up is for.
                 tokio::select! {
+                    biased;
                     () = protocols.serve(http2, stream, service, peer.clone(), watcher) => {}
                     () = let_go(&mut stopped, &mut cut, &peer, http2) => {}
                 }

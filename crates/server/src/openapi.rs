@@ -112,6 +112,11 @@ fn operation(route: &Route, path: &str) -> Value {
             map.insert(status.into(), json!({ "description": description, "content": error }));
         }
     }
+    if matches!(route.action, Action::NotBuilt(_))
+        && let Some(map) = responses.as_object_mut()
+    {
+        map.remove("200");
+    }
     operation.insert("responses".into(), responses);
     Value::Object(operation)
 }
@@ -146,7 +151,7 @@ fn tag(action: Action) -> &'static str {
         Action::Liveness | Action::Readiness | Action::Health => "health",
         Action::OpenApi | Action::Docs | Action::Routes => "documentation",
         Action::Reload => "administration",
-        Action::Manage(_) => "management",
+        Action::Manage(_) | Action::NotBuilt(_) => "management",
         Action::Spend(_) => "spend",
         Action::Response(_) => "responses",
     }

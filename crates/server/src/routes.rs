@@ -61,6 +61,8 @@ pub enum Action {
     Spend(Spend),
     /// Looks at or deletes an answer that is kept.
     Response(OfResponse),
+    /// Refuses, and says why: clients of LiteLLM know the route, and what it is for is not there.
+    NotBuilt(&'static str),
 }
 
 /// What a route does with an answer that is kept.
@@ -126,6 +128,14 @@ const INPUT_ITEMS: Action = Action::Response(OfResponse::InputItems);
 const COMPACT: Action = Action::Response(OfResponse::Compact);
 const CANCEL: Action = Action::Response(OfResponse::Cancel);
 const COUNT: Action = Action::Call(Dialect::Anthropic, Operation::CountTokens);
+
+const NO_CALLBACKS: Action = Action::NotBuilt(
+    "log services are not built yet: a team's calls are in the receipts (GET /receipts, GET /spend/logs) and go nowhere else",
+);
+const NO_LOGIN: Action = Action::NotBuilt(
+    "nobody logs in with a password here, so there are no invitations to set one: make a user's key with POST /user/new or \
+     POST /key/generate, and hand it over",
+);
 
 const fn manage(what: Manage) -> Action {
     Action::Manage(what)
@@ -229,6 +239,7 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/team/permissions_update" TeamUpdate manage(Manage::TeamPermissionsUpdate), "Say what plain members may do with the team's keys"),
     route!(POST "/team/permissions_bulk_update" TeamUpdate manage(Manage::TeamsPermissionsUpdate), "Say it for several teams"),
     route!(GET "/team/{team_id}/callback" TeamInfo manage(Manage::TeamCallbacks), "The log services a team's calls go to: none"),
+    route!(POST "/team/{team_id}/callback" TeamUpdate NO_CALLBACKS, "Refused: there are no log services"),
     route!(POST "/team/{team_id}/disable_logging" TeamUpdate manage(Manage::TeamCallbacksOff), "Send a team's calls to no log service, as it is"),
     route!(GET "/team/available" TeamList manage(Manage::TeamAvailable), "Teams that one may join alone: none"),
     route!(POST "/team/model/add" TeamModels manage(Manage::TeamModelAdd), "Allow a team more models"),
@@ -247,6 +258,11 @@ pub const ROUTES: &[Route] = &[
     route!(GET "/user/list" UserList manage(Manage::UserList), "Users, in pages"),
     route!(GET "/user/filter/ui" UserList manage(Manage::UserFilter), "Ids and addresses of users with these pieces in them"),
     route!(GET "/user/available_users" UserList manage(Manage::UsersAvailable), "How many users and teams there are"),
+    route!(POST "/user/password/change" UserUpdate NO_LOGIN, "Refused: there are no passwords"),
+    route!(POST "/invitation/new" UserNew NO_LOGIN, "Refused: there are no passwords to invite for"),
+    route!(POST "/invitation/update" UserNew NO_LOGIN, "Refused: there are no passwords to invite for"),
+    route!(POST "/invitation/delete" UserNew NO_LOGIN, "Refused: there are no passwords to invite for"),
+    route!(GET "/invitation/info" UserNew NO_LOGIN, "Refused: there are no passwords to invite for"),
     route!(POST "/customer/new" CustomerWrite manage(Manage::CustomerNew), "Make a customer"),
     route!(POST "/customer/update" CustomerWrite manage(Manage::CustomerUpdate), "Change a customer"),
     route!(POST "/customer/delete" CustomerWrite manage(Manage::CustomerDelete), "Delete customers"),
@@ -267,6 +283,11 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/budget/info" BudgetRead manage(Manage::BudgetInfo), "Several budgets"),
     route!(GET "/budget/settings" BudgetRead manage(Manage::BudgetSettings), "What can be set of a budget, and what is"),
     route!(GET "/budget/list" BudgetRead manage(Manage::BudgetList), "Budgets"),
+    route!(POST "/tag/new" TagWrite manage(Manage::TagNew), "Give a tag of calls limits"),
+    route!(POST "/tag/update" TagWrite manage(Manage::TagUpdate), "Change a tag"),
+    route!(POST "/tag/delete" TagWrite manage(Manage::TagDelete), "Take a tag's limits away"),
+    route!(POST "/tag/info" TagRead manage(Manage::TagInfo), "Several tags"),
+    route!(GET "/tag/list" TagRead manage(Manage::TagList), "Tags that have limits, and those that calls had"),
     route!(POST "/model/new" ModelWrite manage(Manage::ModelNew), "Add a model"),
     route!(POST "/model/update" ModelWrite manage(Manage::ModelUpdate), "Change a model that was added here"),
     route!(PATCH "/model/{model_id}/update" ModelWrite manage(Manage::ModelUpdate), "Change a model that was added here"),

@@ -119,13 +119,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (inner, busy) = (self.inner.clone(), Busy::with_call(&self.peer));
-        Box::pin(async move {
+        // Written into its box, where `Box::pin` would make it on the stack and move all of its kilobytes.
+        let answering = Box::write(Box::new_uninit(), async move {
             let Reply { status, headers, body } = inner.answer(request, busy.peer()).await;
             let mut response = Response::new(AnswerBody { body, _busy: busy });
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             Ok(response)
-        })
+        });
+        Box::into_pin(answering)
     }
 }
 
@@ -290,6 +292,7 @@ impl Inner {
                 let kept = &self.gateway.services().responses;
                 Box::pin(responses::act(kept, &caller, what, &captured.unwrap_or_default(), &params)).await
             }
+            Action::NotBuilt(why) => Err(Error::new(Kind::Unsupported, why)),
             Action::Reload => admin::reload(self.hooks.as_ref()),
             _ => Ok(self.for_anyone(route, &snapshot)),
         }

@@ -43,6 +43,7 @@ pub const TABLES: &[&str] = &[
     User::TABLE,
     Customer::TABLE,
     Budget::TABLE,
+    Tag::TABLE,
     Model::TABLE,
     Grace::TABLE,
     DeletedKey::TABLE,
@@ -83,6 +84,8 @@ pub struct Limits {
     pub tpm_limit: Option<u64>,
     /// Requests a minute.
     pub rpm_limit: Option<u64>,
+    /// Tokens a day, of UTC.
+    pub tpd_limit: Option<u64>,
     /// Calls in flight.
     pub max_parallel_requests: Option<u64>,
     /// Tokens a minute, by model.
@@ -196,6 +199,13 @@ record! {
         enforced_params: Vec<String>,
         /// Tags its calls get.
         tags: Vec<String>,
+        /// Requests a minute, by tag of the call.
+        tag_rpm_limit: BTreeMap<String, u64>,
+        /// Whether `tpm_limit` is promised, bound or bound only while providers refuse: `guaranteed_throughput`,
+        /// `best_effort_throughput`, `dynamic`.
+        tpm_limit_type: Option<String>,
+        /// The same of `rpm_limit`.
+        rpm_limit_type: Option<String>,
         /// Free.
         metadata: Map<String, Value>,
         /// Router settings of its calls.
@@ -332,6 +342,27 @@ record! {
         limits: Limits,
         /// Models it may be spent on; empty: all.
         allowed_models: Vec<String>,
+        /// More allowance until `temp_budget_expiry`.
+        temp_budget_increase: Option<Money>,
+        /// When it ends.
+        temp_budget_expiry: Option<Millis>,
+    }
+}
+
+record! {
+    /// A tag of calls.
+    Tag in "tags" by name, unique 0, columns [budget_id: |tag| tag.budget_id.clone()], {
+        /// Its name, as calls have it.
+        name: String,
+        /// What it is for.
+        description: Option<String>,
+        /// Models that calls with it may use; empty: all.
+        models: Vec<String>,
+        /// Limits taken from a shared budget.
+        budget_id: Option<String>,
+        /// Limits of all calls that have it.
+        #[serde(flatten)]
+        limits: Limits,
     }
 }
 

@@ -7,12 +7,12 @@ use tollway_store::records::{Budget, Millis};
 
 use super::desk::patiently;
 use super::errors::{bad, not_found};
-use super::fields::{NOT_BUILT, Request as _, check_name, request};
+use super::fields::{Dollars, Request as _, check_name, request};
 use super::keys::put_names;
 use super::limits::LimitFields;
 use super::params::names;
 use super::periods::iso;
-use super::{Management, Params, limits, secret};
+use super::{Management, Params, limits, periods, secret};
 use crate::rights::{Grant, Right};
 
 request! {
@@ -22,11 +22,12 @@ request! {
         budget_id: String,
         /// Models it may be spent on; empty: all.
         allowed_models: Vec<String>,
+        /// More allowance until `temp_budget_expiry`, dollars.
+        temp_budget_increase: Dollars,
+        /// When it ends.
+        temp_budget_expiry: String,
         ; with limits: LimitFields
-        ; refused &[
-            ("budget_reset_at", "follows from `budget_duration`"), ("tpd_limit", NOT_BUILT),
-            ("temp_budget_increase", NOT_BUILT), ("temp_budget_expiry", NOT_BUILT),
-        ]
+        ; refused &[("budget_reset_at", "follows from `budget_duration`")]
     }
 }
 
@@ -56,7 +57,22 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("max_parallel_requests", "Integer", "calls in flight"),
     ("tpm_limit", "Integer", "tokens a minute"),
     ("rpm_limit", "Integer", "requests a minute"),
+    ("tpd_limit", "Integer", "tokens a day, from midnight to midnight UTC"),
 ];
+
+impl BudgetRequest {
+    fn apply(&self, budget: &mut Budget, now: Millis) -> Result<()> {
+        put_names("allowed_models", &self.allowed_models, &mut budget.allowed_models)?;
+        self.temp_budget_increase.put(&mut budget.temp_budget_increase);
+        periods::put_end(
+            "temp_budget_expiry",
+            &self.temp_budget_expiry,
+            &mut budget.temp_budget_expiry,
+            now,
+        )?;
+        self.limits.apply(&mut budget.limits, now)
+    }
+}
 
 impl Management {
     /// `POST /budget/new`
@@ -72,8 +88,7 @@ impl Management {
             return Err(bad("budget_id", format!("there is a budget `{budget_id}` already")));
         }
         let mut budget = Budget { budget_id, ..Budget::default() };
-        put_names("allowed_models", &request.allowed_models, &mut budget.allowed_models)?;
-        request.limits.apply(&mut budget.limits, self.now())?;
+        request.apply(&mut budget, self.now())?;
         let budget = self.budgets.create(grant.actor(), budget).await?;
         Ok(Value::Object(show(&budget, self.now())))
     }
@@ -86,8 +101,7 @@ impl Management {
         let budget = patiently(|| async {
             let before = self.budget(id).await?;
             let mut after = before.clone();
-            put_names("allowed_models", &request.allowed_models, &mut after.allowed_models)?;
-            request.limits.apply(&mut after.limits, self.now())?;
+            request.apply(&mut after, self.now())?;
             self.budgets.change(grant.actor(), "updated", &before, after).await
         });
         Ok(Value::Object(show(&budget.await?, self.now())))
@@ -141,9 +155,11 @@ impl Management {
         let budget = self.budget(request.id.get().map(String::as_str).unwrap_or_default()).await?;
         let of = Query { equal: vec![("budget_id", Some(budget.budget_id.clone()))], ..Query::default() };
         let (keys, customers) = (self.keys.list(&of).await?.total, self.customers.list(&of).await?.total);
-        if keys + customers > 0 {
-            let message =
-                format!("the budget binds {keys} keys and {customers} customers; change those first");
+        let tags = self.tags.list(&of).await?.total;
+        if keys + customers + tags > 0 {
+            let message = format!(
+                "the budget binds {keys} keys, {customers} customers and {tags} tags; change those first"
+            );
             return Err(bad("id", message));
         }
         self.budgets.remove(grant.actor(), &budget).await?;
@@ -163,6 +179,8 @@ pub(crate) fn show(budget: &Budget, now: Millis) -> Map<String, Value> {
     out.insert("budget_id".into(), json!(budget.budget_id));
     limits::show(&budget.limits, now, &mut out);
     out.insert("allowed_models".into(), json!(budget.allowed_models));
+    out.insert("temp_budget_increase".into(), limits::dollars(budget.temp_budget_increase));
+    out.insert("temp_budget_expiry".into(), iso(budget.temp_budget_expiry));
     out.insert("created_at".into(), iso(Some(budget.stamp.created_at)));
     out.insert("created_by".into(), json!(budget.stamp.created_by));
     out.insert("updated_at".into(), iso(Some(budget.stamp.updated_at)));

@@ -8,7 +8,7 @@ use tollway_store::records::{Customer, Limits};
 
 use super::desk::patiently;
 use super::errors::{bad, not_found};
-use super::fields::{NOT_BUILT, Request as _, check_name, request};
+use super::fields::{NO_GRANTS, Request as _, check_name, request};
 use super::keys::{put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
 use super::params::names;
@@ -19,10 +19,7 @@ use crate::rights::{Grant, Right};
 const REFUSED: &[(&str, &str)] = &[
     ("spend", "is what the ledger says; it cannot be set"),
     ("budget_reset_at", "follows from `budget_duration`"),
-    ("tpd_limit", NOT_BUILT),
-    ("object_permission", NOT_BUILT),
-    ("default_model", NOT_BUILT),
-    ("allowed_model_region", NOT_BUILT),
+    ("object_permission", NO_GRANTS),
 ];
 
 request! {
@@ -36,6 +33,10 @@ request! {
         budget_id: String,
         /// Models it may use; empty: all.
         models: Vec<String>,
+        /// The model of its calls that name none, or one that is not served in its region.
+        default_model: String,
+        /// Its calls are served in this region only: `eu` or `us`.
+        allowed_model_region: String,
         /// Free.
         metadata: Map<String, Value>,
         ; with limits: LimitFields
@@ -111,8 +112,14 @@ impl Management {
             self.budget(budget).await?;
         }
         put_names("models", &fields.models, &mut customer.models)?;
+        put_name("default_model", &fields.default_model, &mut customer.default_model)?;
+        if let Some(region) = fields.allowed_model_region.get()
+            && !["", "eu", "us"].contains(&region.as_str())
+        {
+            return Err(bad("allowed_model_region", "`allowed_model_region` is `eu` or `us`"));
+        }
+        put_name("allowed_model_region", &fields.allowed_model_region, &mut customer.allowed_model_region)?;
         put_free("metadata", &fields.metadata, &mut customer.metadata)?;
-        fields.limits.refuse_by_model()?;
         fields.limits.apply(&mut customer.limits, self.now())
     }
 

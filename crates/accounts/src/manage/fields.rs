@@ -123,6 +123,32 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// LiteLLM's field, and what it asks for is not there yet.
 pub(crate) const NOT_BUILT: &str = "is not built yet: it would have no effect";
 
+/// The same, with the part that is missing.
+pub(crate) const NO_GUARDS: &str =
+    "is not built yet: there are no guards of prompts and answers, so nothing would be checked";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_GRANTS: &str =
+    "is not built yet: there are no MCP servers, vector stores and agents that could be granted";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_ORGANIZATIONS: &str =
+    "is not built yet: there are no organizations, projects and agents that it could belong to; use a team";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_GROUPS: &str =
+    "is not built yet: models are in access groups by `model_info.access_groups`; name these in `models`";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_CACHE: &str = "is not built yet: there is no cache of answers that it could steer";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_MAIL: &str = "is not built yet: no e-mail is sent";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_LOGIN: &str = "is not built yet: nobody logs in with a password, only with keys";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_HANDOVER: &str = "is not built yet: nobody would be told the new key; give it one with `/key/regenerate` and a `grace_period`";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_PASSTHROUGH: &str = "is not built yet: there are no pass-through routes";
+/// As [`NO_GUARDS`].
+pub(crate) const NO_ESTIMATE: &str =
+    "is not built yet: how much a call is likely to use is learned from the calls before it";
+
 fn unknown(name: &str, names: &[&'static str]) -> Error {
     let shown: String = name.chars().take(80).collect();
     let hint = match nearest(&shown, names.iter().copied()) {

@@ -27,6 +27,8 @@ request! {
         tpm_limit: Count,
         /// Requests a minute.
         rpm_limit: Count,
+        /// Tokens a day, from midnight to midnight UTC.
+        tpd_limit: Count,
         /// Calls in flight.
         max_parallel_requests: Count,
         /// Tokens a minute, by model.
@@ -120,6 +122,7 @@ impl LimitFields {
         self.apply_windows(limits, now)?;
         self.tpm_limit.put(&mut limits.tpm_limit);
         self.rpm_limit.put(&mut limits.rpm_limit);
+        self.tpd_limit.put(&mut limits.tpd_limit);
         self.max_parallel_requests.put(&mut limits.max_parallel_requests);
         for (name, field, target) in [
             ("model_tpm_limit", &self.model_tpm_limit, &mut limits.model_tpm_limit),
@@ -139,22 +142,6 @@ impl LimitFields {
             limits.model_max_budget = budgets.collect::<Result<_>>()?;
         }
         Ok(())
-    }
-
-    /// Refuses limits by model where none are kept: they would look as if they held.
-    pub(crate) fn refuse_by_model(&self) -> Result<()> {
-        let given = [
-            ("model_tpm_limit", self.model_tpm_limit.get().is_some_and(|map| !map.is_empty())),
-            ("model_rpm_limit", self.model_rpm_limit.get().is_some_and(|map| !map.is_empty())),
-            ("model_max_budget", self.model_max_budget.get().is_some_and(|map| !map.is_empty())),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(bad(
-                *name,
-                format!("`{name}`: limits by model are kept for keys and teams; set it there"),
-            )),
-            None => Ok(()),
-        }
     }
 
     fn apply_windows(&self, limits: &mut Limits, now: Millis) -> Result<()> {
@@ -209,6 +196,7 @@ pub(crate) fn check_within(limits: &Limits, owner: &Limits, whose: &str) -> Resu
     let numbers = [
         ("tpm_limit", limits.tpm_limit, owner.tpm_limit),
         ("rpm_limit", limits.rpm_limit, owner.rpm_limit),
+        ("tpd_limit", limits.tpd_limit, owner.tpd_limit),
         ("max_parallel_requests", limits.max_parallel_requests, owner.max_parallel_requests),
     ];
     for (name, wanted, most) in numbers {
@@ -253,6 +241,7 @@ pub(crate) fn show(limits: &Limits, now: Millis, out: &mut Map<String, Value>) {
     out.insert("budget_limits".into(), json!(windows));
     out.insert("tpm_limit".into(), json!(limits.tpm_limit));
     out.insert("rpm_limit".into(), json!(limits.rpm_limit));
+    out.insert("tpd_limit".into(), json!(limits.tpd_limit));
     out.insert("max_parallel_requests".into(), json!(limits.max_parallel_requests));
     out.insert("model_tpm_limit".into(), json!(limits.model_tpm_limit));
     out.insert("model_rpm_limit".into(), json!(limits.model_rpm_limit));

@@ -19,6 +19,7 @@ mod router_settings;
 mod scan;
 mod secret;
 mod spend;
+mod tags;
 mod teams;
 mod users;
 
@@ -29,7 +30,7 @@ use async_trait::async_trait;
 use tollway_meters::ScopeKind;
 use tollway_model::{Money, Result};
 use tollway_store::records::{
-    Budget, Customer, DeletedKey, Grace, Key, Limits, Membership, Millis, Model, Team, User,
+    Budget, Customer, DeletedKey, Grace, Key, Limits, Membership, Millis, Model, Tag, Team, User,
 };
 use tollway_store::{Audit, Query, Sealer, Store};
 
@@ -42,6 +43,7 @@ pub use models::{ModelId, ModelRequest, NewModel, OpenModel};
 pub use params::{Paging, Params, names};
 pub use secret::{generate as generate_key, hash as hash_key, is_mistyped, token_of};
 pub use spend::{ResetSpend, SpendReset};
+pub use tags::{OneTag, TagNames, TagRequest};
 pub use teams::{
     AddMembers, BulkMembers, Member, MemberItems, NewTeam, OneTeam, RemoveMember, TeamFields, TeamIds,
     TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateMember,
@@ -94,6 +96,7 @@ pub struct Management {
     users: Desk<User>,
     customers: Desk<Customer>,
     budgets: Desk<Budget>,
+    tags: Desk<Tag>,
     models: Desk<Model>,
     graces: Desk<Grace>,
     deleted_keys: Desk<DeletedKey>,
@@ -123,6 +126,7 @@ impl Management {
             users: Desk::new(store, clock.clone()),
             customers: Desk::new(store, clock.clone()),
             budgets: Desk::new(store, clock.clone()),
+            tags: Desk::new(store, clock.clone()),
             models: Desk::new(store, clock.clone()),
             graces: Desk::new(store, clock.clone()),
             deleted_keys: Desk::new(store, clock.clone()),

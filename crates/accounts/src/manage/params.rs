@@ -80,6 +80,8 @@ pub mod names {
     /// Of the route of this name.
     pub const CUSTOMER_LIST: &[&str] = &["page", "page_size"];
     /// Of the route of this name.
+    pub const TAG_LIST: &[&str] = &[];
+    /// Of the route of this name.
     pub const BUDGET_LIST: &[&str] = &[];
     /// Of the route of this name.
     pub const BUDGET_SETTINGS: &[&str] = &["budget_id"];

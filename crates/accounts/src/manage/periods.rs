@@ -7,6 +7,7 @@ use tollway_model::Result;
 use tollway_store::records::Millis;
 
 use super::errors::bad;
+use super::fields::Field;
 
 /// A stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,21 @@ pub(crate) fn read_time(field: &str, text: &str) -> Result<Millis> {
         let shown: String = text.chars().take(40).collect();
         bad(field, format!("`{field}`: `{shown}` is not a time; write `2026-12-31T23:59:59Z`"))
     })
+}
+
+/// Changes an end as the field says.
+pub(crate) fn put_end(
+    name: &str,
+    field: &Field<String>,
+    target: &mut Option<Millis>,
+    now: Millis,
+) -> Result<()> {
+    match field {
+        Field::Absent => {}
+        Field::Null => *target = None,
+        Field::Set(text) => *target = Some(read_end(name, text, now)?),
+    }
+    Ok(())
 }
 
 /// When something ends: a time, a day, or a duration from `now`.

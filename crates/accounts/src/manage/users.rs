@@ -10,7 +10,10 @@ use tollway_store::records::{Millis, User};
 
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
-use super::fields::{Field, Item, MAX_ITEMS, NOT_BUILT, Request as _, check_name, request};
+use super::fields::{
+    Field, Item, MAX_ITEMS, NO_CACHE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_LOGIN, NO_MAIL, NO_ORGANIZATIONS,
+    NOT_BUILT, Request as _, check_name, request,
+};
 use super::keys::{KeyFields, put_free, put_name, put_names};
 use super::limits::{LimitFields, dollars};
 use super::params::names;
@@ -24,22 +27,22 @@ use crate::rights::{Grant, Right, Scope};
 const REFUSED: &[(&str, &str)] = &[
     ("spend", "is what the ledger says; it cannot be set"),
     ("budget_reset_at", "follows from `budget_duration`"),
-    ("password", NOT_BUILT),
-    ("send_invite_email", NOT_BUILT),
-    ("organizations", NOT_BUILT),
-    ("organization_id", NOT_BUILT),
-    ("agent_id", NOT_BUILT),
-    ("allowed_cache_controls", NOT_BUILT),
+    ("password", NO_LOGIN),
+    ("send_invite_email", NO_MAIL),
+    ("organizations", NO_ORGANIZATIONS),
+    ("organization_id", NO_ORGANIZATIONS),
+    ("agent_id", NO_ORGANIZATIONS),
+    ("allowed_cache_controls", NO_CACHE),
     ("config", NOT_BUILT),
     ("permissions", NOT_BUILT),
-    ("mcp_rpm_limit", NOT_BUILT),
-    ("tag_rpm_limit", NOT_BUILT),
-    ("guardrails", NOT_BUILT),
-    ("policies", NOT_BUILT),
-    ("prompts", NOT_BUILT),
-    ("object_permission", NOT_BUILT),
-    ("budget_fallbacks", NOT_BUILT),
-    ("access_group_ids", NOT_BUILT),
+    ("mcp_rpm_limit", NO_GRANTS),
+    ("tag_rpm_limit", "is kept for keys; set it there"),
+    ("guardrails", NO_GUARDS),
+    ("policies", NO_GUARDS),
+    ("prompts", NO_GUARDS),
+    ("object_permission", NO_GRANTS),
+    ("budget_fallbacks", "is kept for keys; set it there"),
+    ("access_group_ids", NO_GROUPS),
 ];
 
 request! {
@@ -153,7 +156,6 @@ impl UserFields {
         put_names("models", &self.models, &mut user.models)?;
         self.blocked.fill(&mut user.blocked);
         put_free("metadata", &self.metadata, &mut user.metadata)?;
-        self.limits.refuse_by_model()?;
         self.limits.apply(&mut user.limits, now)
     }
 }

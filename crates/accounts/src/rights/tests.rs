@@ -32,6 +32,7 @@ fn the_table_has_one_row_a_right_and_looking_changes_nothing() {
         "user_list",
         "customer_read",
         "budget_read",
+        "tag_read",
         "spend",
         "global_spend",
         "cost_estimate",

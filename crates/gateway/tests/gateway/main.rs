@@ -32,6 +32,7 @@ mod receipts;
 mod responses;
 mod retries;
 mod routes;
+mod scopes;
 mod secrets;
 mod smuggling;
 mod starting;

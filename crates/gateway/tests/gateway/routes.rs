@@ -56,7 +56,7 @@ async fn every_route_answers_and_only_those_who_may() {
         let is_served = match route.action {
             Action::Spend(Spend::Receipt | Spend::Receipts) => answer.status == 200,
             Action::Manage(_) | Action::Spend(_) => !matches!(answer.status, 401 | 403 | 405 | 500..),
-            Action::Response(OfResponse::Compact) => answer.status == 400,
+            Action::Response(OfResponse::Compact) | Action::NotBuilt(_) => answer.status == 400,
             Action::Response(_) => answer.status == 404,
             _ => answer.status == 200,
         };

@@ -11,7 +11,7 @@ use super::line::Line;
 use super::sums::{Batch, Day, DayKey, Sum, Tally};
 use super::{
     Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
-    Retained, Verification, Within,
+    Retained, Verification, Within, is_summed_by_days,
 };
 use crate::receipt::Receipt;
 
@@ -219,6 +219,9 @@ impl Books for MemoryBooks {
     }
 
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
+        if is_summed_by_days(scope.kind) {
+            return self.spent_on_model(scope, from).await;
+        }
         let mut sums = self.state().sums(scope.kind, Range { from, until: None });
         Ok(sums.remove(scope.id.as_ref()).unwrap_or_default())
     }

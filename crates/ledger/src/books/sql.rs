@@ -27,7 +27,7 @@ use tollway_store::sql::{Dialect, Sql};
 use super::sums::{Batch, Day, DayKey, Sum};
 use super::{
     Adjustment, Books, Counted, DAY, DayFilter, Filter, HOUR, Millis, Order, Place, Progress, Range,
-    Retained, Verification,
+    Retained, Verification, is_summed_by_days,
 };
 use crate::packed::PackedReceipts;
 use crate::receipt::Receipt;
@@ -133,7 +133,14 @@ impl Books for SqlBooks {
     }
 
     async fn spent(&self, scope: &Scope, from: Option<Millis>) -> StoreResult<Sum> {
-        sums::spent(&self.sql, scope, from).await
+        if !is_summed_by_days(scope.kind) {
+            return sums::spent(&self.sql, scope, from).await;
+        }
+        let mut found = self.spent_on_model(scope, from).await?;
+        if from.is_none() {
+            found.add(sums::forgotten_days(&self.sql, scope).await?);
+        }
+        Ok(found)
     }
 
     async fn lifetimes(&self, kind: ScopeKind, ids: &[&str]) -> StoreResult<HashMap<String, Sum>> {

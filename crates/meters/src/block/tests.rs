@@ -30,7 +30,13 @@ impl World {
     /// A block as the store grants it, counted in this process.
     fn block(&self, size: Size, window: Window) -> Arc<Block> {
         let budgets = vec![Budget { window, max: Some(Money::from_nanos(i64::MAX)), soft: None }];
-        let limits = Limits { rpm: Some(1 << 40), tpm: Some(1 << 40), parallel: Some(1 << 40), budgets };
+        let limits = Limits {
+            rpm: Some(1 << 40),
+            tpm: Some(1 << 40),
+            parallel: Some(1 << 40),
+            budgets,
+            ..Limits::default()
+        };
         let claim = |kind| {
             let scope = Scope { kind, id: "s".into() };
             Claim { scope, limits: Arc::new(limits.clone()) }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::{BACKGROUND, BATCH, CALM, Shared, Way};
 use crate::meters::Inner;
-use crate::{Away, Scope, ScopeKind};
+use crate::{Away, Scope};
 
 impl Shared {
     /// Is this the store of before? One that has lost its memory is seeded from the ledger, which knows what was spent
@@ -53,7 +53,7 @@ pub(super) fn raise(inner: &Arc<Inner>, due: &[String]) {
         let Some(shared) = &inner.shared else { return };
         for purse in due.chunks_exact(3) {
             let [key, window, start] = purse else { continue };
-            let (Some(scope), Ok(from)) = (scope(key), start.parse::<i64>()) else { continue };
+            let (Some(scope), Ok(from)) = (Scope::from_text(key), start.parse::<i64>()) else { continue };
             // Without an answer it is asked again later.
             let Ok(spent) = inner.ask(&scope, (from > 0).then_some(from)).await else { continue };
             let mut script = shared.scripts.raise.key(&shared.space);
@@ -64,23 +64,19 @@ pub(super) fn raise(inner: &Arc<Inner>, due: &[String]) {
     });
 }
 
-/// A scope by its name in the store.
-fn scope(key: &str) -> Option<Scope> {
-    let (kind, id) = key.split_once(':')?;
-    Some(Scope { kind: ScopeKind::from_name(kind)?, id: id.into() })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Part;
     use super::*;
+    use crate::ScopeKind;
 
     #[test]
     fn a_scope_is_found_by_the_name_it_has_in_the_store() {
         for kind in ScopeKind::ALL {
             let known = Scope { kind, id: "a:b/c d".into() };
-            assert_eq!(scope(&format!("{}:{}", kind.name(), known.id)), Some(known));
+            assert_eq!(Scope::from_text(&Part::key_of(&known)), Some(known));
         }
-        assert_eq!(scope("nothing:a"), None);
-        assert_eq!(scope("api_key"), None);
+        assert_eq!(Scope::from_text("nothing:a"), None);
+        assert_eq!(Scope::from_text("api_key"), None);
     }
 }

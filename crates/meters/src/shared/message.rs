@@ -91,7 +91,7 @@ impl Part {
 
     /// The scope in key names.
     pub(crate) fn key_of(scope: &Scope) -> String {
-        format!("{}:{}", scope.kind.name(), scope.id)
+        scope.text()
     }
 
     /// The same part with other purses.

@@ -32,6 +32,10 @@ impl Spending for Ledger {
             spent => Ok(Money::from_nanos(spent)),
         }
     }
+
+    async fn tokens(&self, scope: &Scope, from: i64) -> Result<u64, String> {
+        self.spent(scope, Some(from)).await.map(|tokens| tokens.nanos().unsigned_abs())
+    }
 }
 
 pub(crate) struct Instance {

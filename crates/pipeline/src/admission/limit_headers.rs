@@ -25,7 +25,7 @@ pub(crate) fn limit_headers(states: &[AllowanceState], change: Money, out: &mut 
     for state in states {
         let Some(names) = LIMIT_NAMES.of_scope(state.scope.kind) else { continue };
         for ([limit_name, left_name], pair) in
-            names.iter().zip([state.requests, state.tokens, state.parallel])
+            names.iter().zip([state.requests, state.tokens, state.parallel, state.day])
         {
             let Some((limit, left)) = pair else { continue };
             numbers.add_whole(limit_name, limit, "");
@@ -92,8 +92,8 @@ impl Numbers<'_> {
 
 /// The names of [`limit_headers`], made once: every limited call carries two dozen of them.
 struct LimitNames {
-    /// By kind of scope: limit and rest of requests, of tokens, of places.
-    scopes: [(ScopeKind, [[HeaderName; 2]; 3]); ScopeKind::ALL.len()],
+    /// By kind of scope: limit and rest of requests, of tokens, of places, of tokens a day.
+    scopes: [(ScopeKind, [[HeaderName; 2]; 4]); ScopeKind::ALL.len()],
     /// Limit, rest and reset of requests, of tokens.
     tightest: [[HeaderName; 3]; 2],
 }
@@ -102,7 +102,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
     // Made once and kept for ever: a copy of a static name costs nothing.
     let name = |text: String| HeaderName::from_static(text.leak());
     let of_scope = |kind: ScopeKind| {
-        let names = ["requests", "tokens", "max_parallel_requests"].map(|what| {
+        let names = ["requests", "tokens", "max_parallel_requests", "tokens_per_day"].map(|what| {
             ["limit", "remaining"].map(|which| name(format!("x-ratelimit-{}-{which}-{what}", kind.name())))
         });
         (kind, names)
@@ -116,7 +116,7 @@ static LIMIT_NAMES: LazyLock<LimitNames> = LazyLock::new(|| {
 });
 
 impl LimitNames {
-    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 3]> {
+    fn of_scope(&self, kind: ScopeKind) -> Option<&[[HeaderName; 2]; 4]> {
         self.scopes.iter().find(|(one, _)| *one == kind).map(|(_, names)| names)
     }
 }
@@ -132,6 +132,7 @@ mod tests {
             requests: Some((100, left)),
             tokens: None,
             parallel: Some((7, 6)),
+            day: (kind == ScopeKind::Key).then_some((1_000, 900)),
             budget: None,
             resets_at: 0,
         };
@@ -148,8 +149,10 @@ mod tests {
                 "x-litellm-key-rpm-limit: 100",
                 "x-ratelimit-api_key-limit-max_parallel_requests: 7",
                 "x-ratelimit-api_key-limit-requests: 100",
+                "x-ratelimit-api_key-limit-tokens_per_day: 1000",
                 "x-ratelimit-api_key-remaining-max_parallel_requests: 6",
                 "x-ratelimit-api_key-remaining-requests: 90",
+                "x-ratelimit-api_key-remaining-tokens_per_day: 900",
                 "x-ratelimit-limit-requests: 100",
                 "x-ratelimit-remaining-requests: 80",
                 "x-ratelimit-reset-requests: 0s",

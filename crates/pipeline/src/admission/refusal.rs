@@ -7,6 +7,7 @@ use tollway_accounts::{Identity, iso};
 use tollway_meters::{Denied, LimitKind, ScopeKind};
 use tollway_model::{Error, Kind, Money, Origin, Retry};
 
+use super::is_of_model;
 use crate::clock::unix_millis;
 use crate::headers::set;
 use crate::snapshot::Snapshot;
@@ -16,16 +17,18 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) headers: HeaderMap,
+    /// A budget for this model alone is used up: another one might be called.
+    pub(crate) of_model: bool,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Refusal { error, headers: HeaderMap::new() }
+        Refusal { error, headers: HeaderMap::new(), of_model: false }
     }
 }
 
-pub(super) fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot) -> Refusal {
-    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity));
+pub(super) fn refusal(denied: &Denied, identity: &Identity, model: &str, snapshot: &Snapshot) -> Refusal {
+    let (scope, name) = (denied.scope.kind.name(), shown(denied, identity, model));
     let reset = denied.resets_at.map_or_else(
         || "It does not reset by itself.".to_owned(),
         |at| format!("Limit resets at: {} UTC", iso(at)),
@@ -40,7 +43,7 @@ pub(super) fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot)
         );
         let error = Error::new(Kind::Budget, message).with_status(snapshot.settings.budget_status);
         set_reset(&mut headers, denied.resets_at);
-        return Refusal { error, headers };
+        return Refusal { error, headers, of_model: is_of_model(denied.scope.kind) };
     }
     let remaining = (denied.max - denied.used).max(0);
     let message = format!(
@@ -53,20 +56,19 @@ pub(super) fn refusal(denied: &Denied, identity: &Identity, snapshot: &Snapshot)
     let error = Error::new(Kind::RateLimit, message).with_origin(Origin::Gateway).with_retry(retry);
     set(&mut headers, RATE_LIMIT_TYPE, HeaderValue::from_static(denied.limit.name()));
     set_reset(&mut headers, denied.resets_at);
-    Refusal { error, headers }
+    Refusal { error, headers, of_model: false }
 }
 
 /// Whose limit it is, for people: a name instead of a hash.
-fn shown(denied: &Denied, identity: &Identity) -> String {
+fn shown(denied: &Denied, identity: &Identity, model: &str) -> String {
     let principal = &identity.principal;
     match denied.scope.kind {
         ScopeKind::Key => {
             let key = principal.key.as_ref();
             key.map_or_else(String::new, |key| key.key_alias.clone().unwrap_or_else(|| key.key_name.clone()))
         }
-        ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam => {
-            denied.scope.id.split_once(':').map_or("", |(_, model)| model).to_owned()
-        }
+        ScopeKind::TagPerKey => denied.scope.id.split_once(':').map_or("", |(_, tag)| tag).to_owned(),
+        kind if is_of_model(kind) => model.to_owned(),
         _ => denied.scope.id.to_string(),
     }
 }
@@ -93,11 +95,17 @@ const fn budget_word(kind: ScopeKind) -> &'static str {
         ScopeKind::Team => "Team",
         ScopeKind::TeamMember => "Team member",
         ScopeKind::Customer => "End User",
-        ScopeKind::Tag => "Tag",
+        ScopeKind::Tag | ScopeKind::TagPerKey => "Tag",
         ScopeKind::Organization => "Organization",
-        ScopeKind::ModelPerKey | ScopeKind::ModelPerTeam => "Model",
+        ScopeKind::ModelPerKey
+        | ScopeKind::ModelPerTeam
+        | ScopeKind::ModelPerUser
+        | ScopeKind::ModelPerMember
+        | ScopeKind::ModelPerCustomer
+        | ScopeKind::ModelPerTag => "Model",
         ScopeKind::Deployment => "Deployment",
         ScopeKind::Provider => "Provider",
         ScopeKind::Global => "Proxy",
+        ScopeKind::TokensADay => "Tokens",
     }
 }

@@ -14,7 +14,7 @@ use super::waits::Waits;
 use super::walk::{Leg, Walk};
 use super::{Run, mock};
 use crate::answer::{Opened, finish_of, open};
-use crate::clock::board_now;
+use crate::clock::{board_at, board_now};
 use crate::content;
 use crate::responses;
 use crate::serve::Gateway;
@@ -25,16 +25,15 @@ use crate::ticket::{End, Settlement, attempt_record};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Run<'_> {
-    /// One attempt. What it taught is on the board when it returns.
+    /// One attempt, which begins at `begun`. What it taught is on the board when it returns.
     pub(super) async fn attempt(
         &mut self,
         deployment: &Arc<Deployment>,
         mut flight: Flight,
-        waits: &Waits,
+        (begun, waits): (Instant, &Waits),
         leg: &Leg<'_>,
         walk: &Walk<'_>,
     ) -> Result<Opened, Error> {
-        let begun = Instant::now();
         let since = begun.saturating_duration_since(self.ticket.started());
         if self.call.control.mock_timeout && leg.is_first {
             return Err(self.timed_out(deployment, waits, leg).await);
@@ -62,7 +61,7 @@ impl Run<'_> {
             Lane::Translated { target, .. } => Some(*target),
         };
         let sent = Instant::now();
-        self.ticket.sending(deployment, &leg.counted, target);
+        self.ticket.sending(deployment, &leg.counted, target, sent);
         let spoken = target.unwrap_or(leg.ask().surface);
         let origin = leg.showing.turn.is_some() && leg.siblings && spoken == Dialect::OpenaiResponses;
         let origin = origin.then(|| responses::origin(&deployment.id));
@@ -79,8 +78,9 @@ impl Run<'_> {
             }
             _ => None,
         };
-        let waited = sent.elapsed();
-        let mut record = attempt_record(deployment, target, since, begun.elapsed(), result.as_ref().err());
+        let heard = Instant::now();
+        let (waited, took) = (heard - sent, heard - begun);
+        let mut record = attempt_record(deployment, target, since, took, result.as_ref().err());
         match (result, declining) {
             (Ok(_), Some(settlement)) => {
                 let error = declined();
@@ -88,13 +88,13 @@ impl Run<'_> {
                 let usage = settlement.usage.unwrap_or_default();
                 let (tokens, output) = (usage.total(), usage.total_output());
                 let streamed = leg.ask().stream;
-                flight.answered(&tollway_route::Answer { tokens, output, streamed }, board_now());
+                flight.answered(&tollway_route::Answer { tokens, output, streamed }, board_at(heard));
                 self.ticket.discard(&leg.counted, record, waited, settlement);
                 Err(error)
             }
             (Ok(mut opened), None) => {
                 keep(&mut opened, leg);
-                flight.answers(board_now());
+                flight.answers(board_at(heard));
                 self.ticket.attempt(&leg.counted, record, waited, end);
                 self.ticket.flying(flight);
                 let mut all: Notices = notices;
@@ -105,7 +105,7 @@ impl Run<'_> {
                 Ok(opened)
             }
             (Err(error), _) => {
-                let rest = flight.failed(&error, waits.blameless, board_now());
+                let rest = flight.failed(&error, waits.blameless, board_at(heard));
                 record.rests_ms = rest.map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
                 self.ticket.attempt(&leg.counted, record, waited, end);
                 Err(error)

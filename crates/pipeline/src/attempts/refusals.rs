@@ -31,6 +31,11 @@ pub(super) fn refusal(leg: &Leg<'_>) -> Error {
     if any(|reason| matches!(reason, Reason::Tags)) {
         return Error::invalid_at("tags", message);
     }
+    if !skipped.is_empty() && skipped.iter().all(|one| matches!(one.reason, Reason::Region(_))) {
+        // Not the caller's fault alone: a group that it falls back to may be there.
+        let error = Error::new(Kind::Permission, message).with_origin(Origin::Gateway);
+        return error.with_param("model").with_retry(Retry::Never);
+    }
     Error::new(Kind::Unavailable, message).with_param("model").with_retry(Retry::Never)
 }
 

@@ -24,9 +24,14 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// What holds for an attempt at `deployment` that begins now, in a call that ends at `deadline`.
-    pub(super) fn of(settings: &Settings, deployment: &Deployment, call: &Call, deadline: Instant) -> Waits {
-        let now = Instant::now();
+    /// What holds for an attempt at `deployment` that begins `now`, in a call that ends at `deadline`.
+    pub(super) fn of(
+        settings: &Settings,
+        deployment: &Deployment,
+        call: &Call,
+        deadline: Instant,
+        now: Instant,
+    ) -> Waits {
         let left = deadline.saturating_duration_since(now);
         let (timeouts, callers) = timeouts(settings, deployment, &call.control, call.ask.stream);
         let patience = timeouts.first_byte.min(left);

@@ -89,6 +89,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) tags: &'a [Arc<str>],
     /// The deployment that encrypted reasoning came from.
     pub(crate) origin: Option<&'a str>,
+    /// The only region that it may be served in.
+    pub(crate) region: Option<&'a str>,
 }
 
 /// A group in order for a call.
@@ -108,6 +110,7 @@ pub(super) struct Walk<'a> {
     snapshot: &'a Snapshot,
     call: &'a Call,
     access: Option<&'a Access>,
+    region: Option<&'a str>,
     queue: VecDeque<&'a Target>,
     /// Groups that have been tried or passed over, by the names behind aliases.
     seen: Vec<Arc<str>>,
@@ -128,11 +131,17 @@ impl<'a> Walk<'a> {
             snapshot,
             call,
             access,
+            region: None,
             queue: VecDeque::new(),
             seen: Vec::new(),
             left: snapshot.settings.recovery.max_fallbacks,
             failures: Vec::new(),
         }
+    }
+
+    /// The same, in no other region than this.
+    pub(super) fn within(self, region: Option<&'a str>) -> Walk<'a> {
+        Walk { region, ..self }
     }
 
     /// The error of the group that was asked for.
@@ -264,7 +273,8 @@ impl<'a> Walk<'a> {
         let ask = changed.as_deref().unwrap_or(&call.ask);
         let mut dice = Dice::seeded(&format!("{}{}", call.id, target.group));
         let tags = ticket.tags();
-        let asked = Asked { name: &target.group, ask, tags, origin: call.origin.as_deref() };
+        let (origin, region) = (call.origin.as_deref(), self.region);
+        let asked = Asked { name: &target.group, ask, tags, origin, region };
         let Drawn { counted, plan, input, .. } = draw(self.gateway, self.snapshot, &group, &asked, &mut dice);
         let shown = Showing { model: target.group.to_string(), ..showing(call, ticket.size().input) };
         Ok(Leg {
@@ -378,13 +388,13 @@ pub(crate) fn draw(
     asked: &Asked<'_>,
     dice: &mut Dice,
 ) -> Drawn {
-    let Asked { name, ask, tags, origin } = *asked;
+    let Asked { name, ask, tags, origin, region } = *asked;
     let policy = &snapshot.settings.policy;
     let chat = matches!(ask.operation, Operation::Chat | Operation::Completion | Operation::CountTokens);
     let counted = chat && policy.wants_input(group);
     // A request that cannot be read is refused when it is sent.
     let input = if counted { ask.request().map_or(0, tollway_prices::tokens::estimate_request) } else { 0 };
-    let wanted = tollway_route::Ask { streamed: ask.stream, tags, input };
+    let wanted = tollway_route::Ask { streamed: ask.stream, tags, region, input };
     let mut plan =
         tollway_route::plan(group, &wanted, policy, gateway.board(), board_now(), &mut || dice.roll());
     if let Some(origin) = origin.filter(|_| group.len() > 1) {

@@ -70,7 +70,7 @@ pub(super) fn reply(
 }
 
 pub(super) fn refuse(refusal: Refusal, call: &Call, mut ticket: Ticket) -> Reply {
-    let Refusal { error, headers } = refusal;
+    let Refusal { error, headers, .. } = refusal;
     let (retries, fallbacks) = (ticket.retries(), ticket.fallbacks());
     ticket.failed(&error, error.status());
     let mut reply = render_error(&error, call.ask.surface);

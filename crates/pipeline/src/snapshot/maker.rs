@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tollway_config::{Deployment as Entry, LitellmParams};
+use tollway_config::{Deployment as Entry, LitellmParams, ModelInfo};
 use tollway_model::{Capabilities, Dialect, RawJson};
 use tollway_prices::Catalog;
 use tollway_providers::aws::AwsSettings;
@@ -62,6 +62,7 @@ impl Maker {
             timeout: params.timeout.map(or_ever),
             rest: params.cooldown_time,
             tags: params.tags.clone(),
+            region: region(params, info),
             max_input_tokens: facts.max_input_tokens,
             retries: params.num_retries.or(params.max_retries),
             drop_params: params.drop_params,
@@ -227,4 +228,17 @@ fn aws(params: &LitellmParams) -> AwsSettings {
         sts_endpoint: params.aws_sts_endpoint.clone(),
         model_id: params.model_id.clone(),
     }
+}
+
+/// Where a deployment is: as somebody said, else as its provider's own name of the region begins.
+fn region(params: &LitellmParams, info: &ModelInfo) -> Option<Arc<str>> {
+    let told = ["region_name", "region"].into_iter().find_map(|name| info.other.get(name)?.as_str());
+    let text = params.region_name.as_deref().or(told).or(params.aws_region_name.as_deref())?;
+    let text = text.trim().to_ascii_lowercase();
+    let known = ["eu", "us"].into_iter().find(|known| {
+        let rest = text.strip_prefix(known);
+        // `eu-west-1`, `europe-west4`, `us-east-1`, `us-gov-west-1`, and no word that begins alike.
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-') || rest.starts_with("rope"))
+    });
+    (!text.is_empty()).then(|| known.map_or_else(|| text.as_str().into(), Arc::from))
 }

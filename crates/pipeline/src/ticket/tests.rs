@@ -31,7 +31,7 @@ fn check(known: Settlement, end: impl FnOnce(Ticket, Settlement), expected: (u64
     let caller = Caller::master(tollway_accounts::KeyHash::of("k"));
     let mut ticket = Ticket::open(&call, &caller, Arc::default(), receipts.clone(), None);
     let group = deployment.group.clone();
-    ticket.sending(&deployment, &group, None);
+    ticket.sending(&deployment, &group, None, Instant::now());
     ticket.attempt(
         &group,
         attempt_record(&deployment, None, Duration::ZERO, Duration::ZERO, None),
@@ -80,7 +80,7 @@ fn check_failed(ends: &[End], expected: (&str, bool)) {
     for end in ends {
         let record = attempt_record(&deployment, None, Duration::ZERO, Duration::ZERO, Some(&error));
         if *end != End::Unsent {
-            ticket.sending(&deployment, &group, None);
+            ticket.sending(&deployment, &group, None, Instant::now());
         }
         ticket.attempt(&group, record, Duration::ZERO, *end);
     }

@@ -30,6 +30,7 @@ pub(crate) fn deployment(id: &str, limits: Limits) -> Arc<Deployment> {
         retries: None,
         rest: None,
         tags: Vec::new(),
+        region: None,
         max_input_tokens: None,
         drop_params: None,
         defaults: Vec::new(),
@@ -310,7 +311,7 @@ proptest! {
             ..Policy::default()
         };
         let tags = [Arc::from("eu")];
-        let ask = Ask { input: 40, tags: &tags, streamed: false };
+        let ask = Ask { input: 40, tags: &tags, streamed: false, region: None };
         let mut state = seed;
         let mut dice = || { state = (state + 0.618_034) % 1.0; state };
         let plan = plan(&group, &ask, &policy, &board, Now(2_000), &mut dice);
@@ -341,4 +342,22 @@ fn a_state_survives_a_reload() {
     assert_eq!(order, "b");
     assert!(skipped.starts_with("a: it failed lately"), "{skipped}");
     assert_eq!(Cooling::default().rest.as_secs(), 5);
+}
+
+#[test]
+fn only_deployments_that_are_known_to_be_in_the_region_are_tried() {
+    let in_region = |id: &str, region: Option<&str>| {
+        changed(&deployment(id, Limits::default()), |one| one.region = region.map(Arc::from))
+    };
+    let group = [in_region("a", Some("us")), in_region("b", Some("eu")), in_region("c", None)];
+    let ask = Ask { region: Some("eu"), ..Ask::default() };
+    let check = |group: &[Arc<Deployment>], expected: &[&str], skipped: &[&str]| {
+        let found = plan(group, &ask, &Policy::default(), &Board::default(), Now(1), &mut || 0.5);
+        let names = |one: &Arc<Deployment>| one.id.to_string();
+        assert_eq!(found.candidates.iter().map(|one| names(&one.deployment)).collect::<Vec<_>>(), expected);
+        assert_eq!(found.skipped.iter().map(|one| names(&one.deployment)).collect::<Vec<_>>(), skipped);
+    };
+    check(&group, &["b"], &["a", "c"]);
+    check(&group[..1], &[], &["a"]);
+    check(&group[1..2], &["b"], &[]);
 }

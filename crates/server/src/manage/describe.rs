@@ -7,8 +7,9 @@ use tollway_accounts::manage::fields::Request;
 use tollway_accounts::manage::{
     AddMembers, BudgetIds, BudgetRequest, BulkKeys, BulkMembers, BulkUsers, CustomerIds, CustomerRequest,
     DeleteBudget, DeleteKeys, GenerateKey, KeyNames, MemberItems, ModelId, ModelRequest, NewCustomer,
-    NewModel, NewTeam, NewUser, OneKey, OneTeam, RegenerateKey, RemoveMember, TeamIds, TeamKeys, TeamModels,
-    TeamPermissions, TeamRequest, TeamsPermissions, UpdateKey, UpdateMember, UserIds, UserRequest, names,
+    NewModel, NewTeam, NewUser, OneKey, OneTag, OneTeam, RegenerateKey, RemoveMember, TagNames, TagRequest,
+    TeamIds, TeamKeys, TeamModels, TeamPermissions, TeamRequest, TeamsPermissions, UpdateKey, UpdateMember,
+    UserIds, UserRequest, names,
 };
 
 use super::Manage;
@@ -46,6 +47,9 @@ pub(crate) fn request_type(what: Manage) -> Option<&'static str> {
         Manage::BudgetNew | Manage::BudgetUpdate => "BudgetRequest",
         Manage::BudgetDelete => "DeleteBudget",
         Manage::BudgetInfo => "BudgetIds",
+        Manage::TagNew | Manage::TagUpdate => "TagRequest",
+        Manage::TagDelete => "OneTag",
+        Manage::TagInfo => "TagNames",
         Manage::ModelNew => "NewModel",
         Manage::ModelUpdate => "ModelRequest",
         Manage::ModelDelete | Manage::ModelBlock | Manage::ModelUnblock => "ModelId",
@@ -115,6 +119,9 @@ pub(crate) fn schemas() -> Map<String, Value> {
     put("BudgetRequest", BudgetRequest::schema);
     put("DeleteBudget", DeleteBudget::schema);
     put("BudgetIds", BudgetIds::schema);
+    put("TagRequest", TagRequest::schema);
+    put("TagNames", TagNames::schema);
+    put("OneTag", OneTag::schema);
     put("NewModel", NewModel::schema);
     put("ModelRequest", ModelRequest::schema);
     put("ModelId", ModelId::schema);
@@ -150,6 +157,7 @@ pub(crate) fn answer_schema(what: Manage) -> Value {
         | Manage::TeamList
         | Manage::CustomerList
         | Manage::BudgetList
+        | Manage::TagList
         | Manage::BudgetInfo => list,
         _ => object,
     }

@@ -11,7 +11,7 @@ use tollway_accounts::manage::{Figures, Management, Spend, SpendOf, hash_key};
 use tollway_accounts::rights::{ROLES, Reach, reach};
 use tollway_accounts::{Principal, Role};
 use tollway_model::Secret;
-use tollway_store::records::{Budget, Customer, Key, Membership, Model, Record, Team, User};
+use tollway_store::records::{Budget, Customer, Key, Membership, Model, Record, Tag, Team, User};
 use tollway_store::{Query, SaltKey, Sealer, Store};
 
 use super::{Manage, act, params};
@@ -73,6 +73,7 @@ async fn world() -> World {
             ),
             ("/customer/new", json!({ "user_id": tenant.id("customer") })),
             ("/budget/new", json!({ "budget_id": tenant.id("budget"), "max_budget": 1 })),
+            ("/tag/new", json!({ "name": tenant.id("tag"), "max_budget": 1 })),
             (
                 "/model/new",
                 json!({ "model_name": tenant.id("group"), "litellm_params": { "model": "openai/x" }, "model_info": { "id": tenant.id("model") } }),
@@ -145,6 +146,7 @@ impl World {
         self.collect::<User>(mark, &mut all).await;
         self.collect::<Customer>(mark, &mut all).await;
         self.collect::<Budget>(mark, &mut all).await;
+        self.collect::<Tag>(mark, &mut all).await;
         self.collect::<Model>(mark, &mut all).await;
         all
     }
@@ -220,9 +222,15 @@ fn request(what: Manage, tenant: Tenant) -> (Option<String>, String, Value) {
             body(json!({ "user_ids": [customer] }))
         }
         Manage::CustomerInfo => query(format!("end_user_id={customer}")),
-        Manage::TeamAvailable | Manage::CustomerList | Manage::BudgetList | Manage::AuditVerify => {
-            query(String::new())
-        }
+        Manage::TeamAvailable
+        | Manage::CustomerList
+        | Manage::BudgetList
+        | Manage::TagList
+        | Manage::AuditVerify => query(String::new()),
+        Manage::TagNew => body(json!({ "name": tenant.id("fresh") })),
+        Manage::TagUpdate => body(json!({ "name": tenant.id("tag"), "max_budget": 2 })),
+        Manage::TagDelete => body(json!({ "name": tenant.id("tag") })),
+        Manage::TagInfo => body(json!({ "names": [tenant.id("tag")] })),
         Manage::BudgetSettings => query(format!("budget_id={budget}")),
         Manage::AuditList => query("page_size=100".to_owned()),
         Manage::BudgetNew => body(json!({ "budget_id": tenant.id("fresh") })),

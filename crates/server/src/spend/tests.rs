@@ -143,6 +143,7 @@ impl World {
             memberships: store.shelf(),
             budgets: store.shelf(),
             customers: store.shelf(),
+            tags: store.shelf(),
             changes: store.changes(),
         };
         let mut services = Services::default();

@@ -8,6 +8,7 @@ mod accounts;
 mod receipts;
 mod run;
 mod shares;
+mod tags;
 
 pub(crate) use run::{applied, apply};
 
@@ -16,7 +17,7 @@ use std::fmt::Write as _;
 use crate::sql::Dialect;
 
 /// Every migration, in order.
-pub const ALL: &[Migration] = &[accounts::MIGRATION, receipts::MIGRATION, shares::MIGRATION];
+pub const ALL: &[Migration] = &[accounts::MIGRATION, receipts::MIGRATION, shares::MIGRATION, tags::MIGRATION];
 
 /// A change of the database's tables.
 #[derive(Debug, Clone, Copy)]

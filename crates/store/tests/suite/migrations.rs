@@ -141,6 +141,7 @@ const CHECKSUMS: &[(&str, &str, &str)] = &[
     ("0001_accounts", "773d9e33bacc7fa9", "48975d5dca203207"),
     ("0002_receipts", "2ef77c14be942ab4", "b1f7a5737a10d122"),
     ("0003_shares", "f5805f3aa8c0e3ee", "17c5f79ba366db67"),
+    ("0004_tags", "49cfbcd21689e2c9", "3a89a355f53b4c9b"),
 ];
 
 #[test]

@@ -83,13 +83,17 @@ impl Envelope {
 
     /// The JSON text of the member `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let member = self.members.iter().find(|member| self.key_is(member, key))?;
-        self.text(&member.value)
+        self.text(&self.member(key)?.value)
     }
 
     /// Is the member there and not null?
     pub fn has(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| value != "null")
+        // As bytes: most of a long body is one member, which would be checked for UTF-8 once more.
+        self.member(key).is_some_and(|member| self.slice(&member.value) != b"null")
+    }
+
+    fn member(&self, key: &str) -> Option<&Member> {
+        self.members.iter().find(|member| self.key_is(member, key))
     }
 
     /// The member `key` as a string; `None` when it is absent or not a string.
@@ -118,7 +122,7 @@ impl Envelope {
 
     /// How many elements the array `key` has; `None` when it is absent or not an array.
     pub fn elements(&self, key: &str) -> Option<usize> {
-        let member = self.members.iter().find(|member| self.key_is(member, key))?;
+        let member = self.member(key)?;
         self.slice(&member.value).starts_with(b"[").then_some(member.elements)
     }
 
@@ -233,12 +237,18 @@ impl Envelope {
         Some(Cow::Borrowed(raw))
     }
 
+    #[inline]
     fn key_is(&self, member: &Member, key: &str) -> bool {
+        // Mostly the lengths differ already.
+        let is_as_long = member.key.end - member.key.start == key.len();
+        (is_as_long || member.escaped) && self.spells(member, key)
+    }
+
+    fn spells(&self, member: &Member, key: &str) -> bool {
         if member.escaped {
             return self.key(member).is_some_and(|found| found == key);
         }
-        // Mostly the lengths differ already.
-        member.key.len() == key.len() && self.slice(&member.key) == key.as_bytes()
+        self.slice(&member.key) == key.as_bytes()
     }
 
     fn slice(&self, range: &Range<usize>) -> &[u8] {

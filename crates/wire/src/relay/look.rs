@@ -60,16 +60,19 @@ pub(super) fn ends_like_json(event: &[u8]) -> bool {
     matches!(event.trim_ascii_end().last(), Some(b'}' | b']')) || event.starts_with(b":")
 }
 
-/// Searchers for the few keys that every event is searched for; making one costs as much as a search.
+/// Searchers for the few keys that every event and answer is searched for; making one costs as much as a search.
 pub(super) struct Finders {
     usage: Finder,
-    finish_reason: Finder,
+    pub(super) finish_reason: Finder,
+    pub(super) stop_reason: Finder,
+    pub(super) refusal: Finder,
     error: Finder,
     done: Finder,
     choices: Finder,
     model: Finder,
     pub(super) message_start: Finder,
-    gemini_finish: Finder,
+    pub(super) gemini_finish: Finder,
+    pub(super) gemini_call: Finder,
     pub(super) gemini_usage: Finder,
     gemini_block: Finder,
 }
@@ -79,12 +82,15 @@ pub(super) type Finder = memmem::Finder<'static>;
 pub(super) static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
     usage: Finder::new("\"usage\""),
     finish_reason: Finder::new("\"finish_reason\""),
+    stop_reason: Finder::new("\"stop_reason\""),
+    refusal: Finder::new("\"refusal\""),
     error: Finder::new("\"error\""),
     done: Finder::new("[DONE]"),
     choices: Finder::new("\"choices\""),
     model: Finder::new("\"model\""),
     message_start: Finder::new("message_start"),
     gemini_finish: Finder::new("\"finishReason\""),
+    gemini_call: Finder::new("\"functionCall\""),
     gemini_usage: Finder::new("\"usageMetadata\""),
     gemini_block: Finder::new("blockReason"),
 });

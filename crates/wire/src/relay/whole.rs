@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
 use tollway_model::{Dialect, FinishReason, Usage};
 
+use super::look::{FINDERS, contains};
 use crate::codec::codec;
 use crate::json::{Members, write_str};
 
@@ -12,21 +12,20 @@ use crate::json::{Members, write_str};
 ///
 /// Looks for bytes only: text that the model wrote has its quotes escaped.
 pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
-    let key: &[u8] = match dialect {
-        Dialect::OpenaiChat | Dialect::OpenaiText => b"\"finish_reason\"",
-        Dialect::Anthropic => b"\"stop_reason\"",
-        Dialect::Gemini => b"\"finishReason\"",
+    let key = match dialect {
+        Dialect::OpenaiChat | Dialect::OpenaiText => &FINDERS.finish_reason,
+        Dialect::Anthropic => &FINDERS.stop_reason,
+        Dialect::Gemini => &FINDERS.gemini_finish,
         _ => return None,
     };
-    let rest = body.get(memmem::rfind(body, key)? + key.len()..)?;
+    // Forwards: the search from the end has no vector instructions.
+    let rest = body.get(key.find_iter(body).last()? + key.needle().len()..)?;
     let start = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':')?;
     let value = rest.get(start..)?.strip_prefix(b"\"")?;
     let word = std::str::from_utf8(value.get(..memchr::memchr(b'"', value)?)?).ok()?;
     match dialect {
         Dialect::Anthropic => Some(crate::anthropic::finish_reason(word)),
-        Dialect::Gemini => {
-            Some(crate::gemini::finish_reason(word, memmem::find(body, b"\"functionCall\"").is_some()))
-        }
+        Dialect::Gemini => Some(crate::gemini::finish_reason(word, contains(body, &FINDERS.gemini_call))),
         _ if refuses(body) => Some(FinishReason::Refusal),
         _ => crate::openai_chat::finish_reason(word),
     }
@@ -34,9 +33,9 @@ pub fn finish_reason(dialect: Dialect, body: &[u8]) -> Option<FinishReason> {
 
 /// Does an answer of OpenAI's hold a refusal? It ends with `stop` all the same.
 fn refuses(body: &[u8]) -> bool {
-    let key: &[u8] = b"\"refusal\"";
-    memmem::find_iter(body, key).any(|at| {
-        let rest = body.get(at + key.len()..).unwrap_or_default();
+    let key = &FINDERS.refusal;
+    key.find_iter(body).any(|at| {
+        let rest = body.get(at + key.needle().len()..).unwrap_or_default();
         let value = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
         let value = value.and_then(|start| rest.get(start..)).unwrap_or_default();
         value.starts_with(b"\"") && !value.starts_with(b"\"\"")

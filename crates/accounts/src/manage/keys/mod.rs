@@ -12,6 +12,7 @@ use tollway_store::records::{DeletedKey, Grace, Key, Team, User};
 pub use request::{BulkKeys, DeleteKeys, GenerateKey, KeyFields, KeyNames, OneKey, RegenerateKey, UpdateKey};
 pub(crate) use request::{check_aliases, put_free, put_name, put_names};
 
+use self::request::GUARANTEED;
 use super::desk::patiently;
 use super::errors::{bad, forbidden, not_found};
 use super::fields::{Field, MAX_NAME, Request as _};
@@ -29,7 +30,7 @@ impl Management {
     pub async fn key_generate(&self, grant: &Grant, body: &[u8]) -> Result<Value> {
         grant.demand(&[Right::KeyGenerate])?;
         let request = GenerateKey::parse(body)?;
-        let (key, secret) = self.make_key(grant, request.key.get(), &request.fields).await?;
+        let (key, secret) = Box::pin(self.make_key(grant, request.key.get(), &request.fields)).await?;
         self.show_new(&key, &secret, &request.fields).await
     }
 
@@ -92,6 +93,7 @@ impl Management {
         self.check_new_owner(grant, None, &key).await?;
         self.check_references(None, &key).await?;
         self.check_bounds(grant, None, &key).await?;
+        Box::pin(self.check_promises(None, &key)).await?;
         self.limit_life(fields, &mut key).await?;
         self.ensure_user(grant, &key).await?;
         let key = self.keys.create(grant.actor(), key).await?;
@@ -177,7 +179,8 @@ impl Management {
 
     pub(crate) async fn update_key(&self, grant: &Grant, request: &UpdateKey) -> Result<Value> {
         let token = secret::token_of(request.key.get().map(String::as_str).unwrap_or_default());
-        let key = patiently(|| self.update_key_once(grant, &token, request)).await?;
+        // Apart, as all that holds several keys: futures of many routes would have room for them.
+        let key = Box::pin(patiently(|| self.update_key_once(grant, &token, request))).await?;
         let mut shown = Map::new();
         shown.insert("key".into(), json!(key.token));
         shown.extend(self.show_key(&key).await?);
@@ -189,13 +192,8 @@ impl Management {
         let mut after = before.clone();
         request.fields.apply(&mut after, self.now())?;
         request.temp_budget_increase.put(&mut after.temp_budget_increase);
-        match &request.temp_budget_expiry {
-            Field::Absent => {}
-            Field::Null => after.temp_budget_expiry = None,
-            Field::Set(text) => {
-                after.temp_budget_expiry = Some(periods::read_end("temp_budget_expiry", text, self.now())?);
-            }
-        }
+        let expiry = &request.temp_budget_expiry;
+        periods::put_end("temp_budget_expiry", expiry, &mut after.temp_budget_expiry, self.now())?;
         self.save_key(grant, "updated", &before, after).await
     }
 
@@ -203,7 +201,8 @@ impl Management {
     async fn check_change(&self, grant: &Grant, before: &Key, after: &Key) -> Result<()> {
         self.check_new_owner(grant, Some(before), after).await?;
         self.check_references(Some(before), after).await?;
-        self.check_bounds(grant, Some(before), after).await
+        self.check_bounds(grant, Some(before), after).await?;
+        Box::pin(self.check_promises(Some(before), after)).await
     }
 
     async fn save_key(&self, grant: &Grant, action: &str, before: &Key, after: Key) -> Result<Key> {
@@ -280,7 +279,7 @@ impl Management {
             }
             self.save_key(grant, "regenerated", &before, after).await
         });
-        self.show_new(&key.await?, &secret, &request.fields).await
+        self.show_new(&Box::pin(key).await?, &secret, &request.fields).await
     }
 
     /// The hash that a key has now works until then, and is a key's own no more. It stays on record for ever.
@@ -517,6 +516,54 @@ impl Management {
     }
 }
 
+impl Management {
+    /// What is promised to the keys of a team is never more together than the team's own limit.
+    async fn check_promises(&self, before: Option<&Key>, after: &Key) -> Result<()> {
+        let promised = |key: &Key| {
+            [
+                promise(&key.tpm_limit_type, key.limits.tpm_limit),
+                promise(&key.rpm_limit_type, key.limits.rpm_limit),
+            ]
+        };
+        let wanted = promised(after);
+        let is_same =
+            before.is_some_and(|before| promised(before) == wanted && before.team_id == after.team_id);
+        if is_same || wanted == [None, None] {
+            return Ok(());
+        }
+        let Some(id) = &after.team_id else {
+            let message = "a throughput is guaranteed to keys of a team, within the team's limit";
+            return Err(bad("team_id", message));
+        };
+        let Some(team) = self.teams.get(id).await? else { return Ok(()) };
+        let others =
+            self.keys.all(Query { equal: vec![("team_id", Some(id.clone()))], ..Query::default() }).await?;
+        let mut taken = [0_u64; 2];
+        for key in others.iter().filter(|key| key.id != after.id) {
+            for (sum, more) in taken.iter_mut().zip(promised(key)) {
+                *sum = sum.saturating_add(more.unwrap_or(0));
+            }
+        }
+        let limits = [("tpm_limit", team.limits.tpm_limit), ("rpm_limit", team.limits.rpm_limit)];
+        for (((name, most), taken), wanted) in limits.into_iter().zip(taken).zip(wanted) {
+            if let (Some(most), Some(wanted)) = (most, wanted)
+                && taken.saturating_add(wanted) > most
+            {
+                let message = format!(
+                    "`{name}`: {wanted} cannot be guaranteed; the team has {most}, of which {taken} are promised to other keys"
+                );
+                return Err(bad(name, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So much of a limit is promised.
+fn promise(how: &Option<String>, limit: Option<u64>) -> Option<u64> {
+    limit.filter(|_| how.as_deref() == Some(GUARANTEED))
+}
+
 /// `has`, where it is something new.
 fn changed<'v>(had: Option<&String>, has: Option<&'v String>) -> Option<&'v String> {
     has.filter(|has| had != Some(*has))
@@ -532,6 +579,9 @@ fn same_bounds(before: &Key, after: &Key) -> bool {
         && before.key_type == after.key_type
         && before.aliases == after.aliases
         && before.budget_fallbacks == after.budget_fallbacks
+        && before.tag_rpm_limit == after.tag_rpm_limit
+        && before.tpm_limit_type == after.tpm_limit_type
+        && before.rpm_limit_type == after.rpm_limit_type
         && before.router_settings == after.router_settings
         && before.enforced_params == after.enforced_params
         && before.tags == after.tags

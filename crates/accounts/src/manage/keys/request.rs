@@ -8,7 +8,9 @@ use tollway_store::records::{Key, Millis};
 
 use crate::manage::errors::bad;
 use crate::manage::fields::{
-    Dollars, Field, Item, MAX_ITEMS, NOT_BUILT, check_free, check_name, check_names, request,
+    Count, Dollars, Field, Item, MAX_ITEMS, NO_CACHE, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS,
+    NO_HANDOVER, NO_MAIL, NO_ORGANIZATIONS, NO_PASSTHROUGH, NOT_BUILT, check_free, check_name, check_names,
+    request,
 };
 use crate::manage::limits::LimitFields;
 use crate::manage::periods;
@@ -22,35 +24,30 @@ const REFUSED: &[(&str, &str)] = &[
     ("expires", "follows from `duration`"),
     ("budget_reset_at", "follows from `budget_duration`"),
     ("rotation_count", "is counted by regenerating; it cannot be set"),
-    ("organization_id", NOT_BUILT),
-    ("project_id", NOT_BUILT),
-    ("agent_id", NOT_BUILT),
-    ("allowed_cache_controls", NOT_BUILT),
+    ("organization_id", NO_ORGANIZATIONS),
+    ("project_id", NO_ORGANIZATIONS),
+    ("agent_id", NO_ORGANIZATIONS),
+    ("allowed_cache_controls", NO_CACHE),
     ("config", NOT_BUILT),
     ("permissions", NOT_BUILT),
-    ("mcp_rpm_limit", NOT_BUILT),
-    ("tag_rpm_limit", NOT_BUILT),
-    ("tpd_limit", NOT_BUILT),
-    ("guardrails", NOT_BUILT),
-    ("policies", NOT_BUILT),
-    ("prompts", NOT_BUILT),
-    ("disable_global_guardrails", NOT_BUILT),
-    ("object_permission", NOT_BUILT),
-    ("default_estimated_output_tokens", NOT_BUILT),
-    ("default_estimated_output_tokens_per_model", NOT_BUILT),
+    ("mcp_rpm_limit", NO_GRANTS),
+    ("guardrails", NO_GUARDS),
+    ("policies", NO_GUARDS),
+    ("prompts", NO_GUARDS),
+    ("disable_global_guardrails", NO_GUARDS),
+    ("object_permission", NO_GRANTS),
+    ("default_estimated_output_tokens", NO_ESTIMATE),
+    ("default_estimated_output_tokens_per_model", NO_ESTIMATE),
     ("enable_prompt_caching", NOT_BUILT),
     ("throttle_on_budget_exceeded", NOT_BUILT),
-    ("allowed_passthrough_routes", NOT_BUILT),
-    ("denied_passthrough_routes", NOT_BUILT),
-    ("allowed_vector_store_indexes", NOT_BUILT),
-    ("rpm_limit_type", NOT_BUILT),
-    ("tpm_limit_type", NOT_BUILT),
-    ("access_group_ids", NOT_BUILT),
-    ("send_invite_email", NOT_BUILT),
-    ("auto_rotate", NOT_BUILT),
-    ("rotation_interval", NOT_BUILT),
+    ("allowed_passthrough_routes", NO_PASSTHROUGH),
+    ("denied_passthrough_routes", NO_PASSTHROUGH),
+    ("allowed_vector_store_indexes", NO_GRANTS),
+    ("access_group_ids", NO_GROUPS),
+    ("send_invite_email", NO_MAIL),
+    ("auto_rotate", NO_HANDOVER),
+    ("rotation_interval", NO_HANDOVER),
     ("new_master_key", NOT_BUILT),
-    ("budget_fallbacks", NOT_BUILT),
 ];
 
 request! {
@@ -85,6 +82,15 @@ request! {
         router_settings: Map<String, Value>,
         /// Tags its calls get.
         tags: Vec<String>,
+        /// Requests a minute with this key, by tag of the call.
+        tag_rpm_limit: BTreeMap<String, Count>,
+        /// Models to call in place of one whose own budget, of the key or its owners, is used up.
+        budget_fallbacks: BTreeMap<String, Vec<String>>,
+        /// `best_effort_throughput`; `guaranteed_throughput`: all such keys of the team have together no more than the team's
+        /// `tpm_limit`; `dynamic`: it binds only while a deployment of the model rests after failing.
+        tpm_limit_type: String,
+        /// The same for `rpm_limit`.
+        rpm_limit_type: String,
         /// Free.
         metadata: Map<String, Value>,
         ; with limits: LimitFields
@@ -194,10 +200,34 @@ impl KeyFields {
         }
         self.aliases.fill(&mut key.aliases);
         self.blocked.fill(&mut key.blocked);
+        self.apply_tags(key)?;
+        self.apply_fallbacks(key)?;
+        put_type("tpm_limit_type", &self.tpm_limit_type, &mut key.tpm_limit_type)?;
+        put_type("rpm_limit_type", &self.rpm_limit_type, &mut key.rpm_limit_type)?;
         self.apply_routes(key)?;
         put_free("metadata", &self.metadata, &mut key.metadata)?;
         router_settings::put(&self.router_settings, &mut key.router_settings)?;
         self.limits.apply(&mut key.limits, now)
+    }
+
+    fn apply_tags(&self, key: &mut Key) -> Result<()> {
+        if self.tag_rpm_limit.is_present() {
+            let given = self.tag_rpm_limit.get().cloned().unwrap_or_default();
+            let tags: Vec<String> = given.keys().cloned().collect();
+            check_names("tag_rpm_limit", &tags)?;
+            key.tag_rpm_limit = given.into_iter().map(|(tag, count)| (tag, count.0)).collect();
+        }
+        Ok(())
+    }
+
+    fn apply_fallbacks(&self, key: &mut Key) -> Result<()> {
+        if let Some(given) = self.budget_fallbacks.get() {
+            let models: Vec<String> = given.keys().cloned().collect();
+            check_names("budget_fallbacks", &models)?;
+            given.values().try_for_each(|models| check_names("budget_fallbacks", models))?;
+        }
+        self.budget_fallbacks.fill(&mut key.budget_fallbacks);
+        Ok(())
     }
 
     fn apply_routes(&self, key: &mut Key) -> Result<()> {
@@ -241,6 +271,27 @@ pub(crate) fn put_name(name: &str, field: &Field<String>, target: &mut Option<St
     }
     Ok(())
 }
+
+/// How a limit is meant.
+fn put_type(name: &str, field: &Field<String>, target: &mut Option<String>) -> Result<()> {
+    match field.get().map(String::as_str) {
+        None | Some("" | BEST_EFFORT | GUARANTEED | DYNAMIC) => put_name(name, field, target),
+        Some("default") => {
+            *target = None;
+            Ok(())
+        }
+        Some(_) => Err(bad(name, format!("`{name}` is `{BEST_EFFORT}`, `{GUARANTEED}` or `{DYNAMIC}`"))),
+    }
+}
+
+/// A limit that is an upper bound and no more.
+const BEST_EFFORT: &str = "best_effort_throughput";
+
+/// A limit that binds only while a deployment of the model rests after failing.
+const DYNAMIC: &str = "dynamic";
+
+/// A limit that the team's limit has room for beside those of all other keys that say so.
+pub(crate) const GUARANTEED: &str = "guaranteed_throughput";
 
 /// A list of names.
 pub(crate) fn put_names(name: &str, field: &Field<Vec<String>>, target: &mut Vec<String>) -> Result<()> {

@@ -42,6 +42,9 @@ pub(crate) fn show(key: &Key, figures: &Figures, now: Millis) -> Map<String, Val
     put("allowed_routes", json!(key.allowed_routes));
     put("enforced_params", json!(key.enforced_params));
     put("tags", json!(key.tags));
+    put("tag_rpm_limit", json!(key.tag_rpm_limit));
+    put("tpm_limit_type", json!(key.tpm_limit_type));
+    put("rpm_limit_type", json!(key.rpm_limit_type));
     put("metadata", json!(key.metadata));
     put("router_settings", json!(key.router_settings));
     put("budget_fallbacks", json!(key.budget_fallbacks));

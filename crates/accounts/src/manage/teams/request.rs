@@ -9,9 +9,12 @@ use tollway_model::Result;
 use tollway_store::records::{Millis, Team};
 
 use crate::manage::errors::bad;
-use crate::manage::fields::{Count, Dollars, Item, NOT_BUILT, OneOrMany, check_name, request};
+use crate::manage::fields::{
+    Count, Dollars, Item, NO_ESTIMATE, NO_GRANTS, NO_GROUPS, NO_GUARDS, NO_ORGANIZATIONS, NO_PASSTHROUGH,
+    NOT_BUILT, OneOrMany, check_name, request,
+};
 use crate::manage::keys::{check_aliases, put_free, put_name, put_names};
-use crate::manage::limits::LimitFields;
+use crate::manage::limits::{LimitFields, ModelMoney};
 use crate::manage::periods;
 use crate::manage::router_settings;
 
@@ -21,27 +24,25 @@ const REFUSED: &[(&str, &str)] = &[
     ("budget_reset_at", "follows from `budget_duration`"),
     ("admins", "comes from `members_with_roles`"),
     ("members", "comes from `members_with_roles`"),
-    ("organization_id", NOT_BUILT),
-    ("tpd_limit", NOT_BUILT),
-    ("access_group_ids", NOT_BUILT),
-    ("guardrails", NOT_BUILT),
-    ("policies", NOT_BUILT),
-    ("prompts", NOT_BUILT),
-    ("object_permission", NOT_BUILT),
-    ("allowed_passthrough_routes", NOT_BUILT),
-    ("denied_passthrough_routes", NOT_BUILT),
-    ("disable_global_guardrails", NOT_BUILT),
+    ("organization_id", NO_ORGANIZATIONS),
+    ("access_group_ids", NO_GROUPS),
+    ("guardrails", NO_GUARDS),
+    ("policies", NO_GUARDS),
+    ("prompts", NO_GUARDS),
+    ("object_permission", NO_GRANTS),
+    ("allowed_passthrough_routes", NO_PASSTHROUGH),
+    ("denied_passthrough_routes", NO_PASSTHROUGH),
+    ("disable_global_guardrails", NO_GUARDS),
     ("secret_manager_settings", NOT_BUILT),
-    ("rpm_limit_type", NOT_BUILT),
-    ("tpm_limit_type", NOT_BUILT),
-    ("default_estimated_output_tokens", NOT_BUILT),
-    ("default_estimated_output_tokens_per_model", NOT_BUILT),
-    ("mcp_rpm_limit", NOT_BUILT),
-    ("team_member_model_max_budget", NOT_BUILT),
+    ("rpm_limit_type", "is kept for keys; set it there"),
+    ("tpm_limit_type", "is kept for keys; set it there"),
+    ("default_estimated_output_tokens", NO_ESTIMATE),
+    ("default_estimated_output_tokens_per_model", NO_ESTIMATE),
+    ("mcp_rpm_limit", NO_GRANTS),
     ("logging", NOT_BUILT),
     ("require_trace_id", NOT_BUILT),
     ("enforced_service_account_expires_after", NOT_BUILT),
-    ("allowed_vector_store_indexes", NOT_BUILT),
+    ("allowed_vector_store_indexes", NO_GRANTS),
     ("enforced_batch_output_expires_after", NOT_BUILT),
     ("enforced_file_expires_after", NOT_BUILT),
 ];
@@ -75,6 +76,8 @@ request! {
         team_member_rpm_limit: Count,
         /// Tokens a minute of such members.
         team_member_tpm_limit: Count,
+        /// Budgets of such members by model.
+        team_member_model_max_budget: BTreeMap<String, ModelMoney>,
         /// How long keys of members last that are made without a duration: `30d`.
         team_member_key_duration: String,
         ; with limits: LimitFields
@@ -292,6 +295,7 @@ pub(super) const ADMINS_MAY: &[&str] = &[
     "team_member_budget_duration",
     "team_member_rpm_limit",
     "team_member_tpm_limit",
+    "team_member_model_max_budget",
     "default_team_member_models",
 ];
 
@@ -333,12 +337,14 @@ impl TeamFields {
         let speaks = self.team_member_budget.is_present()
             || self.team_member_budget_duration.is_present()
             || self.team_member_rpm_limit.is_present()
-            || self.team_member_tpm_limit.is_present();
+            || self.team_member_tpm_limit.is_present()
+            || self.team_member_model_max_budget.is_present();
         speaks.then(|| LimitFields {
             max_budget: self.team_member_budget.clone(),
             budget_duration: self.team_member_budget_duration.clone(),
             rpm_limit: self.team_member_rpm_limit.clone(),
             tpm_limit: self.team_member_tpm_limit.clone(),
+            model_max_budget: self.team_member_model_max_budget.clone(),
             ..LimitFields::default()
         })
     }

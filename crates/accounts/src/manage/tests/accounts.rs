@@ -149,7 +149,7 @@ async fn customers_and_shared_budgets() {
     for (body, status) in [
         (json!({ "user_id": "c" }), 400),
         (json!({ "user_id": "d", "budget_id": "none" }), 404),
-        (json!({ "user_id": "d", "allowed_model_region": "eu" }), 400),
+        (json!({ "user_id": "d", "allowed_model_region": "mars" }), 400),
         (json!({ "alias": "no id" }), 400),
     ] {
         assert_eq!(told(&ask!(world CustomerWrite customer_new body).unwrap_err()).0, status, "{body}");
@@ -329,22 +329,67 @@ async fn a_members_key_lasts_as_long_as_the_team_says() {
 }
 
 #[tokio::test]
-async fn limits_that_would_not_hold_are_refused() {
+async fn a_throughput_is_promised_only_as_far_as_the_team_has_it() {
     let world = World::new().await;
-    let refused = async |fields: Value| {
-        let mut user = json!({ "user_id": "u" });
-        user.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        let of_user = ask!(world UserNew user_new user);
-        let of_customer = ask!(world CustomerWrite customer_new user);
-        [of_user, of_customer].map(|result| told(&result.unwrap_err()).2)
-    };
-    for name in ["model_max_budget", "model_rpm_limit", "model_tpm_limit"] {
-        let value = if name == "model_max_budget" { json!({ "m": 1.5 }) } else { json!({ "m": 3 }) };
-        let mut fields = json!({});
-        fields[name] = value;
-        assert_eq!(refused(fields).await, [Some(name.to_owned()), Some(name.to_owned())]);
+    world.team("t", &[], json!({ "tpm_limit": 1_000, "rpm_limit": 10 })).await;
+    let wanted = |tpm: u64, how: &str| json!({ "team_id": "t", "tpm_limit": tpm, "tpm_limit_type": how });
+    let one = world.key(wanted(600, "guaranteed_throughput")).await;
+    world.key(wanted(900, "best_effort_throughput")).await;
+    let error = world.generate(wanted(401, "guaranteed_throughput")).await.unwrap_err();
+    assert_eq!((told(&error).0, told(&error).2.as_deref()), (400, Some("tpm_limit")), "{error}");
+    assert!(error.message().contains("600 are promised"), "{error}");
+    let two = world.key(wanted(400, "guaranteed_throughput")).await;
+    world.update(json!({ "key": one, "tpm_limit": 601 })).await.unwrap_err();
+    world.update(json!({ "key": one, "metadata": { "x": 1 } })).await.unwrap();
+    world.update(json!({ "key": one, "tpm_limit_type": null })).await.unwrap();
+    world.update(json!({ "key": two, "tpm_limit": 1_000 })).await.unwrap();
+    let alone = json!({ "rpm_limit": 1, "rpm_limit_type": "guaranteed_throughput" });
+    assert_eq!(told(&world.generate(alone).await.unwrap_err()).2.as_deref(), Some("team_id"));
+    world.key(wanted(1, "dynamic")).await;
+    assert_eq!(
+        told(&world.generate(wanted(1, "some")).await.unwrap_err()).2.as_deref(),
+        Some("tpm_limit_type")
+    );
+}
+
+#[tokio::test]
+async fn tags_are_made_changed_listed_and_deleted() {
+    let world = World::new().await;
+    ask!(world BudgetWrite budget_new json!({ "budget_id": "b", "max_budget": 5 })).unwrap();
+    let made = ask!(world TagWrite tag_new json!({
+        "name": "web", "description": "the site", "models": ["m"], "max_budget": 2, "budget_duration": "1mo", "tpd_limit": 9,
+    }));
+    let tag = made.unwrap()["tag"].clone();
+    assert_eq!((&tag["name"], &tag["models"], &tag["tpd_limit"]), (&json!("web"), &json!(["m"]), &json!(9)));
+    assert!(tag["budget_reset_at"].is_string(), "{tag}");
+    for (body, param) in [
+        (json!({ "name": "web" }), "name"),
+        (json!({ "name": "a,b" }), "name"),
+        (json!({ "name": " a" }), "name"),
+        (json!({ "name": "a", "spend": 3 }), "spend"),
+        (json!({ "name": "a", "colour": "red" }), "colour"),
+        (json!({ "description": "nameless" }), "name"),
+    ] {
+        let error = ask!(world TagWrite tag_new body).unwrap_err();
+        assert_eq!((told(&error).0, told(&error).2.as_deref()), (400, Some(param)), "{error}");
     }
-    ask!(world UserNew user_new json!({ "user_id": "u", "model_max_budget": {} })).unwrap();
+    let unknown = ask!(world TagWrite tag_new json!({ "name": "a", "budget_id": "none" })).unwrap_err();
+    assert_eq!(told(&unknown).0, 404);
+    let changed =
+        ask!(world TagWrite tag_update json!({ "name": "web", "description": null, "budget_id": "b" }));
+    let changed = changed.unwrap()["tag"].clone();
+    assert_eq!((&changed["description"], &changed["max_budget"]), (&Value::Null, &json!(2.0)));
+    assert_eq!(changed["litellm_budget_table"]["budget_id"], "b");
+    let bound = ask!(world BudgetWrite budget_delete json!({ "id": "b" })).unwrap_err();
+    assert!(bound.message().contains("1 tags"), "{bound}");
+    let info = ask!(world TagRead tag_info json!({ "names": ["web"] })).unwrap();
+    assert_eq!(info["web"]["models"], json!(["m"]));
+    let grant = world.admin(Right::TagRead).await;
+    let list = world.management.tag_list(&grant, &super::query(&[])).await.unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    ask!(world TagWrite tag_delete json!({ "name": "web" })).unwrap();
+    assert_eq!(told(&ask!(world TagWrite tag_delete json!({ "name": "web" })).unwrap_err()).0, 404);
+    world.check_audit(&[]).await;
 }
 
 #[tokio::test]

@@ -58,6 +58,10 @@ async fn one_field_of_a_key_at_a_time() {
         ("budget_duration", json!("1mo"), &["budget_reset_at"]),
         ("budget_limits", json!([{ "budget_duration": "1h", "max_budget": 1 }]), &[]),
         ("tpm_limit", json!(10), &[]),
+        ("tpd_limit", json!(10), &[]),
+        ("tag_rpm_limit", json!({ "t": 1 }), &[]),
+        ("budget_fallbacks", json!({ "m": ["n"] }), &[]),
+        ("rpm_limit_type", json!("best_effort_throughput"), &[]),
         ("rpm_limit", json!(20), &[]),
         ("max_parallel_requests", json!(30), &[]),
         ("model_tpm_limit", json!({ "n": 1 }), &[]),
@@ -96,6 +100,7 @@ async fn one_field_of_a_team_a_user_a_customer_and_a_budget_at_a_time() {
         ("soft_budget", json!(7)),
         ("budget_duration", json!("1mo")),
         ("tpm_limit", json!(7)),
+        ("tpd_limit", json!(7)),
         ("rpm_limit", json!(7)),
         ("max_parallel_requests", json!(7)),
         ("model_tpm_limit", json!({ "n": 7 })),
@@ -107,9 +112,6 @@ async fn one_field_of_a_team_a_user_a_customer_and_a_budget_at_a_time() {
     let mut base = json!({ "models": ["m"], "metadata": { "k": "v" } });
     base.as_object_mut().unwrap().extend(limits.clone());
     world.team("t", &[("u", "admin")], base.clone()).await;
-    for by_model in ["model_tpm_limit", "model_max_budget"] {
-        base.as_object_mut().unwrap().shift_remove(by_model);
-    }
     world.user("u2", "internal_user", base.clone()).await;
     let customer = world.admin(Right::CustomerWrite).await;
     let mut body = base.clone();
@@ -120,12 +122,17 @@ async fn one_field_of_a_team_a_user_a_customer_and_a_budget_at_a_time() {
     body["budget_id"] = json!("b");
     world.management.budget_new(&budget, body.to_string().as_bytes()).await.unwrap();
 
+    let of_budgets =
+        [("temp_budget_increase", json!(3)), ("temp_budget_expiry", json!("2027-01-01T00:00:00Z"))];
+    let of_customers = [("default_model", json!("z")), ("allowed_model_region", json!("eu"))];
     for what in ["team", "user", "customer", "budget"] {
-        for (name, value) in &changes {
+        let more = match what {
+            "customer" => &of_customers[..],
+            "budget" => &of_budgets,
+            _ => &[],
+        };
+        for (name, value) in changes.iter().chain(more) {
             if what == "budget" && ["models", "metadata", "blocked"].contains(name) {
-                continue;
-            }
-            if ["user", "customer"].contains(&what) && name.starts_with("model_") {
                 continue;
             }
             for value in [value.clone(), Value::Null] {

@@ -186,6 +186,23 @@ pub(super) fn source_of(dialect: Dialect, kind: ScopeKind) -> Source {
         (ScopeKind::Customer, _) => of("customer_id"),
         (ScopeKind::ModelPerKey, _) => of("NULLIF(key_id, '') || ':' || model_group"),
         (ScopeKind::ModelPerTeam, _) => of("team_id || ':' || model_group"),
+        (ScopeKind::ModelPerUser, _) => of("user_id || ':' || model_group"),
+        (ScopeKind::ModelPerMember, _) => of("team_id || '/' || user_id || ':' || model_group"),
+        (ScopeKind::ModelPerCustomer, _) => of("customer_id || ':' || model_group"),
+        (ScopeKind::ModelPerTag, dialect) => {
+            let tag = source_of(dialect, ScopeKind::Tag);
+            let id = match dialect {
+                Dialect::Sqlite => {
+                    "CASE WHEN EXISTS (SELECT 1 FROM json_each(receipts.tags) AS earlier \
+                     WHERE earlier.value = tag.value AND earlier.id < tag.id) THEN NULL \
+                     ELSE tag.value || ':' || model_group END"
+                }
+                Dialect::Postgres => "tag.value || ':' || model_group",
+            };
+            Source { id, ..tag }
+        }
+        // No money is spent there.
+        (ScopeKind::TokensADay | ScopeKind::TagPerKey, _) => of("NULL"),
         (ScopeKind::Tag, Dialect::Sqlite) => Source {
             from: "receipts CROSS JOIN json_each(receipts.tags) AS tag",
             // A tag counts once.

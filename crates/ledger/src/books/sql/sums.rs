@@ -8,7 +8,7 @@ use tollway_store::sql::{Dialect, Sql, Statement, Value, clean, placeholders};
 use tollway_store::{StoreResult, values};
 
 use super::filter::{self, Conditions, Source};
-use super::{DAY_ZERO, HOURS, LIFETIME, columns, has_days, hour_of_day, walk};
+use super::{DAY_ZERO, FORGOTTEN_DAYS, HOURS, LIFETIME, columns, has_days, hour_of_day, walk};
 use crate::books::sums::Sum;
 use crate::books::{DAY, HOUR, Millis, Range};
 
@@ -28,6 +28,13 @@ pub(super) async fn spent(sql: &Sql, scope: &Scope, from: Option<Millis>) -> Sto
         }
     };
     row.map_or(Ok(Sum::default()), |row| columns::sum(&row, 0))
+}
+
+/// What days that are forgotten added up to.
+pub(super) async fn forgotten_days(sql: &Sql, scope: &Scope) -> StoreResult<Sum> {
+    let text = "SELECT nanos, calls, unknown FROM spend WHERE scope = $1 AND id = $2 AND hour = $3";
+    let row = sql.query_one(text, values![scope.kind.name(), clean(&scope.id).into_owned(), FORGOTTEN_DAYS]);
+    row.await?.map_or(Ok(Sum::default()), |row| columns::sum(&row, 0))
 }
 
 /// Ids that one statement takes.

@@ -38,7 +38,7 @@ fn walk(router: &str, more: &str, kind: Kind, access: Option<&Access>) -> (Strin
     let (snapshot, call) = (gateway.snapshot(), call(more));
     let shown = showing(&call, 0);
     let group = snapshot.resolve("a").unwrap();
-    let asked = Asked { name: "a", ask: &call.ask, tags: &[], origin: None };
+    let asked = Asked { name: "a", ask: &call.ask, tags: &[], origin: None, region: None };
     let drawn = draw(&gateway, &snapshot, &group, &asked, &mut Dice::seeded("x"));
     let caller = crate::Caller::master(tollway_accounts::KeyHash::of("k"));
     let (services, receipts) = (Arc::default(), Arc::new(tollway_ledger::Receipts::new(1)));
