@@ -398,6 +398,10 @@ impl Spending for FromBooks {
     fn settled_through(&self) -> i64 {
         self.ledger.oldest_waiting().unwrap_or_else(unix_millis)
     }
+
+    async fn recorded(&self) {
+        self.ledger.written().await;
+    }
 }
 
 #[async_trait]

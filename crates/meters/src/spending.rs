@@ -25,6 +25,12 @@ pub trait Spending: Send + Sync {
     fn settled_through(&self) -> i64 {
         i64::MAX
     }
+
+    /// Returns when what this process settled before this moment outlives it. The shared store is told of it afterwards: it
+    /// never knows of money that nobody could account for when the process is killed.
+    ///
+    /// The default is for a ledger that has it when a hold is settled: at once.
+    async fn recorded(&self) {}
 }
 
 /// Nothing was ever spent: for gateways without a ledger, and for tests.

@@ -153,7 +153,7 @@ async fn holds_of_a_killed_process_come_back_within_the_lease_and_others_are_ren
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_ledger_knows_is_seeded_once() {
     let server = services::Redis::start().unwrap();
-    let ledger = Arc::new(Ledger(AtomicI64::new(6)));
+    let ledger = Arc::new(Ledger(AtomicI64::new(6), Disk::default()));
     let one = connected(settings(&server.url()), LEASE, &ledger).await;
     let two = connected(settings(&server.url()), LEASE, &ledger).await;
     let calls = (0..20).map(|number| {
@@ -226,6 +226,22 @@ async fn values_and_messages_go_through_the_same_connection() {
     one.redis.publish("keys", b"deleted").await.unwrap();
     assert_eq!(heard.recv().await, Some(Heard::Message(b"blocked".to_vec())));
     assert_eq!(heard.recv().await, Some(Heard::Message(b"deleted".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_told_of_nothing_that_a_killed_process_would_lose() {
+    let server = services::Redis::start().unwrap();
+    let (slow, other) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
+    let lease = Duration::from_secs(30);
+    let one = connected(settings(&server.url()), lease, &slow).await;
+    let two = connected(settings(&server.url()), lease, &other).await;
+    let disk = slow.1.lock().await;
+    one.meters.reserve(&capped(100), money(40)).await.unwrap().settle(spent(10));
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(used(&two).await, 40, "held until the disk has it");
+    drop(disk);
+    one.meters.flush().await.unwrap();
+    assert_eq!(used(&two).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

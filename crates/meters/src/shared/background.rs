@@ -71,6 +71,7 @@ impl Shared {
                 }
                 batch.number += 1;
             }
+            inner.spending.recorded().await;
             let mut script = self.scripts.settle.key(&self.space);
             script.arg(&self.process).arg(batch.number).arg(batch.settlements.len());
             for settlement in &batch.settlements {

@@ -22,7 +22,10 @@ pub(crate) fn settings(url: &str) -> RedisSettings {
 
 /// What the ledger says for every scope.
 #[derive(Default)]
-pub(crate) struct Ledger(pub(crate) AtomicI64);
+pub(crate) struct Ledger(pub(crate) AtomicI64, pub(crate) Disk);
+
+/// Whoever holds this keeps the disk from taking what is settled.
+pub(crate) type Disk = tokio::sync::Mutex<()>;
 
 #[async_trait]
 impl Spending for Ledger {
@@ -35,6 +38,10 @@ impl Spending for Ledger {
 
     async fn tokens(&self, scope: &Scope, from: i64) -> Result<u64, String> {
         self.spent(scope, Some(from)).await.map(|tokens| tokens.nanos().unsigned_abs())
+    }
+
+    async fn recorded(&self) {
+        drop(self.1.lock().await);
     }
 }
 

@@ -9,19 +9,24 @@ use super::filter::Conditions;
 use super::{days, minutes, read, sums};
 use crate::books::{DayFilter, DaysOf, Detail, Filter, HOUR, Place, Range, Within};
 
-/// An empty database that believes it has ten million receipts of ten thousand keys.
+/// An empty database that believes it has ten million receipts of ten thousand keys: what SQLite found out about one that
+/// has them.
 async fn large() -> Store {
     let store = Store::open_and_migrate("memory:").await.unwrap();
     let sql = store.sql();
     sql.execute("ANALYZE", vec![]).await.unwrap();
     for statement in [
-        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_at', '10000000 1')",
-        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_key', '10000000 1000 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('spend_days', 'spend_days', '9717311 1388188 44781 304 5 5 5 5 4 2 2 2 1 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('spend', 'spend', '23046242 30647 2608 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipt_minutes', 'receipt_minutes', '1468798 163200 36720 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_session', '999230 9993 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_call', '2500298 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_customer', '1665256 185029 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_team', '10000000 10000 1')",
         "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_user', '10000000 1000 1')",
-        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_team', '10000000 100000 1')",
-        "INSERT INTO sqlite_stat1 VALUES ('receipt_minutes', 'receipt_minutes', '1000000 100000 20000 1')",
-        "INSERT INTO sqlite_stat1 VALUES ('spend', 'spend', '20000000 30000 3000 1')",
-        "INSERT INTO sqlite_stat1 VALUES ('spend_days', 'spend_days', '9000000 1500000 30000 300 4 4 4 4 3 2 2 2 1 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_key', '10000000 1000 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'receipts_at', '10000000 1')",
+        "INSERT INTO sqlite_stat1 VALUES ('receipts', 'sqlite_autoindex_receipts_1', '10000000 1 1')",
         "ANALYZE sqlite_schema",
     ] {
         sql.execute(statement, vec![]).await.unwrap();
@@ -41,7 +46,7 @@ async fn check(sql: &Sql, what: &str, (text, conditions): (String, Conditions)) 
         let (how, table) = (words.next().unwrap(), words.next().unwrap_or_default());
         let in_order = *step == "SCAN receipts USING INDEX receipts_at";
         let whole = how == "SCAN" && TABLES.contains(&table) && !in_order;
-        assert!(!whole && !step.contains("ANY("), "{what}: {steps:#?}");
+        assert!(!whole && !step.contains("ANY(") && !step.contains("AUTOMATIC"), "{what}: {steps:#?}");
     }
     assert!(
         steps.iter().any(|step| step.contains("INDEX") || step.contains("PRIMARY KEY")),
