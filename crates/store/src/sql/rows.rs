@@ -9,6 +9,9 @@ use crate::StoreResult;
 /// Rows that SQLite takes before somebody who waits is looked after.
 pub(super) const CHUNK: usize = 64;
 
+/// Rows that SQLite takes with one statement while there are so many.
+pub(super) const TOGETHER: usize = 4;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -25,6 +28,8 @@ pub enum Kind {
 pub struct Load {
     /// For one row.
     pub(super) sqlite: Arc<str>,
+    /// For [`TOGETHER`].
+    pub(super) sqlite_together: Arc<str>,
     /// For all of them: an array a column.
     pub(super) postgres: Statement,
     pub(super) kinds: Vec<Kind>,
@@ -48,12 +53,15 @@ impl Load {
             })
             .collect();
         let sqlite = format!("INSERT INTO {table} ({names}) VALUES ({marks}) {then}");
+        let together = vec![format!("({marks})"); TOGETHER].join(", ");
+        let sqlite_together = format!("INSERT INTO {table} ({names}) VALUES {together} {then}");
         let postgres = format!(
             "INSERT INTO {table} ({names}) SELECT * FROM unnest({}) AS rows ({names}) {then}",
             arrays.join(", ")
         );
         Load {
             sqlite: sqlite.into(),
+            sqlite_together: sqlite_together.into(),
             postgres: Statement::assembled(postgres),
             kinds: columns.iter().map(|(_, kind)| *kind).collect(),
         }

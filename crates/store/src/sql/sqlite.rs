@@ -3,6 +3,7 @@
 //! Statements run on the blocking threads of the runtime that asks, with the priority these have: nobody keeps a thread
 //! for a connection, and many rows go in without leaving the thread.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::fault::Fault;
-use super::rows::{CHUNK, Cells, Rows, clean};
+use super::rows::{CHUNK, Cells, Load, Rows, TOGETHER, clean};
 use super::{Answer, Row, Statement, Value};
 use crate::{StoreError, StoreResult};
 
@@ -255,31 +256,51 @@ fn plain(connection: &Connection, text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Runs a statement for every row from `first` on, up to [`CHUNK`] of them; how many rows they changed.
+/// Puts the rows from `first` on in, up to [`CHUNK`] of them; how many rows that changed.
 pub(super) async fn load(
     connection: Taken,
-    text: Arc<str>,
+    load: &Load,
     rows: Arc<dyn Rows>,
     first: usize,
 ) -> (Option<Taken>, Result<u64, Fault>) {
+    let (together, single) = (load.sqlite_together.clone(), load.sqlite.clone());
     let work = move |connection: &Connection| {
-        let mut prepared = connection.prepare_cached(&text)?;
-        let mut changed = 0;
-        let mut bound = vec![Bound::Nothing; prepared.parameter_count()];
-        for index in first..rows.count().min(first + CHUNK) {
-            let mut row = Binding { prepared: &mut prepared, bound: &mut bound, column: 0, failed: None };
-            rows.row(index, &mut row).map_err(|error| Fault::Refused(error.to_string()))?;
-            if let Some(error) = row.failed {
-                return Err(error.into());
-            }
-            changed += prepared.raw_execute()? as u64;
-        }
-        Ok(changed)
+        let end = rows.count().min(first + CHUNK);
+        let middle = end - (end - first) % TOGETHER;
+        let some = put(connection, &together, rows.as_ref(), first..middle, TOGETHER)?;
+        Ok(some + put(connection, &single, rows.as_ref(), middle..end, 1)?)
     };
     connection.with(work).await
 }
 
-/// What a parameter holds from the row before: most rows differ from it in a few columns, and a parameter keeps its value.
+/// Runs a statement for every `together` rows.
+fn put(
+    connection: &Connection,
+    text: &str,
+    rows: &dyn Rows,
+    range: Range<usize>,
+    together: usize,
+) -> Result<u64, Fault> {
+    if range.is_empty() {
+        return Ok(0);
+    }
+    let mut prepared = connection.prepare_cached(text)?;
+    let mut bound = vec![Bound::Nothing; prepared.parameter_count()];
+    let mut changed = 0;
+    for start in range.step_by(together) {
+        let mut binding = Binding { prepared: &mut prepared, bound: &mut bound, column: 0, failed: None };
+        for index in start..start + together {
+            rows.row(index, &mut binding).map_err(|error| Fault::Refused(error.to_string()))?;
+        }
+        if let Some(error) = binding.failed {
+            return Err(error.into());
+        }
+        changed += prepared.raw_execute()? as u64;
+    }
+    Ok(changed)
+}
+
+/// What a parameter holds from the run before: most rows differ in a few columns, and a parameter keeps its value.
 #[derive(Debug, Clone, PartialEq)]
 enum Bound {
     Nothing,
@@ -288,7 +309,7 @@ enum Bound {
     Text(String),
 }
 
-/// A row on its way into a statement.
+/// Rows on their way into a statement.
 struct Binding<'a, 'c> {
     prepared: &'a mut Prepared<'c>,
     /// Of each column.

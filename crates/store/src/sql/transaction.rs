@@ -185,7 +185,7 @@ async fn on_sqlite(
     let mut changed = 0;
     for first in (0..rows.count()).step_by(CHUNK) {
         let connection = place.take().ok_or_else(gone)?;
-        let (connection, result) = sqlite::load(connection, load.sqlite.clone(), rows.clone(), first).await;
+        let (connection, result) = sqlite::load(connection, load, rows.clone(), first).await;
         *place = connection;
         changed += result?;
     }
