@@ -295,10 +295,11 @@ impl Directory {
     pub async fn customer(&self, id: &Arc<str>, default_budget: Option<&Arc<str>>) -> Arc<KnownCustomer> {
         let default_budget = default_budget.or(self.options.default_customer_budget.as_ref());
         let name = (default_budget.cloned(), id.clone());
-        if let Some(known) = self.customers.get(&name)
+        let remembered = self.customers.get(&name);
+        if let Some(known) = &remembered
             && known.until.is_none_or(|until| until > now())
         {
-            return known;
+            return known.clone();
         }
         let epoch = self.epoch.load(Ordering::Acquire);
         let read = async {
@@ -311,7 +312,8 @@ impl Directory {
             Ok::<_, StoreError>((record, budget))
         };
         let Ok((record, budget)) = in_time(Duration::ZERO, Box::pin(read)).await else {
-            return Arc::new(KnownCustomer::unknown());
+            // What it had until a moment ago is nearer to the truth than no limits.
+            return remembered.unwrap_or_else(|| Arc::new(KnownCustomer::unknown()));
         };
         let own = record.as_ref().map(|record| record.limits.clone()).unwrap_or_default();
         let now = now();

@@ -301,11 +301,10 @@ impl Identity {
         if let Some(key) = &principal.key {
             self.customer_budget = key.end_user_budget_id.as_deref().map(Arc::from);
             let mut limits = merged(&key.limits, shared.key.as_ref(), now);
-            if key.temp_budget_expiry.is_some_and(|until| until > now) {
-                limits.max_budget = limits
-                    .max_budget
-                    .zip(key.temp_budget_increase)
-                    .map(|(max, more)| max.saturating_add(more));
+            if let Some(more) = key.temp_budget_increase
+                && key.temp_budget_expiry.is_some_and(|until| until > now)
+            {
+                limits.max_budget = limits.max_budget.map(|max| max.saturating_add(more));
             }
             self.claim(ScopeKind::Key, ScopeKind::ModelPerKey, &key.id, &limits);
             self.claim_tags(key);

@@ -21,6 +21,10 @@ use crate::identity::{Owner, no_access};
 /// Records that are read at once.
 const PAGE: u64 = 500;
 
+/// How long tags that could not be read are not asked for again, milliseconds: calls would otherwise wait one after the
+/// other.
+const PAUSE_AFTER_FAILURE: Millis = 250;
+
 /// A tag made ready for calls.
 #[derive(Debug)]
 pub struct KnownTag {
@@ -71,6 +75,8 @@ pub(crate) struct TagBook {
     until: AtomicI64,
     /// Grows with every change.
     epoch: AtomicU64,
+    /// When they could not be read; 0: they could.
+    failed_at: AtomicI64,
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -105,12 +111,14 @@ impl TagBook {
 
     async fn read_again(&self, tags: &Shelf<Tag>, budgets: &Shelf<Budget>) {
         let _one = self.reading.lock().await;
-        if self.is_fresh.load(Ordering::Acquire) {
+        let has_just_failed = crate::now() - self.failed_at.load(Ordering::Relaxed) < PAUSE_AFTER_FAILURE;
+        if has_just_failed || self.is_fresh.load(Ordering::Acquire) {
             return;
         }
         let epoch = self.epoch.load(Ordering::Acquire);
-        match in_time(Duration::ZERO, read(tags, budgets)).await {
+        match read(tags, budgets).await {
             Ok((found, until)) => {
+                self.failed_at.store(0, Ordering::Relaxed);
                 self.until.store(until.unwrap_or(0), Ordering::Relaxed);
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
                 // A change that came meanwhile may be missing.
@@ -120,26 +128,28 @@ impl TagBook {
                 }
             }
             Err(error) => {
-                tracing::debug!(target: "tollway::store", %error, "the limits of tags cannot be read");
+                self.failed_at.store(crate::now(), Ordering::Relaxed);
+                tracing::warn!(target: "tollway::store", %error, "the limits of tags cannot be read; those that were known last hold");
             }
         }
     }
 }
 
-/// All tags, and when some of their limits become others.
+/// All tags, and when some of their limits become others. Each answer of the store has its own time: there may be many.
 async fn read(tags: &Shelf<Tag>, budgets: &Shelf<Budget>) -> Result<(Tags, Option<Millis>), StoreError> {
     let (mut found, now, mut until) = (Tags::new(), crate::now(), None);
+    let mut shared: HashMap<String, Option<Budget>> = HashMap::new();
     for page in 0.. {
         let query = Query { sort: Some("id"), offset: page * PAGE, limit: PAGE, ..Query::default() };
-        let records = tags.list(&query).await?.records;
+        let records = in_time(Duration::ZERO, tags.list(&query)).await?.records;
         let is_last = (records.len() as u64) < PAGE;
         for tag in records {
-            let budget = match &tag.budget_id {
-                Some(id) => budgets.get(id).await?,
-                None => None,
-            };
-            until = until.into_iter().chain(raised_until(budget.as_ref(), now)).min();
-            found.insert(tag.name.as_str().into(), Arc::new(KnownTag::of(&tag, budget.as_ref(), now)));
+            if let Some(id) = tag.budget_id.as_ref().filter(|id| !shared.contains_key(*id)) {
+                shared.insert(id.clone(), in_time(Duration::ZERO, budgets.get(id)).await?);
+            }
+            let budget = tag.budget_id.as_ref().and_then(|id| shared.get(id)?.as_ref());
+            until = until.into_iter().chain(raised_until(budget, now)).min();
+            found.insert(tag.name.as_str().into(), Arc::new(KnownTag::of(&tag, budget, now)));
         }
         if is_last {
             break;

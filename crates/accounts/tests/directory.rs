@@ -48,6 +48,7 @@ impl<R: Record> Records<R> for Watched<R> {
         self.inner.delete(ids).await
     }
     async fn list(&self, query: &Query) -> StoreResult<Page<R>> {
+        self.check()?;
         self.inner.list(query).await
     }
 }
@@ -85,8 +86,12 @@ async fn world(options: Options) -> World {
         users: store.shelf(),
         memberships: store.shelf(),
         budgets: store.shelf(),
-        customers: store.shelf(),
-        tags: store.shelf(),
+        customers: Arc::new(Watched {
+            inner: store.shelf::<Customer>(),
+            away: away.clone(),
+            reads: reads.clone(),
+        }),
+        tags: Arc::new(Watched { inner: store.shelf::<Tag>(), away: away.clone(), reads: reads.clone() }),
         changes: Arc::new(WatchedChanges(store.changes(), away.clone())),
     };
     let directory = Directory::new(shelves, options);
@@ -326,6 +331,108 @@ async fn a_temporary_increase_of_a_remembered_key_ends_in_time() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_increase_that_nobody_gave_takes_no_budget_away() {
+    let world = world(Options::default()).await;
+    world
+        .key("sk-a", |key| {
+            key.limits.max_budget = Some(Money::from_nanos(10));
+            key.temp_budget_expiry = Some(i64::MAX);
+        })
+        .await;
+    let identity = world.identify("sk-a").await.unwrap();
+    let most: Vec<_> = identity.claims().iter().flat_map(|claim| &claim.limits.budgets).collect();
+    assert_eq!(most.iter().map(|budget| budget.max).collect::<Vec<_>>(), [Some(Money::from_nanos(10))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_that_cannot_be_read_are_not_asked_for_by_everybody() {
+    let world = world(Options::default()).await;
+    let tag = |rpm| Tag {
+        name: "t".into(),
+        limits: Limits { rpm_limit: Some(rpm), ..Limits::default() },
+        ..Tag::default()
+    };
+    let stored = world.store.shelf::<Tag>().insert(tag(3)).await.unwrap();
+    let rpm = async || {
+        let tags = world.directory.tags(&["t".into()]).await;
+        tags.first().and_then(|tag| tag.claim.as_ref()?.limits.rpm)
+    };
+    assert_eq!(rpm().await, Some(3));
+    let before = world.reads.load(Ordering::SeqCst);
+    world.away.store(true, Ordering::SeqCst);
+    world.directory.forget(&Change::everything(1));
+    for _ in 0..50 {
+        assert_eq!(rpm().await, Some(3), "what was known last holds");
+    }
+    let asked = world.reads.load(Ordering::SeqCst) - before;
+    assert!(asked < 10, "asked {asked} times");
+    world.away.store(false, Ordering::SeqCst);
+    let changed = Tag { limits: Limits { rpm_limit: Some(5), ..Limits::default() }, ..stored };
+    world.store.shelf::<Tag>().update(changed).await.unwrap();
+    for turn in 0.. {
+        if rpm().await == Some(5) {
+            break;
+        }
+        assert!(turn < 200, "the change is not seen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Budgets that are read slowly.
+struct Slow(Shelf<Budget>);
+
+#[async_trait]
+impl Records<Budget> for Slow {
+    async fn get(&self, id: &str) -> StoreResult<Option<Budget>> {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        self.0.get(id).await
+    }
+    async fn find(&self, column: &'static str, value: &str) -> StoreResult<Option<Budget>> {
+        self.0.find(column, value).await
+    }
+    async fn insert(&self, record: Budget) -> StoreResult<Budget> {
+        self.0.insert(record).await
+    }
+    async fn update(&self, record: Budget) -> StoreResult<Budget> {
+        self.0.update(record).await
+    }
+    async fn delete(&self, ids: &[&str]) -> StoreResult<Vec<Budget>> {
+        self.0.delete(ids).await
+    }
+    async fn list(&self, query: &Query) -> StoreResult<Page<Budget>> {
+        self.0.list(query).await
+    }
+}
+
+#[tokio::test]
+async fn very_many_tags_with_shared_budgets_are_all_limited() {
+    let store = Store::open_and_migrate("memory:").await.unwrap();
+    let shelves = Shelves {
+        keys: store.shelf(),
+        graces: store.shelf(),
+        teams: store.shelf(),
+        users: store.shelf(),
+        memberships: store.shelf(),
+        budgets: Arc::new(Slow(store.shelf())),
+        customers: store.shelf(),
+        tags: store.shelf(),
+        changes: store.changes(),
+    };
+    let directory = Directory::new(shelves, Options::default());
+    for number in 0..80 {
+        let limits = Limits { rpm_limit: Some(number), ..Limits::default() };
+        let budget = Budget { budget_id: format!("b{number}"), limits, ..Budget::default() };
+        store.shelf::<Budget>().insert(budget).await.unwrap();
+        let budget_id = Some(format!("b{number}"));
+        let tag = Tag { name: format!("t{number}"), budget_id, ..Tag::default() };
+        store.shelf::<Tag>().insert(tag).await.unwrap();
+    }
+    let tags = directory.tags(&["t7".into(), "t79".into()]).await;
+    let limits: Vec<_> = tags.iter().map(|tag| tag.claim.as_ref().unwrap().limits.rpm).collect();
+    assert_eq!(limits, [Some(7), Some(79)]);
+}
+
+#[tokio::test]
 async fn a_temporary_increase_of_a_shared_budget_ends_for_all_who_have_it() {
     let world = world(Options::default()).await;
     #[expect(clippy::disallowed_methods, reason = "expiry is wall time")]
@@ -334,7 +441,7 @@ async fn a_temporary_increase_of_a_shared_budget_ends_for_all_who_have_it() {
     let mut budget = Budget { budget_id: "b".into(), ..Budget::default() };
     budget.limits.max_budget = Some(Money::from_nanos(10));
     (budget.temp_budget_increase, budget.temp_budget_expiry) = (Some(Money::from_nanos(5)), Some(now + 900));
-    world.store.shelf::<Budget>().insert(budget).await.unwrap();
+    world.store.shelf::<Budget>().insert(budget.clone()).await.unwrap();
     let shared = || Some("b".to_owned());
     world.key("sk-a", |key| key.budget_id = shared()).await;
     let customer = Customer { user_id: "c".into(), budget_id: shared(), ..Customer::default() };
@@ -353,6 +460,16 @@ async fn a_temporary_increase_of_a_shared_budget_ends_for_all_who_have_it() {
     assert_eq!(most().await, [15; 3]);
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     assert_eq!(most().await, [10; 3]);
+    // Where nobody can be asked when it ends, a customer is not without any limit.
+    let renamed = Budget { budget_id: "c".into(), ..budget };
+    let renamed = Budget { temp_budget_expiry: Some(now + 1_600), ..renamed };
+    world.store.shelf::<Budget>().insert(renamed).await.unwrap();
+    let customer = Customer { user_id: "d".into(), budget_id: Some("c".into()), ..Customer::default() };
+    world.store.shelf::<Customer>().insert(customer).await.unwrap();
+    assert!(world.directory.customer(&"d".into(), None).await.claim.is_some());
+    world.away.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(world.directory.customer(&"d".into(), None).await.claim.is_some());
 }
 
 #[tokio::test]

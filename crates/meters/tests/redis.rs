@@ -245,6 +245,27 @@ async fn the_store_is_told_of_nothing_that_a_killed_process_would_lose() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_ends_no_lease_and_holds_up_nobody() {
+    let server = services::Redis::start().unwrap();
+    let (slow, other) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
+    let lease = Duration::from_secs(3);
+    let one = connected(settings(&server.url()), lease, &slow).await;
+    let two = connected(settings(&server.url()), lease, &other).await;
+    let disk = slow.1.lock().await;
+    let running = one.meters.reserve(&capped(100), money(40)).await.unwrap();
+    one.meters.reserve(&capped(100), money(20)).await.unwrap().settle(spent(10));
+    tokio::time::sleep(Duration::from_millis(5_000)).await;
+    assert!(used(&two).await >= 40, "the call goes on, and so does what is held for it");
+    let unseen = [claim(ScopeKind::Key, "unseen", capped(100)[0].limits.as_ref().clone())];
+    let asked = tokio::time::timeout(Duration::from_secs(3), one.meters.reserve(&unseen, money(1)));
+    assert!(asked.await.is_ok(), "the decision waits for the disk");
+    drop(disk);
+    running.settle(spent(30));
+    one.meters.flush().await.unwrap();
+    assert_eq!(used(&two).await, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_spent_and_did_not_tell_is_found_in_the_ledger() {
     let server = services::Redis::start().unwrap();
     let ledger = Arc::<Ledger>::default();

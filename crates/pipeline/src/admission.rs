@@ -72,6 +72,9 @@ pub(crate) async fn authorise<'c>(
     }
     let beside = Beside::of(services, identity, call, tags).await;
     beside.may_use(&model, groups)?;
+    for target in call.control.fallbacks.iter().flat_map(|fallbacks| fallbacks.all()) {
+        beside.may_use(&target.group, snapshot.access_groups(&target.group))?;
+    }
     Ok((model, (!beside.is_nobody()).then(|| Arc::new(beside))))
 }
 

@@ -179,8 +179,9 @@ impl Ticket {
 
     /// The caller's name for the model stands for another.
     pub(crate) fn routed(&mut self, group: &str) {
-        if let Some(receipt) = self.receipt.as_mut().filter(|receipt| receipt.model != group) {
-            receipt.group = Some(group.to_owned());
+        if let Some(receipt) = &mut self.receipt {
+            // It may be routed a second time, and then to what the caller named.
+            receipt.group = (receipt.model != group).then(|| group.to_owned());
         }
     }
 

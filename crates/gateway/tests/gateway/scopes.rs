@@ -166,6 +166,54 @@ async fn a_model_whose_budget_is_gone_is_replaced_by_the_keys_own_choice() {
 }
 
 #[tokio::test]
+async fn the_spare_model_is_counted_where_the_caller_named_it_by_an_alias() {
+    let fake = fake().await;
+    let gateway =
+        Gateway::start(&config(&[with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", "")], "")).await;
+    let wanted = json!({
+        "aliases": { "h": "g" }, "budget_fallbacks": { "g": ["h"] },
+        "model_max_budget": {
+            "g": { "budget_limit": 0.05, "time_period": "1d" }, "h": { "budget_limit": 0.2, "time_period": "1d" },
+        },
+    });
+    let limited = key(&gateway, wanted).await;
+    // Stands for the one, and then it is what it says.
+    let body = said("h", &json!({}));
+    let answer = loop {
+        let answer = ask(&gateway, &limited, &body).await;
+        if answer.expect(200).header("x-litellm-model-id") == "two" {
+            break answer;
+        }
+    };
+    let receipt = gateway.receipt(&answer.headers).await;
+    assert!(receipt["group"].is_null() && receipt["attempts"][0]["group"].is_null(), "{receipt}");
+    until_refused(&gateway, &limited, &body, 422, "Model=g").await;
+}
+
+#[tokio::test]
+async fn a_callers_own_fallbacks_are_no_way_around_the_models_of_customer_and_tag() {
+    let fake = fake().await;
+    let models = [at(&fake, "g", "openai/fake-error-500", PRICE), with_id(&fake, "h", "two", "")];
+    for checked in [true, false] {
+        let rest = format!(
+            "general_settings: {{master_key: {KEY}, enforce_fallback_model_access: {checked}}}\nrouter_settings: {{num_retries: 0}}"
+        );
+        let gateway = Gateway::start(&config(&models, &rest)).await;
+        gateway.post("/customer/new", &json!({ "user_id": "c", "models": ["g"] })).await.expect(200);
+        gateway.post("/tag/new", &json!({ "name": "web", "models": ["g"] })).await.expect(200);
+        for more in [json!({ "user": "c" }), json!({ "tags": ["web"] })] {
+            let mut body = said("g", &more);
+            body["fallbacks"] = json!(["h"]);
+            let refused = ask(&gateway, KEY, &body).await;
+            assert_eq!(refused.expect(403).json()["error"]["param"], "model", "{checked}");
+        }
+        let mut body = said("g", &json!({}));
+        body["fallbacks"] = json!(["h"]);
+        ask(&gateway, KEY, &body).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn users_members_customers_and_tags_have_budgets_of_single_models() {
     let fake = fake().await;
     let configuration = config(&[with_id(&fake, "g", "one", ""), with_id(&fake, "h", "two", "")], "");

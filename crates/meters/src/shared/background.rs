@@ -71,7 +71,10 @@ impl Shared {
                 }
                 batch.number += 1;
             }
-            inner.spending.recorded().await;
+            // A disk that hangs holds up what is told, and neither the leases of running calls nor those who ask.
+            if tokio::time::timeout(BACKGROUND, inner.spending.recorded()).await.is_err() {
+                return Err(Away);
+            }
             let mut script = self.scripts.settle.key(&self.space);
             script.arg(&self.process).arg(batch.number).arg(batch.settlements.len());
             for settlement in &batch.settlements {

@@ -101,3 +101,18 @@ fn a_lost_attempt_costs_its_prompt_and_a_refused_one_nothing() {
     check_failed(&[End::Unsent], ("0.00", false));
     check_failed(&[], ("0.00", false));
 }
+
+#[test]
+fn a_call_that_is_routed_twice_is_where_it_was_routed_last() {
+    let (call, receipts) = (call(), Arc::new(Receipts::new(1)));
+    let caller = Caller::master(tollway_accounts::KeyHash::of("k"));
+    let check = |groups: &[&str], expected: &str| {
+        let mut ticket = Ticket::open(&call, &caller, Arc::default(), receipts.clone(), None);
+        groups.iter().for_each(|group| ticket.routed(group));
+        assert_eq!(ticket.receipt.as_ref().unwrap().asked_group(), expected, "{groups:?}");
+    };
+    check(&["m"], "m");
+    check(&["other"], "other");
+    check(&["other", "another"], "another");
+    check(&["other", "m"], "m");
+}

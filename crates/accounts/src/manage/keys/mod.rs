@@ -495,6 +495,9 @@ impl Management {
             if before.temp_budget_increase != after.temp_budget_increase && !is_admin {
                 return Err(forbidden("temp_budget_increase", "ask an administrator for a higher budget"));
             }
+            if before.temp_budget_expiry != after.temp_budget_expiry && !is_admin {
+                return Err(forbidden("temp_budget_expiry", "ask an administrator for a longer one"));
+            }
         }
         let user: Option<User> = match (&after.user_id, &after.team_id) {
             (Some(user), None) => self.users.get(user).await?,

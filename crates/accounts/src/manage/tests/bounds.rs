@@ -88,6 +88,7 @@ async fn what_others_tied_a_user_does_not_loosen() {
         json!({ "allowed_routes": ["*"] }),
         json!({ "tags": ["cheap"] }),
         json!({ "temp_budget_increase": 5 }),
+        json!({ "temp_budget_expiry": "2099-01-01T00:00:00Z" }),
         json!({ "budget_id": null, "tpm_limit": 5 }),
         json!({ "user_id": "someone" }),
     ] {
