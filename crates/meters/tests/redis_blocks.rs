@@ -315,8 +315,9 @@ async fn check_used(instance: &Instance, ledger: &Ledger, twice: i64) {
     }
 }
 
-/// Two processes under load while something happens to the store; afterwards it counts every call once.
+/// Processes under load while something happens to the store; afterwards it counts every call once.
 async fn check_fault(
+    processes: usize,
     begin: impl AsyncFnOnce(&mut services::Redis),
     end: impl AsyncFnOnce(&mut services::Redis),
     twice: i64,
@@ -325,7 +326,10 @@ async fn check_fault(
     let ledger = Arc::<Ledger>::default();
     let bound = RedisSettings { within: Duration::from_millis(100), ..settings(&server.url()) };
     let lease = Duration::from_secs(2);
-    let instances = [connected(bound.clone(), lease, &ledger).await, connected(bound, lease, &ledger).await];
+    let mut instances = Vec::new();
+    for _ in 0..processes {
+        instances.push(connected(bound.clone(), lease, &ledger).await);
+    }
     let stop = Arc::<AtomicBool>::default();
     let tasks: Vec<_> = instances.iter().flat_map(|instance| load(instance, &ledger, &stop)).collect();
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -349,15 +353,32 @@ async fn check_fault(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stands_still_under_load_counts_every_call_once() {
-    check_fault(async |server| server.pause().unwrap(), async |server| server.resume().unwrap(), 0).await;
+    check_fault(2, async |server| server.pause().unwrap(), async |server| server.resume().unwrap(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_loses_everything_under_load_knows_what_the_ledger_knows() {
     // What is on its way to the store in the moment in which another process asks the ledger: some calls of 3 each.
     let twice = 24 * 3;
-    check_fault(async |server| server.stop().unwrap(), async |server| server.start_again().unwrap(), twice)
-        .await;
+    check_fault(
+        2,
+        async |server| server.stop().unwrap(),
+        async |server| server.start_again().unwrap(),
+        twice,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_alone_notices_that_the_store_has_lost_everything() {
+    let twice = 12 * 3;
+    check_fault(
+        1,
+        async |server| server.stop().unwrap(),
+        async |server| server.start_again().unwrap(),
+        twice,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -370,7 +391,7 @@ async fn short_stalls_of_the_store_lose_and_double_nothing() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    check_fault(stalls, async |_| {}, 0).await;
+    check_fault(2, stalls, async |_| {}, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,8 +104,11 @@ impl Shared {
 
     /// Says that this process is alive, and learns how many are, and whether the store is still the same.
     pub(super) async fn beat(&self, inner: &Arc<Inner>, way: Way<'_>) -> Result<(), Away> {
+        // The name of a store without one. Never the same twice: a store that lost its memory and is named by the same process
+        // again must not seem to be the one of before.
+        let name = format!("{}-{}", self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let mut script = self.scripts.beat.key(&self.space);
-        script.arg(&self.process).arg(SILENT).arg(&self.process);
+        script.arg(&self.process).arg(SILENT).arg(name);
         let answer: Vec<String> = self.invoke(way, Some(BACKGROUND), &script).await?;
         let [processes, born, due @ ..] = answer.as_slice() else { return Err(Away) };
         self.processes.store(processes.parse().unwrap_or(1).max(1), Ordering::Relaxed);
